@@ -1,0 +1,46 @@
+"""project.yaml: what it may say (models) and how it is read (reader)."""
+
+from doubleroute.config.models import (
+    LOWER_IS_BETTER,
+    METRICS,
+    Backbone,
+    Columns,
+    Evaluation,
+    ExpertsRouter,
+    Files,
+    Head,
+    LinearRouter,
+    MlpRouter,
+    NoRouter,
+    Project,
+    Promotion,
+    Router,
+    Split,
+    Task,
+    Training,
+    Validation,
+)
+from doubleroute.config.reader import json_schema, load_project
+
+__all__ = [
+    "LOWER_IS_BETTER",
+    "METRICS",
+    "Backbone",
+    "Columns",
+    "Evaluation",
+    "ExpertsRouter",
+    "Files",
+    "Head",
+    "LinearRouter",
+    "MlpRouter",
+    "NoRouter",
+    "Project",
+    "Promotion",
+    "Router",
+    "Split",
+    "Task",
+    "Training",
+    "Validation",
+    "json_schema",
+    "load_project",
+]

@@ -1,0 +1,203 @@
+"""Content-addressed stages: the only code that names paths of results and writes them.
+
+A stage is one folder, ``<project>/.doubleroute/stages/<name>-<digest>``, whose digest is made of all
+that went into it: digests of its inputs, its part of the project, the code and the libraries that make
+it. It is built beside its place, its manifest is written last, and it is renamed into place. So what is
+there is whole, what is whole is never built again, and a killed run goes on where it was. Two runs that
+want the same stage wait for each other at a lock that the system frees when a process dies.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from doubleroute.errors import DataError, MachineError
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One whole result on disk. ``reused`` says whether it was there before this run."""
+
+    name: str
+    digest: str
+    path: Path
+    reused: bool
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What went in (``inputs``) and the sha256 and size of every file (``files``)."""
+        manifest: dict[str, Any] = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
+        return manifest
+
+
+class Workspace:
+    """The folder that holds a project's stages."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root / ".doubleroute"
+        self.stages = self.root / "stages"
+
+    def build(self, name: str, inputs: Mapping[str, Any], make: Callable[[Path], None]) -> Stage:
+        """Give the stage of these inputs, calling ``make(folder)`` only if it is not there yet.
+
+        ``make`` fills an empty folder. ``inputs`` is plain JSON. A stage whose files are not those of
+        its manifest is damaged: it is put aside and built again. Raises MachineError when the disk is
+        full or not writable; nothing half-written is left in either case.
+        """
+        digest = digest_of({"stage": name, **inputs})
+        place = self.stages / f"{name}-{digest}"
+        with self.lock(f"{name}-{digest}"):
+            if (place / MANIFEST).is_file():
+                if _is_whole(place):
+                    os.utime(place)
+                    return Stage(name, digest, place, reused=True)
+                shutil.rmtree(place)
+            with _disk_errors(self.root):
+                self.stages.mkdir(parents=True, exist_ok=True)
+                beside = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=self.stages))
+                try:
+                    make(beside)
+                    manifest = {
+                        "name": name,
+                        "digest": digest,
+                        "inputs": dict(inputs),
+                        "files": _files(beside),
+                    }
+                    write_json(beside / MANIFEST, manifest)
+                    beside.chmod(0o755)
+                    beside.rename(place)
+                finally:
+                    shutil.rmtree(beside, ignore_errors=True)
+        return Stage(name, digest, place, reused=False)
+
+    def partial(self, name: str, inputs: Mapping[str, Any]) -> Path:
+        """A folder for the checkpoints of a stage that is being built; it outlives a kill.
+
+        Whoever makes the stage removes it when the stage is whole.
+        """
+        path = self.root / "partial" / f"{name}-{digest_of({'stage': name, **inputs})}"
+        with _disk_errors(self.root):
+            path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Hold the project-wide lock ``name``; free again when the process ends, however it ends."""
+        with _disk_errors(self.root):
+            (self.root / "locks").mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(self.root / "locks" / f"{name}.lock")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def digest_of(value: Any) -> str:
+    """The first 20 hex digits of the sha256 of a plain JSON value, keys sorted."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def file_digest(path: Path) -> str:
+    """The sha256 of a file's bytes. Raises DataError when the file changes while it is read."""
+    before = path.stat()
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    after = path.stat()
+    if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
+        raise DataError(f"{path} changed while it was read; run again when nothing writes to it")
+    return digest
+
+
+@cache
+def code_digest(*packages: str) -> str:
+    """A digest of the source of these parts of doubleroute: changed code is not served old results."""
+    here = Path(__file__).parent
+    sha = hashlib.sha256()
+    for package in sorted(packages):
+        path = here / package
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]:
+            sha.update(file.relative_to(here).as_posix().encode() + b"\0" + file.read_bytes())
+    return sha.hexdigest()[:20]
+
+
+@cache
+def versions_of(*distributions: str) -> dict[str, str]:
+    """The installed versions of these libraries."""
+    return {name: version(name) for name in sorted(distributions)}
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON document whole or not at all."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file beside its place, flush it to the disk, and rename it."""
+    with _disk_errors(path.parent):
+        handle, beside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            Path(beside).chmod(0o666 & ~umask)
+            Path(beside).replace(path)
+        except BaseException:
+            Path(beside).unlink(missing_ok=True)
+            raise
+
+
+def _files(folder: Path) -> dict[str, dict[str, Any]]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): {"sha256": file_digest(path), "size": path.stat().st_size}
+        for path in files
+    }
+
+
+def _is_whole(folder: Path) -> bool:
+    """Every file of the manifest is there in its size. Contents are trusted: the digest was taken when
+    the stage was built; a change of the same length is found by ``doubleroute doctor``."""
+    try:
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError):
+        return False
+    return all(
+        (folder / name).is_file() and (folder / name).stat().st_size == entry["size"]
+        for name, entry in files.items()
+    )
+
+
+@contextmanager
+def _disk_errors(place: Path) -> Iterator[None]:
+    """Turn a full or read-only disk into an error that says so."""
+    try:
+        yield
+    except OSError as error:
+        reasons = {
+            errno.ENOSPC: "no space is left on the disk; free some, or remove old results there",
+            errno.EDQUOT: "the disk quota is used up",
+            errno.EROFS: "the file system is read-only",
+            errno.EACCES: "permission is denied",
+        }
+        if error.errno in reasons:
+            raise MachineError(f"cannot write {error.filename or place}: {reasons[error.errno]}") from error
+        raise
