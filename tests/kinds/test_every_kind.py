@@ -1,0 +1,143 @@
+"""What holds for all kinds alike: names, metrics, undefined scores, losses without targets."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from doubleroute.config import METRICS
+from doubleroute.errors import InputError
+from doubleroute.kinds import IGNORE, Kind, Scorer, kind
+
+EXTRA = {
+    "classification": {"ece"},
+    "multilabel": {"ece"},
+    "regression": set(),
+    "tagging": {"token_weighted_f1"},
+}
+LABELS = {
+    "classification": ["neg", "pos"],
+    "multilabel": ["a", "b", "c"],
+    "regression": [],
+    "tagging": ["O", "B-per", "I-per"],
+}
+TRUTHS = {
+    "classification": ["neg", "pos", "pos", "neg", "pos"],
+    "multilabel": [["a"], [], ["b", "c"], ["a", "c"], []],
+    "regression": [1.0, 2.5, -3.0, 4.0, 4.0],
+    "tagging": [["O"], ["B-per", "I-per"], ["O", "B-per", "O"], [], ["B-per", "B-per"]],
+}
+NAMES = list(METRICS)
+
+
+def logits_of(name: str, rows: list[int] | None = None, seed: int = 0) -> list[np.ndarray]:
+    """Random logits for the rows of TRUTHS."""
+    generator = np.random.default_rng(seed)
+    outputs = kind(name).outputs(LABELS[name])
+    shapes = [(len(truth), outputs) if name == "tagging" else (outputs,) for truth in TRUTHS[name]]  # type: ignore[arg-type]
+    drawn = [generator.normal(size=shape).astype(np.float32) for shape in shapes]
+    return drawn if rows is None else [drawn[row] for row in rows]
+
+
+def scorer_of(name: str, rows: list[int] | None = None) -> Scorer:
+    """A scorer of random answers to TRUTHS."""
+    one: Kind = kind(name)
+    truths = TRUTHS[name] if rows is None else [TRUTHS[name][row] for row in rows]
+    return one.scorer(one.decode(logits_of(name, rows), LABELS[name]), truths, LABELS[name])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_kind_is_found_by_its_name(name: str) -> None:
+    assert kind(name).name == name
+    assert kind(name).per_token == (name == "tagging")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_metrics_are_those_of_the_project_file_and_the_extras(name: str) -> None:
+    assert set(scorer_of(name).score()) == set(METRICS[name]) | EXTRA[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_all_rows_once_is_the_default(name: str) -> None:
+    scorer = scorer_of(name)
+    assert scorer.score() == scorer.score(np.arange(5))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("rows", [[0, 1], [4, 2, 1], [1, 1, 2, 2, 4], [2, 1, 0, 4, 3, 2]])
+def test_a_score_over_rows_is_that_of_a_scorer_of_those_rows(name: str, rows: list[int]) -> None:
+    chosen, alone = scorer_of(name).score(np.array(rows)), scorer_of(name, rows).score()
+    assert chosen.keys() == alone.keys()
+    for metric in chosen:
+        assert chosen[metric] == pytest.approx(alone[metric], nan_ok=True, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_rows_every_metric_is_nan(name: str) -> None:
+    for scores in (scorer_of(name, []).score(), scorer_of(name).score(np.zeros(0, np.int64))):
+        assert all(math.isnan(value) for value in scores.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("rows", [None, []])
+def test_details_and_answers_are_plain_json(name: str, rows: list[int] | None) -> None:
+    json.dumps(scorer_of(name, rows).details(), allow_nan=False)
+    json.dumps(kind(name).decode(logits_of(name), LABELS[name]), allow_nan=False)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_to_count_is_an_exact_zero_with_a_graph(name: str) -> None:
+    outputs = kind(name).outputs(LABELS[name])
+    logits = torch.randn((4, 6, outputs) if name == "tagging" else (4, outputs), requires_grad=True)
+    targets = {
+        "classification": torch.full((4,), IGNORE),
+        "multilabel": torch.full((4, 3), math.nan),
+        "regression": torch.full((4,), math.nan),
+        "tagging": torch.full((4, 6), IGNORE),
+    }[name]
+    loss = kind(name).loss(logits, targets, 0.1)
+    loss.backward()
+    assert loss.item() == 0
+    assert loss.shape == ()
+    assert loss.dtype == torch.float32
+    assert logits.grad is not None
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_loss_is_float32_and_the_same_inside_a_bfloat16_autocast(name: str) -> None:
+    one, labels = kind(name), LABELS[name]
+    encoded = one.encode(TRUTHS[name], labels)
+    if name == "tagging":
+        logits, targets = torch.randn(1, 3, 3), torch.from_numpy(encoded[2])[None]
+    else:
+        logits, targets = torch.randn(5, one.outputs(labels)), torch.from_numpy(np.asarray(encoded))
+    outside = one.loss(logits, targets, 0.1)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = one.loss(logits, targets, 0.1)
+        low = one.loss(logits.bfloat16(), targets, 0.1)
+    assert inside.dtype == low.dtype == torch.float32
+    assert torch.equal(inside, outside)
+    assert torch.equal(low, one.loss(logits.bfloat16().float(), targets, 0.1))
+
+
+@pytest.mark.parametrize("name", ["classification", "multilabel", "tagging"])
+def test_an_unknown_label_is_an_input_error_that_names_it_and_a_near_one(name: str) -> None:
+    unknown = {"classification": "posi", "multilabel": ["a", "bb"], "tagging": ["O", "I-perr"]}[name]
+    with pytest.raises(InputError, match=r"label '(posi|bb|I-perr)' is not one of .*did you mean"):
+        kind(name).encode([TRUTHS[name][0], unknown], LABELS[name])
+
+
+@pytest.mark.parametrize("name", ["classification", "multilabel", "tagging"])
+def test_a_truth_outside_the_labels_cannot_be_scored(name: str) -> None:
+    (answer,) = kind(name).decode(logits_of(name, [1]), LABELS[name])
+    unknown = {"classification": "x", "multilabel": ["x"], "tagging": ["O", "x"]}[name]
+    with pytest.raises(InputError, match="label 'x' is not one of"):
+        kind(name).scorer([answer], [unknown], LABELS[name])
+
+
+def test_a_long_label_list_is_cut_in_the_error() -> None:
+    with pytest.raises(InputError, match="and 140 more"):
+        kind("classification").encode(["?"], [f"intent_{number}" for number in range(150)])

@@ -1,0 +1,158 @@
+"""Bootstrap intervals: what they cover, that they are paired, and what happens where nothing is known."""
+
+import math
+import time
+
+import numpy as np
+import pytest
+
+from doubleroute.kinds import Scorer, kind
+from doubleroute.training.intervals import bootstrap, paired, resampled, slices
+
+ONE = kind("classification")
+
+
+def accuracy_scorer(right: np.ndarray) -> Scorer:
+    """A classifier that is right on these rows (bool [n]); half of the truths are "b"."""
+    truths = ["b" if row % 2 else "a" for row in range(len(right))]
+    given = [truth if each else "ab"[truth == "a"] for truth, each in zip(truths, right, strict=True)]
+    return ONE.scorer(
+        [{"label": label, "probabilities": {label: 0.75}} for label in given], truths, ["a", "b"]
+    )
+
+
+def regression_scorer(truths: np.ndarray, answers: np.ndarray) -> Scorer:
+    return kind("regression").scorer([{"value": float(value)} for value in answers], truths.tolist(), [])
+
+
+def test_the_interval_of_accuracy_covers_the_truth_nine_times_in_ten_or_more() -> None:
+    generator = np.random.default_rng(1)
+    covered = 0
+    for sample in range(200):
+        scorer = accuracy_scorer(generator.random(150) < 0.8)
+        interval = bootstrap(scorer, 150, 200, sample)["accuracy"]
+        assert interval.low <= interval.value <= interval.high
+        covered += interval.low <= 0.8 <= interval.high
+    assert 180 <= covered <= 198
+
+
+def test_the_same_seed_gives_the_same_intervals_and_another_seed_others() -> None:
+    scorer = accuracy_scorer(np.random.default_rng(0).random(100) < 0.7)
+    assert bootstrap(scorer, 100, 100, 5) == bootstrap(scorer, 100, 100, 5)
+    assert bootstrap(scorer, 100, 100, 5)["ece"] != bootstrap(scorer, 100, 100, 6)["ece"]
+
+
+def test_resamples_depend_on_rows_and_seed_alone() -> None:
+    first, second = list(resampled(30, 4, 9)), list(resampled(30, 4, 9))
+    np.testing.assert_array_equal(first, second)
+    assert np.shape(first) == (4, 30)
+    assert np.min(first) >= 0
+    assert np.max(first) < 30
+
+
+def test_every_metric_gets_an_interval() -> None:
+    scorer = accuracy_scorer(np.ones(10, bool))
+    assert bootstrap(scorer, 10, 100, 0).keys() == scorer.score().keys()
+    assert bootstrap(scorer, 10, 100, 0)["accuracy"] == (1, 1, 1)
+
+
+def test_a_metric_that_is_undefined_in_some_resamples_is_bounded_by_the_rest() -> None:
+    answers = np.array([0.0, 0, 0, 1, 1, 1])
+    interval = bootstrap(regression_scorer(np.arange(6.0), answers), 6, 300, 0)["pearson"]
+    assert 0 < interval.low < interval.value < interval.high <= 1
+
+
+def test_a_metric_that_is_undefined_in_over_half_of_the_resamples_has_no_bounds() -> None:
+    answers = np.zeros(400)
+    truths = np.arange(400.0)
+    nothing = bootstrap(regression_scorer(truths, answers), 400, 100, 0)
+    assert all(math.isnan(value) for value in nothing["pearson"])
+    assert nothing["mae"].low < nothing["mae"].value < nothing["mae"].high
+    single = kind("tagging").scorer(
+        [{"tags": ["O"]}] * 2, [["B-x"], ["O"]], ["O", "B-x"]
+    )  # one row of two holds the entity: a quarter of the resamples lacks it
+    assert bootstrap(single, 2, 100, 0)["entity_f1"] == (0, 0, 0)
+
+
+def test_without_rows_there_is_neither_value_nor_interval() -> None:
+    scorer = accuracy_scorer(np.zeros(0, bool))
+    assert all(math.isnan(value) for value in bootstrap(scorer, 0, 100, 0)["accuracy"])
+    difference = paired(scorer, scorer, 0, 100, 0, "accuracy", True)
+    assert math.isnan(difference.low)
+    assert difference.verdict == "cannot tell"
+
+
+def test_the_paired_interval_is_narrower_than_the_unpaired_ones() -> None:
+    generator = np.random.default_rng(2)
+    right = generator.random(500) < 0.7
+    better = right | (generator.random(500) < 0.1)
+    one, other = accuracy_scorer(better), accuracy_scorer(right)
+    difference = paired(one, other, 500, 300, 0, "accuracy", True)
+    alone = bootstrap(other, 500, 300, 0)["accuracy"]
+    assert difference.value == pytest.approx(better.mean() - right.mean())
+    assert difference.high - difference.low < alone.high - alone.low
+    assert difference.verdict == "better"
+    assert paired(other, one, 500, 300, 0, "accuracy", True).verdict == "worse"
+
+
+def test_equal_answers_cannot_be_told_apart() -> None:
+    scorer = accuracy_scorer(np.arange(50) % 3 > 0)
+    assert paired(scorer, scorer, 50, 100, 0, "accuracy", True) == (0, 0, 0, "cannot tell")
+
+
+def test_a_smaller_error_is_a_positive_difference() -> None:
+    truths = np.random.default_rng(0).normal(size=100)
+    close, far = regression_scorer(truths, truths + 0.1), regression_scorer(truths, truths + 0.5)
+    difference = paired(close, far, 100, 100, 0, "mae", higher_is_better=False)
+    assert difference.value == pytest.approx(0.4)
+    assert difference.verdict == "better"
+
+
+def test_a_difference_to_an_undefined_score_cannot_be_told() -> None:
+    truths = np.arange(20.0)
+    constant, real = regression_scorer(truths, np.zeros(20)), regression_scorer(truths, truths)
+    difference = paired(real, constant, 20, 100, 0, "spearman", True)
+    assert math.isnan(difference.value)
+    assert difference.verdict == "cannot tell"
+
+
+def test_a_false_difference_is_reported_about_one_time_in_twenty() -> None:
+    generator = np.random.default_rng(4)
+    told = 0
+    for sample in range(100):
+        one, other = (accuracy_scorer(generator.random(100) < 0.8) for _ in range(2))
+        told += paired(one, other, 100, 100, sample, "accuracy", True).verdict != "cannot tell"
+    assert told <= 12
+
+
+def test_slices_hold_all_rows_and_their_own_scores() -> None:
+    right = np.array([True] * 60 + [False] * 30 + [True] * 10)
+    values = ["films"] * 60 + ["books"] * 30 + [None] * 10
+    found = slices(accuracy_scorer(right), values, "accuracy", 100, 0)
+    assert list(found) == ["films", "books", "(missing)"]
+    assert found["films"] == (60, 1, 1, 1)
+    assert found["books"] == (30, 0, 0, 0)
+    assert found["(missing)"].rows == 10
+
+
+def test_beyond_twenty_slices_the_rest_is_taken_together() -> None:
+    values = [f"v{number:02}" for number in range(30) for _ in range(30 - number)] + ["other"] * 40
+    found = slices(accuracy_scorer(np.ones(len(values), bool)), values, "accuracy", 100, 0)
+    assert list(found) == [f"v{number:02}" for number in range(19)] + ["other"]
+    assert sum(each.rows for each in found.values()) == len(values)
+    assert found["other"].rows == 40 + sum(30 - number for number in range(19, 30))
+
+
+def test_a_value_named_other_stands_by_itself_among_few() -> None:
+    found = slices(accuracy_scorer(np.ones(4, bool)), ["other", "a", "other", "b"], "accuracy", 100, 0)
+    assert {name: each.rows for name, each in found.items()} == {"other": 2, "a": 1, "b": 1}
+
+
+def test_a_resample_of_a_thousand_rows_takes_well_under_a_millisecond() -> None:
+    scorer = accuracy_scorer(np.random.default_rng(0).random(1000) < 0.8)
+    fastest = math.inf
+    for _ in range(3):
+        start = time.perf_counter()
+        bootstrap(scorer, 1000, 100, 0)
+        fastest = min(fastest, time.perf_counter() - start)
+    assert fastest / 100 < 0.001  # seconds; some ten times what it takes, for busy machines
