@@ -1,0 +1,179 @@
+"""Facts about the repository itself: its dependencies, versions and files agree with each other."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import doubleroute
+from doubleroute.config import load_project
+
+ROOT = Path(__file__).resolve().parent.parent
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+#: Direct dependencies that no file imports, and why they are there.
+NOT_IMPORTED = {"fastapi": "pinned for Prefect"}
+
+
+def direct(section: str = "dependencies") -> dict[str, Requirement]:
+    project = PYPROJECT["project"]
+    lines = (
+        project["dependencies"] if section == "dependencies" else project["optional-dependencies"][section]
+    )
+    return {canonicalize_name(each.name): each for each in map(Requirement, lines)}
+
+
+def pins() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(name): version for name, version in pairs}
+
+
+def imported(folder: str) -> dict[str, str]:
+    """The distributions that the Python files below a folder import, each with one such file."""
+    installed = packages_distributions()
+    found: dict[str, str] = {}
+    for file in sorted((ROOT / folder).rglob("*.py")):
+        for module in modules(ast.parse(file.read_text(encoding="utf-8"))):
+            if module not in sys.stdlib_module_names and module != "doubleroute":
+                # Several distributions can share a module, as ruamel.yaml and ruamel.yaml.clib do.
+                names = [canonicalize_name(name) for name in installed.get(module, [module])]
+                name = next((each for each in names if each in direct()), names[0])
+                found.setdefault(name, str(file.relative_to(ROOT)))
+    return found
+
+
+def modules(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+
+
+def tracked() -> list[Path]:
+    try:
+        done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("the files are not in a git repository")
+    return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_every_package_that_the_source_imports_is_a_direct_dependency() -> None:
+    missing = {name: file for name, file in imported("src").items() if name not in direct()}
+    assert missing == {}
+
+
+def test_every_direct_dependency_is_imported_by_the_source() -> None:
+    assert set(direct()) - set(imported("src")) - set(NOT_IMPORTED) == set()
+
+
+def test_every_package_that_the_tests_import_is_pinned() -> None:
+    assert {name: file for name, file in imported("tests").items() if name not in pins()} == {}
+
+
+def test_constraints_pin_every_direct_dependency_to_a_version_that_it_allows() -> None:
+    needed = direct() | direct("dev")
+    wrong = {
+        name: pins().get(name)
+        for name, requirement in needed.items()
+        if name not in pins() or not requirement.specifier.contains(pins()[name], prereleases=True)
+    }
+    assert wrong == {}
+
+
+def test_constraints_pin_whatever_the_direct_dependencies_need_here() -> None:
+    unpinned: dict[str, str] = {}
+    waiting = [
+        (name, extra) for name, each in (direct() | direct("dev")).items() for extra in ["", *each.extras]
+    ]
+    seen: set[tuple[str, str]] = set()
+    while waiting:
+        name, extra = waiting.pop()
+        if (name, extra) in seen:
+            continue
+        seen.add((name, extra))
+        try:
+            lines = requires(name) or []
+        except PackageNotFoundError:
+            continue
+        for requirement in map(Requirement, lines):
+            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+                below = canonicalize_name(requirement.name)
+                if below not in pins():
+                    unpinned[below] = name
+                waiting += [(below, each) for each in ["", *sorted(requirement.extras)]]
+    # A CUDA build of torch brings packages of its own, and setuptools comes with the environment.
+    extra = {
+        name for name in unpinned if name.startswith(("nvidia-", "cuda-")) or name in ("triton", "setuptools")
+    }
+    assert set(unpinned) - extra == set()
+
+
+def test_constraints_name_no_folder_no_address_and_no_local_version() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = [line for line in lines if not line.startswith("#")]
+    assert [line for line in pinned if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9._]+", line)] == []
+
+
+def test_the_demonstration_packages_are_pinned_alike_in_both_files() -> None:
+    lines = (ROOT / "demo/requirements.txt").read_text(encoding="utf-8").splitlines()
+    wanted = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    assert {name: pins().get(name) for name in wanted} == wanted
+
+
+def test_the_version_stands_once() -> None:
+    assert PYPROJECT["project"]["version"] == doubleroute.__version__
+
+
+def test_no_tracked_file_names_a_place_on_somebodys_machine() -> None:
+    folders = "|".join(["work", "tmp", "root", "home", "opt", "mnt", "Users"])
+    place = re.compile(rf"(?<![\w.~/:-])/(?:{folders})/\w")
+    found = []
+    for path in tracked():
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError:
+            continue
+        found += [
+            f"{path.relative_to(ROOT)}:{n}: {line}" for n, line in enumerate(lines, 1) if place.search(line)
+        ]
+    assert found == []
+
+
+def test_nothing_of_the_data_and_of_the_results_is_tracked() -> None:
+    names = [path.relative_to(ROOT).as_posix() for path in tracked()]
+    kept = [name for name in names if name.startswith(("data/", ".doubleroute/", ".venv/", "mlflow/"))]
+    assert set(kept) <= {"mlflow/README.md"}
+
+
+def test_the_makefile_and_the_workflow_name_no_registry() -> None:
+    for name in (
+        "Makefile",
+        ".ci/run",
+        ".github/workflows/ci.yml",
+        "constraints.txt",
+        "demo/requirements.txt",
+    ):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert not re.search(r"index-url|find-links|https?://", text), name
+
+
+def test_the_licence_is_the_one_that_pyproject_names() -> None:
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert PYPROJECT["project"]["license"] == "Apache-2.0"
+    assert "Apache License" in text
+    assert "Version 2.0, January 2004" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+
+
+def test_the_demonstration_is_named_as_its_model_in_the_registry() -> None:
+    assert load_project(ROOT).model_name == "reviews-and-entities"
