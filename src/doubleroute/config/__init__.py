@@ -1,4 +1,4 @@
-"""project.yaml: what it may say (models) and how it is read (reader)."""
+"""project.yaml: what it may say (models), how it is read (reader), and the reference of it."""
 
 from doubleroute.config.models import (
     LOWER_IS_BETTER,
@@ -20,7 +20,8 @@ from doubleroute.config.models import (
     Training,
     Validation,
 )
-from doubleroute.config.reader import json_schema, load_project
+from doubleroute.config.reader import load_project
+from doubleroute.config.reference import json_schema
 
 __all__ = [
     "LOWER_IS_BETTER",

@@ -3,7 +3,28 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import (
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from doubleroute.config.values import (
+    Column,
+    Dropout,
+    Fraction,
+    Label,
+    ModelName,
+    Name,
+    Paths,
+    Positive,
+    Section,
+    TaskName,
+    Text,
+)
+from doubleroute.config.words import Words
 
 Kind = Literal["classification", "multilabel", "regression", "tagging"]
 
@@ -17,20 +38,11 @@ METRICS: dict[str, tuple[str, ...]] = {
 #: Metrics of which less is better.
 LOWER_IS_BETTER = frozenset({"mae", "rmse"})
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-
-
-class Section(BaseModel):
-    """A part of project.yaml: immutable, strict about types, no unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
 
 class Backbone(Section):
     """The pretrained encoder M."""
 
-    source: str = Field(
+    source: Text = Field(
         description="a Hugging Face name, a folder, or package:NAME/PATH for weights in a Python package"
     )
     max_tokens: int = Field(128, ge=8, le=8192, description="longer texts are cut; how many is reported")
@@ -39,20 +51,20 @@ class Backbone(Section):
 class NoRouter(Section):
     """The baseline: every task reads the backbone's last hidden states as they are."""
 
-    kind: Literal["none"] = "none"
+    kind: Literal["none"] = Field("none", description="the kind of router")
 
 
 class LinearRouter(Section):
     """H' = H + U_task H, one square matrix for each task, zero at the start."""
 
-    kind: Literal["linear"]
+    kind: Literal["linear"] = Field(description="the kind of router")
     learning_rate: Positive = Field(1e-3, description="of the router's own parameters")
 
 
 class MlpRouter(Section):
     """H' = H + U_task ReLU(W2 ReLU(W1 H)): a shared body, an up-projection for each task."""
 
-    kind: Literal["mlp"]
+    kind: Literal["mlp"] = Field(description="the kind of router")
     width: int = Field(128, ge=1, le=8192, description="units of the two hidden layers")
     learning_rate: Positive = Field(1e-3, description="of the router's own parameters")
 
@@ -60,7 +72,7 @@ class MlpRouter(Section):
 class ExpertsRouter(Section):
     """H' = H + sum_e g_e U_e GELU(D_e H) with g = softmax((W h_token + b_task) / tau)."""
 
-    kind: Literal["experts"]
+    kind: Literal["experts"] = Field(description="the kind of router")
     experts: int = Field(4, ge=1, le=256, description="branches")
     bottleneck: int = Field(64, ge=1, le=8192, description="units inside a branch")
     by_task: bool = Field(True, description="the gate sees the task (b)")
@@ -69,45 +81,49 @@ class ExpertsRouter(Section):
     top_k: int | None = Field(None, ge=1, description="keep only the k largest weights, renormalised")
     learning_rate: Positive = Field(1e-3, description="of the router's own parameters")
 
-    @model_validator(mode="after")
-    def _top_k_fits(self) -> "ExpertsRouter":
-        if self.top_k is not None and self.top_k > self.experts:
-            raise ValueError(f"top_k {self.top_k} is more than experts {self.experts}")
-        return self
+    @field_validator("top_k")
+    @classmethod
+    def _top_k_fits(cls, top_k: int | None, info: ValidationInfo) -> int | None:
+        experts = info.data.get("experts")
+        if top_k is not None and experts is not None and top_k > experts:
+            raise ValueError(f"must be at most the number of experts, {experts}, not {top_k}")
+        return top_k
 
 
 Router = Annotated[NoRouter | LinearRouter | MlpRouter | ExpertsRouter, Field(discriminator="kind")]
-Paths = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class Files(Section):
     """Where the rows of a task are. Without validation or test files they are split off from train."""
 
-    train: str | Paths = Field(description="a file or a list of files; relative to project.yaml")
-    validation: str | Paths | None = None
-    test: str | Paths | None = None
+    train: Paths = Field(description="a file or a list of files; relative to project.yaml")
+    validation: Paths | None = Field(
+        None, description="chooses the best epoch; split off from train when null"
+    )
+    test: Paths | None = Field(None, description="gives the scores; split off from train when null")
 
 
 class Columns(Section):
     """Which columns of the files hold what. Names not given are the ones shown as default."""
 
-    text: str = "text"
-    text_pair: str | None = Field(None, description="the second text of a pair")
-    label: str = "label"
-    tokens: str = Field("tokens", description="tagging: a list of tokens, or tokens separated by spaces")
-    tags: str = Field("tags", description="tagging: as many tags as tokens")
+    text: Column = Field("text", description="the text; not used by tagging")
+    text_pair: Column | None = Field(None, description="the second text of a pair")
+    label: Column = Field("label", description="the label; regression: a number; multilabel: a list or text")
+    tokens: Column = Field("tokens", description="tagging: a list of tokens, or tokens separated by spaces")
+    tags: Column = Field("tags", description="tagging: as many tags as tokens")
 
 
 class Split(Section):
     """Fractions of the training rows that are split off where a task names no such file."""
 
-    validation: Fraction = 0.1
-    test: Fraction = 0.1
+    validation: Fraction = Field(0.1, description="of the training rows")
+    test: Fraction = Field(0.1, description="of the training rows")
 
     @model_validator(mode="after")
     def _something_is_left(self) -> "Split":
         if self.validation + self.test >= 1:
-            raise ValueError("validation + test must stay below 1: nothing would be left to train on")
+            both = f"validation {self.validation:g} + test {self.test:g}"
+            raise ValueError(f"{both} must stay below 1, or nothing is left to train on")
         return self
 
 
@@ -115,39 +131,46 @@ class Head(Section):
     """F: what turns the routed states into a task's answer."""
 
     pooling: Literal["mean", "first", "attention"] = Field("mean", description="not used by tagging")
-    dropout: Fraction = 0.1
+    dropout: Dropout = Field(0.1, description="before the last layer")
 
 
 class Task(Section):
     """Something to learn."""
 
-    kind: Kind
-    files: Files
-    columns: Columns = Columns()
-    labels: tuple[str, ...] | None = Field(
+    kind: Kind = Field(description="what sort of task it is")
+    files: Files = Field(description="the task's data")
+    columns: Columns = Field(Columns(), description="where things are in the files")
+    labels: tuple[Label, ...] | None = Field(
         None, min_length=2, description="every label; taken from the training rows when not given"
     )
-    separator: str = Field(",", min_length=1, description="multilabel: between labels in a text cell")
-    split: Split = Split()
-    metric: str | None = Field(None, description="what the task is judged by; the kind's first by default")
+    separator: Text = Field(",", description="multilabel: between labels in a text cell")
+    split: Split = Field(
+        Split(), description="what is split off from train, seeded, without duplicates across"
+    )
+    metric: Text | None = Field(None, description="what the task is judged by; the kind's first by default")
     weight: Positive = Field(1.0, description="of the task's loss")
-    slices: tuple[str, ...] = Field((), description="columns whose values get scores of their own")
-    head: Head = Head()
+    slices: tuple[Column, ...] = Field((), description="columns whose values get scores of their own")
+    head: Head = Field(Head(), description="F of this task")
 
-    @model_validator(mode="after")
-    def _fits_its_kind(self) -> "Task":
-        allowed = METRICS[self.kind]
-        if self.metric is not None and self.metric not in allowed:
-            raise ValueError(
-                f"metric '{self.metric}' does not fit kind {self.kind}; use {', '.join(allowed)}"
-            )
-        if self.labels is not None:
-            if self.kind == "regression":
-                raise ValueError("labels do not fit kind regression, whose label is a number")
-            twice = sorted({label for label in self.labels if self.labels.count(label) > 1})
-            if twice:
-                raise ValueError(f"labels are given twice: {', '.join(twice)}")
-        return self
+    @field_validator("metric")
+    @classmethod
+    def _metric_fits_the_kind(cls, metric: str | None, info: ValidationInfo) -> str | None:
+        allowed = METRICS.get(info.data.get("kind", ""))
+        if metric is not None and allowed and metric not in allowed:
+            raise ValueError(f"'{metric}' does not fit kind {info.data['kind']}; use {', '.join(allowed)}")
+        return metric
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_fit_the_kind(
+        cls, labels: tuple[str, ...] | None, info: ValidationInfo
+    ) -> tuple[str, ...] | None:
+        if labels is not None and info.data.get("kind") == "regression":
+            raise ValueError("does not fit kind regression, whose label is a number; delete it")
+        twice = sorted({label for label in labels or () if labels and labels.count(label) > 1})
+        if twice:
+            raise ValueError(f"stand twice: {', '.join(twice)}; keep one of each")
+        return labels
 
     @property
     def judged_by(self) -> str:
@@ -163,15 +186,17 @@ class Training(Section):
     trainable: Literal["all", "frozen"] | Annotated[int, Field(ge=1)] = Field(
         "all", description="all layers, frozen (router and heads alone), or how many top layers"
     )
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="adamw: Loshchilov & Hutter 2019")
     learning_rate: Positive = Field(5e-5, description="of the backbone")
     head_learning_rate: Positive = Field(1e-3, description="of the heads")
-    schedule: Literal["cosine", "linear", "constant"] = "linear"
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        "linear", description="of the learning rates, after the warm-up"
+    )
     warmup: Fraction = Field(0.1, description="fraction of all steps")
-    weight_decay: float = Field(0.01, ge=0)
-    dropout: Fraction = Field(0.1, description="inside the trained layers of the backbone")
+    weight_decay: float = Field(0.01, ge=0, description="of all weights but biases and norms")
+    dropout: Dropout = Field(0.1, description="inside the trained layers of the backbone")
     clip: Positive | None = Field(1.0, description="largest gradient norm; null switches it off")
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Szegedy et al. 2016; 0 switches it off")
     sampling_temperature: float = Field(
         1.0, ge=1, le=100, description="T of size^(1/T): 1 is proportional, larger favours small tasks"
     )
@@ -208,7 +233,7 @@ class Evaluation(Section):
 class Promotion(Section):
     """When a challenger becomes champion."""
 
-    model_name: str | None = Field(None, description="in the registry; the project's name by default")
+    model_name: ModelName | None = Field(None, description="in the registry; the project's name by default")
     max_loss: Fraction = Field(
         0.01, description="what a task may lose: the interval's lower end, in its metric"
     )
@@ -218,17 +243,26 @@ class Promotion(Section):
 class Project(Section):
     """project.yaml."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="lower case, digits and hyphens")
-    seed: int = Field(17, ge=0, le=2**31 - 1)
-    backbone: Backbone
-    router: Router = NoRouter()
-    tasks: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")], Task] = Field(min_length=1)
-    validation: Validation = Validation()
-    training: Training = Training()
-    evaluation: Evaluation = Evaluation()
-    promotion: Promotion = Promotion()
+    name: Name = Field(description="of the project and, by default, of its model in the registry")
+    seed: int = Field(
+        17, ge=0, le=2**31 - 1, description="of splits, sampling, initial weights and bootstrap"
+    )
+    backbone: Backbone = Field(description="the pretrained encoder M")
+    router: Router = Field(NoRouter(), description="R, between backbone and heads")
+    tasks: Annotated[dict[TaskName, Task], Words("a section with a name and a section for each task")] = (
+        Field(min_length=1, description="what to learn, by name")
+    )
+    validation: Validation = Field(Validation(), description="what happens to rows that are wrong")
+    training: Training = Field(Training(), description="how the model learns")
+    evaluation: Evaluation = Field(Evaluation(), description="how scores are made")
+    promotion: Promotion = Field(Promotion(), description="when a challenger becomes champion")
 
     _root: Path = PrivateAttr(default=Path())
+
+    def at(self, root: Path) -> "Project":
+        """Say which folder project.yaml is in."""
+        self._root = root.resolve()
+        return self
 
     @property
     def root(self) -> Path:

@@ -1,0 +1,39 @@
+"""The values that project.yaml is made of: types with their bounds, and the words for them."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from doubleroute.config.words import Words
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+Text = Annotated[str, Field(min_length=1), Words("text that is not empty")]
+Label = Annotated[str, Field(min_length=1), Words("a label that is not empty", "labels")]
+Column = Annotated[str, Field(min_length=1), Words("the name of a column", "columns")]
+Paths = (
+    Annotated[str, Field(min_length=1), Words("a file")]
+    | Annotated[
+        tuple[Annotated[str, Field(min_length=1), Words("a file", "files")], ...],
+        Field(min_length=1),
+        Words("a list of files"),
+    ]
+)
+Name = Annotated[
+    str,
+    Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$"),
+    Words("lower-case letters, digits and hyphens, a letter or digit first, 63 at most"),
+]
+ModelName = Annotated[str, Field(pattern=r"^[^/:\s]([^/:]*[^/:\s])?$"), Words("a name without / and :")]
+TaskName = Annotated[
+    str,
+    Field(pattern=r"^[a-z][a-z0-9_]{0,62}$"),
+    Words("lower-case letters, digits and underscores, a letter first, 63 at most"),
+]
+
+
+class Section(BaseModel):
+    """A part of project.yaml: immutable, strict about types, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)

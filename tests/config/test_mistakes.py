@@ -1,0 +1,252 @@
+"""Every mistake in project.yaml is reported at once: where it is, and what would be right."""
+
+from pathlib import Path
+
+import pytest
+from project_files import HEAD, MINIMAL, mistakes
+
+#: What stands in the file besides MINIMAL, and the one line that the error must hold.
+ONE_MISTAKE = {
+    "misspelt key": ("sed: 3", "line 4: sed: unknown key; did you mean 'seed'?"),
+    "key of another section": (
+        "epochs: 3",
+        "line 4: epochs: unknown key; known here: name, seed, backbone, router, tasks, validation, training, "
+        "evaluation, promotion; 'epochs' belongs into training",
+    ),
+    "key of another router": (
+        "router: {kind: linear, experts: 3}",
+        "line 4: router.experts: unknown key; known here: kind, learning_rate; "
+        "'experts' belongs into router of kind experts",
+    ),
+    "misspelt key of a router": (
+        "router: {kind: experts, tao: 3}",
+        "line 4: router.tao: unknown key; did you mean 'tau'?",
+    ),
+    "repeated key": ("name: other", "line 4: name: stands twice, first in line 1; keep one"),
+    "misspelt router": (
+        "router: {kind: expert}",
+        "line 4: router.kind: must be 'none', 'linear', 'mlp' or 'experts', not 'expert'; did you mean "
+        "'experts'?",
+    ),
+    "router without kind": (
+        "router: {experts: 4}",
+        "line 4: router.kind: is missing; it must be 'none', 'linear', 'mlp' or 'experts'",
+    ),
+    "router as a word": (
+        "router: mlp",
+        "line 4: router: must be a section with 'kind': 'none', 'linear', 'mlp' or 'experts'; write "
+        "{kind: mlp}",
+    ),
+    "more chosen than there are": (
+        "router: {kind: experts, top_k: 5}",
+        "line 4: router.top_k: must be at most the number of experts, 4, not 5",
+    ),
+    "no for a boolean": (
+        "router: {kind: experts, by_task: no}",
+        "line 4: router.by_task: must be true or false, not 'no'; write false",
+    ),
+    "no for a number": (
+        "training: {epochs: no}",
+        "line 4: training.epochs: must be a whole number from 1 to 1000, not 'no'",
+    ),
+    "leading zero": (
+        "seed: 010",
+        'line 4: seed: 010 is read as the number 10; write 10, or "010" if it is text',
+    ),
+    "out of range": (
+        "training: {epochs: 0}",
+        "line 4: training.epochs: must be a whole number from 1 to 1000, not 0",
+    ),
+    "fraction for a whole number": (
+        "training: {batch_size: 3.5}",
+        "line 4: training.batch_size: must be a whole number from 1 to 65536, not 3.5",
+    ),
+    "infinity": (
+        "training: {learning_rate: .inf}",
+        "line 4: training.learning_rate: must be a number above 0, not .inf",
+    ),
+    "not a number": (
+        "training: {weight_decay: .nan}",
+        "line 4: training.weight_decay: must be a number of at least 0, not .nan",
+    ),
+    "quoted number": (
+        'training: {learning_rate: "3e-5"}',
+        "line 4: training.learning_rate: must be a number above 0, not the text '3e-5'; leave the "
+        "quotes away",
+    ),
+    "union, one line": (
+        "training: {trainable: half}",
+        "line 4: training.trainable: must be 'all', 'frozen' or a whole number of at least 1, not 'half'",
+    ),
+    "misspelt word of a union": (
+        "training: {trainable: froze}",
+        "line 4: training.trainable: must be 'all', 'frozen' or a whole number of at least 1, not 'froze'; "
+        "did you mean 'frozen'?",
+    ),
+    "bound on a union": (
+        "training: {early_stopping: 0}",
+        "line 4: training.early_stopping: must be a whole number of at least 1 or null, not 0",
+    ),
+    "item of a list": (
+        "evaluation: {baselines: [plain, frosen]}",
+        "line 4: evaluation.baselines[1]: must be 'majority', 'frozen' or 'plain', not 'frosen'; "
+        "did you mean 'frozen'?",
+    ),
+    "empty section": (
+        "training:",
+        "line 4: training: must be a section with the keys epochs, batch_size, trainable, optimizer, "
+        "learning_rate, head_learning_rate, schedule, warmup, weight_decay, dropout, clip, label_smoothing, "
+        "sampling_temperature, early_stopping, precision, checkpoint_seconds, but nothing is given",
+    ),
+    "model name with a slash": (
+        "promotion: {model_name: a/b}",
+        "line 4: promotion.model_name: must be a name without / and : or null, not 'a/b'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "line"), ONE_MISTAKE.values(), ids=ONE_MISTAKE)
+def test_a_mistake_gets_one_line_with_place_and_remedy(tmp_path: Path, text: str, line: str) -> None:
+    assert mistakes(tmp_path, f"{MINIMAL}{text}\n") == [line]
+
+
+#: What stands in the task (line 4 on), and the lines that the error must hold.
+IN_A_TASK = {
+    "labels as numbers, bools, dates, nothing": (
+        "labels: [0, yes, true, 2020-01-01, 01, ~]",
+        [
+            "line 4: tasks.mood.labels[0]: must be a label that is not empty, not 0; text is written in "
+            'quotes: "0"',
+            "line 4: tasks.mood.labels[2]: must be a label that is not empty, not true; "
+            'text is written in quotes: "true"',
+            "line 4: tasks.mood.labels[3]: must be a label that is not empty, not 2020-01-01; "
+            'text is written in quotes: "2020-01-01"',
+            "line 4: tasks.mood.labels[4]: must be a label that is not empty, not 01; "
+            'text is written in quotes: "01"',
+            "line 4: tasks.mood.labels[5]: must be a label that is not empty, but nothing is given",
+        ],
+    ),
+    "one label": (
+        "labels: [a]",
+        ["line 4: tasks.mood.labels: must be a list of at least 2 labels or null, not a list of 1"],
+    ),
+    "labels twice": ("labels: [b, a, b]", ["line 4: tasks.mood.labels: stand twice: b; keep one of each"]),
+    "metric of another kind": (
+        "metric: mae",
+        [
+            "line 4: tasks.mood.metric: 'mae' does not fit kind classification; "
+            "use accuracy, macro_f1, weighted_f1, mcc"
+        ],
+    ),
+    "nothing left for train": (
+        "split: {validation: 0.5, test: 0.5}",
+        [
+            "line 4: tasks.mood.split: validation 0.5 + test 0.5 must stay below 1, or nothing is left to "
+            "train on"
+        ],
+    ),
+    "misspelt section": ("colums: {}", ["line 4: tasks.mood.colums: unknown key; did you mean 'columns'?"]),
+    "text for a section": (
+        "columns: text",
+        [
+            "line 4: tasks.mood.columns: must be a section with the keys text, text_pair, label, tokens, "
+            "tags, "
+            "not 'text'"
+        ],
+    ),
+    "two mistakes in two sections": (
+        "head: {pooling: max, dropout: 1}",
+        [
+            "line 4: tasks.mood.head.dropout: must be a number of at least 0 and below 1, not 1",
+            "line 4: tasks.mood.head.pooling: must be 'mean', 'first' or 'attention', not 'max'",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "lines"), IN_A_TASK.values(), ids=IN_A_TASK)
+def test_mistakes_inside_a_task_carry_its_name(tmp_path: Path, text: str, lines: list[str]) -> None:
+    task = f"tasks: {{mood: {{kind: classification, files: {{train: a.csv}},\n  {text}}}}}\n"
+    assert mistakes(tmp_path, HEAD + task) == lines
+
+
+FILES = {
+    "a number": ("3", 'train: must be a file or a list of files, not 3; text is written in quotes: "3"'),
+    "no file": ("[]", "train: must be a file or a list of files, not an empty list"),
+    "nothing": ("", "train: must be a file or a list of files, but nothing is given"),
+    "an item": ("[a, 3]", 'train[1]: must be a file, not 3; text is written in quotes: "3"'),
+    "a section": ("{a: b}", "train: must be a file or a list of files, not a section of 1"),
+}
+
+
+@pytest.mark.parametrize(("text", "line"), FILES.values(), ids=FILES)
+def test_files_are_a_file_or_a_list(tmp_path: Path, text: str, line: str) -> None:
+    task = f"tasks: {{mood: {{kind: classification, files: {{train: {text}}}}}}}\n"
+    assert mistakes(tmp_path, HEAD + task) == [f"line 3: tasks.mood.files.{line}"]
+
+
+def test_names_that_break_the_rules_are_explained_in_words_with_one_that_keeps_them(tmp_path: Path) -> None:
+    text = MINIMAL.replace("demo", "My Reviews").replace("mood", "1st Mood")
+    assert mistakes(tmp_path, text) == [
+        "line 1: name: must be lower-case letters, digits and hyphens, a letter or digit first, 63 at most, "
+        "not 'My Reviews'; 'my-reviews' would do",
+        "line 3: tasks.1st Mood: a task's name must be lower-case letters, digits and underscores, a "
+        "letter first, "
+        "63 at most; 'st_mood' would do",
+    ]
+
+
+def test_everything_missing_is_listed(tmp_path: Path) -> None:
+    assert mistakes(tmp_path, "seed: 3\n") == [
+        "line 1: backbone: is missing; it must be a section with the keys source, max_tokens",
+        "line 1: name: is missing; it must be lower-case letters, digits and hyphens, a letter or "
+        "digit first, "
+        "63 at most",
+        "line 1: tasks: is missing; it must be a section with a name and a section for each task",
+    ]
+
+
+def test_many_mistakes_come_in_one_error_in_the_order_of_the_file(tmp_path: Path) -> None:
+    text = (
+        "name: Reviews\nseed: 010\nbackbone: {source: no, max_token: 12}\n"
+        "router: {kind: expert, experts: 4}\n"
+        "tasks:\n  sentiment:\n    kind: classification\n    files: {train: [data/a.csv], train: 3}\n"
+        "    colums: {text: t}\n    labels: [0, 1]\n    metric: f1\n"
+        "  x:\n    kind: tagging\n    files: {train: a}\n"
+        "training:\n  learning_rate: 1e-4\n  epochs: no\n  trainable: half\n"
+    )
+    found = mistakes(tmp_path, text)
+    assert [line.split(": ")[1] for line in found] == [
+        "name", "seed", "backbone.max_token", "router.kind", "tasks.sentiment.files.train",
+        "tasks.sentiment.colums", "tasks.sentiment.labels[0]", "tasks.sentiment.labels[1]",
+        "tasks.sentiment.metric", "training.epochs", "training.trainable",
+    ]  # fmt: skip
+
+
+SETS = {
+    "unknown key": (
+        "training.lerning_rate=1",
+        "training.lerning_rate: unknown key; did you mean 'learning_rate'?",
+    ),
+    "unknown section": (
+        "trainin.epochs=1",
+        "trainin: unknown key; did you mean 'training'?",
+    ),
+    "leading zero": ("seed=010", 'seed: 010 is read as the number 10; write 10, or "010" if it is text'),
+    "out of range": ("training.epochs=0", "training.epochs: must be a whole number from 1 to 1000, not 0"),
+    "no value": (
+        "training.epochs=",
+        "training.epochs: must be a whole number from 1 to 1000, but nothing is given",
+    ),
+    "not an assignment": ("epochs", "'epochs' is not KEY.PATH=VALUE, as in training.epochs=1"),
+    "into a scalar": ("name.first=a", "name.first: 'name' is not a section of project.yaml"),
+    "no YAML": (
+        "seed=[1",
+        "seed: '[1' is not valid YAML: expected ',' or ']', but got '<stream end>'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "line"), SETS.values(), ids=SETS)
+def test_a_wrong_set_is_explained_like_a_wrong_file(tmp_path: Path, change: str, line: str) -> None:
+    assert mistakes(tmp_path, MINIMAL, change) == [f"--set {line}"]
