@@ -1,0 +1,202 @@
+"""The tables and verdicts of an evaluation as plain strings, for reports, terminal and artifacts.
+
+Every function takes the evaluation as ``evaluation.json`` holds it: a score that is undefined is null.
+Order never depends on the order of keys, so that a reloaded evaluation reads like a fresh one.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from doubleroute.config.models import LOWER_IS_BETTER
+from doubleroute.reports.wording import bounds_of, count, interval, is_number, number, shown
+
+#: The models side by side, in the order of reading, and what a report calls them.
+MODELS = {
+    "majority": "majority class or constant (no learning)",
+    "frozen": "before fine-tuning: frozen backbone, linear head",
+    "plain": "plain fine-tuning (no router)",
+    "routed": "routed fine-tuning",
+    "champion": "champion (serves now)",
+}
+_SHORT = {"plain": "plain fine-tuning", "majority": "the majority baseline", "frozen": "the frozen backbone"}
+_SHORT["champion"] = "the champion"
+_HEADLINE = ("routed", "plain", "champion", "frozen", "majority")
+_LESS_IS_BETTER = LOWER_IS_BETTER | {"ece"}
+_METRICS = ("accuracy", "entity_f1", "micro_f1", "macro_f1", "weighted_f1", "mcc", "spearman", "pearson")
+_MOST_SLICES = 40
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of safe strings; the first ``words`` columns hold words, the others numbers."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    words: int = 1
+    note: str = ""
+    folded: bool = False
+    kind: str = "table"
+
+
+def models_of(names: Iterable[str]) -> list[str]:
+    """These models in the order of reading; unknown names come last."""
+    order = list(MODELS)
+    return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
+
+
+def model_title(name: str, evaluation: Mapping[str, Any]) -> str:
+    """What a report calls this model, with the kind of its router."""
+    router = evaluation["models"].get(name, {}).get("router")
+    if name == "routed" and router:
+        return "fine-tuned, no router" if router == "none" else f"{MODELS[name]}, {shown(router, 40)}"
+    return MODELS.get(name) or shown(name, 60)
+
+
+def headline(names: Iterable[str]) -> str:
+    """The model that the report is about: the routed one, else the best made of those there are."""
+    there = models_of(names)
+    return next((name for name in _HEADLINE if name in there), there[0] if there else "")
+
+
+def score_rows(evaluation: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header and rows of the short score table: a row for each task and model, with the metric that
+    the task is judged by. Narrow enough for a terminal of 80 columns."""
+    header = ("task", "model", "metric", "score", "95% interval", "rows")
+    rows: list[tuple[str, ...]] = []
+    for name, task in evaluation["tasks"].items():
+        for model in models_of(task["models"]):
+            score = task["models"][model]["scores"].get(task["metric"]) or {}
+            cells = (number(score.get("value")), bounds_of(score), count(task["rows"]))
+            rows.append((shown(name, 40), shown(model, 20), shown(task["metric"], 40), *cells))
+    return header, rows
+
+
+def verdicts(evaluation: Mapping[str, Any]) -> list[str]:
+    """One sentence a task: its score, whether routing helped, and how it stands to the champion."""
+    return [_verdict(name, task, evaluation) for name, task in evaluation["tasks"].items()]
+
+
+def scores_table(evaluation: Mapping[str, Any], name: str) -> Table:
+    """All metrics of one task: a row for each model, a column for each metric with its interval."""
+    task = evaluation["tasks"][name]
+    metrics = _metrics(task)
+    rows = [
+        (
+            model_title(model, evaluation),
+            *(interval(task["models"][model]["scores"].get(metric)) for metric in metrics),
+            count(task["rows"]),
+        )
+        for model in models_of(task["models"])
+    ]
+    header = ("model", *(f"{shown(m, 40)}{' ↓' if m in _LESS_IS_BETTER else ''}" for m in metrics), "n")
+    note = f"Judged by {shown(task['metric'], 40)}. Brackets: 95% bootstrap intervals over the n rows."
+    if _LESS_IS_BETTER.intersection(metrics):
+        note += " ↓: lower is better."
+    return Table(f"{shown(name, 70)}: scores", header, rows, note=note)
+
+
+def differences_table(task: Mapping[str, Any], name: str) -> Table | None:
+    """The paired differences of one task, or None when there are none."""
+    rows = []
+    for entry in task.get("differences") or ():
+        first, second, metric = (shown(entry[key], 30) for key in ("model", "against", "metric"))
+        verdict = shown(entry["verdict"], 40)
+        rows.append((f"{first} against {second} in {metric}", verdict, interval(entry, signed=True)))
+    note = (
+        "Paired bootstrap on the same rows; positive: the first is better, also where lower scores are. "
+        "Cannot tell: zero lies in the 95% interval."
+    )
+    title = f"{shown(name, 70)}: differences"
+    header = ("comparison", "verdict", "difference")
+    return Table(title, header, rows, words=2, note=note) if rows else None
+
+
+def fairness(evaluation: Mapping[str, Any]) -> str:
+    """Whether routed and plain were compared at equal steps and parameters, in one sentence."""
+    routed, plain = evaluation["models"].get("routed"), evaluation["models"].get("plain")
+    if not routed or not plain or routed.get("router") == "none":
+        return ""
+    steps = f"{count(routed.get('steps'))} against {count(plain.get('steps'))}"
+    if routed.get("steps") == plain.get("steps"):
+        steps = f"the same, {count(plain.get('steps'))}"
+    mine, other = routed.get("trained_parameters"), plain.get("trained_parameters")
+    extra = f" ({mine / other - 1:+.1%})" if is_number(mine) and is_number(other) and other else ""
+    return (
+        f"Routed and plain: steps {steps}; trained parameters {count(mine)} against {count(other)}{extra}; "
+        "one seed each, so a difference as small as that between two seeds says nothing."
+    )
+
+
+def slices_tables(evaluation: Mapping[str, Any], name: str) -> list[Table]:
+    """One table for each slice column of a task: a row for each value, a column for each model."""
+    task = evaluation["tasks"][name]
+    names = models_of(task["models"])
+    slices = {model: task["models"][model].get("slices") or {} for model in names}
+    tables = []
+    for column in sorted({column for by_column in slices.values() for column in by_column}):
+        with_column = [model for model in names if column in slices[model]]
+        sizes = {v: s["rows"] for model in with_column for v, s in slices[model][column].items()}
+        values = sorted(sizes, key=lambda value: (-sizes[value], value))
+        rows = [
+            (
+                shown(value, 60),
+                *(interval(slices[model][column].get(value)) for model in with_column),
+                count(sizes[value]),
+            )
+            for value in values[:_MOST_SLICES]
+        ]
+        note = f"{shown(task['metric'], 40)}; the largest slices first."
+        if len(values) > _MOST_SLICES:
+            note += f" {len(values) - _MOST_SLICES:,} smaller slices are left out."
+        header = (shown(column, 40), *(shown(model, 20) for model in with_column), "n")
+        tables.append(Table(f"{shown(name, 70)} by {shown(column, 40)}", header, rows, note=note))
+    return tables
+
+
+def _verdict(name: str, task: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
+    model = headline(task["models"])
+    scores = {m: task["models"][m]["scores"].get(task["metric"]) or {} for m in task["models"]}
+    mine = scores.get(model, {})
+    metric = shown(task["metric"], 40)
+    words = f"{shown(name, 70)}: {metric} {interval(mine)}"
+    words += f" on {count(task['rows'])} {shown(evaluation['split'], 20)} rows"
+    if not task.get("higher_is_better", True):
+        words += " (lower is better; a positive difference is a gain)"
+    if model != "routed":
+        return f"{words} ({_SHORT.get(model, shown(model, 40))} alone; nothing routed was compared)"
+    comparisons = [_compared(task, other) for other in ("plain", "champion") if other in scores]
+    if evaluation["models"].get("routed", {}).get("router") == "none":
+        comparisons.insert(0, "there is no router: this is plain fine-tuning")
+    elif "plain" not in scores:
+        comparisons.insert(0, "not compared with plain fine-tuning")
+    base = scores.get("majority", {}).get("value")
+    if is_number(base) and is_number(mine.get("value")):
+        better = mine["value"] > base if task.get("higher_is_better", True) else mine["value"] < base
+        if not better:
+            comparisons.append(f"no better than the majority baseline ({number(base)})")
+    return "; ".join([words, *comparisons])
+
+
+def _compared(task: Mapping[str, Any], other: str) -> str:
+    for entry in task.get("differences") or ():
+        if (entry["model"], entry["against"], entry["metric"]) == ("routed", other, task["metric"]):
+            meaning = {
+                "better": "better: routing helped here, on one seed",
+                "worse": "worse: routing did not help",
+                "cannot tell": "cannot tell: nothing here shows that routing helps",
+            }
+            verdict = shown(entry["verdict"], 40)
+            said = meaning.get(verdict, verdict) if other == "plain" else verdict
+            return f"routed against {_SHORT[other]}: {interval(entry, signed=True)}, {said}"
+    return f"routed against {_SHORT[other]}: no paired difference was made"
+
+
+def _metrics(task: Mapping[str, Any]) -> list[str]:
+    found = {metric for model in task["models"].values() for metric in model["scores"]}
+
+    def place(metric: str) -> tuple[bool, int, str]:
+        return metric != task["metric"], _METRICS.index(metric) if metric in _METRICS else 99, metric
+
+    return sorted(found, key=place)
