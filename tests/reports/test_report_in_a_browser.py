@@ -116,6 +116,12 @@ def test_print_is_light_and_leaves_the_navigation_out(page):
     assert not page.find_element("css selector", "nav").is_displayed()
 
 
+def test_nothing_is_cut_off_on_paper(page):
+    size(page, 718)  # A4 in CSS pixels, less the usual margins
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert page.execute_script("return document.documentElement.scrollWidth") <= 718
+
+
 def contrast(first, second):
     """WCAG 2's ratio of the relative luminances of two colours."""
 
