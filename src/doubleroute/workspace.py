@@ -61,11 +61,10 @@ class Workspace:
         digest = digest_of({"stage": name, **inputs})
         place = self.stages / f"{name}-{digest}"
         with self.lock(f"{name}-{digest}"):
-            if (place / MANIFEST).is_file():
-                if _is_whole(place):
-                    os.utime(place)
-                    return Stage(name, digest, place, reused=True)
-                shutil.rmtree(place)
+            found = self.find(name, inputs)
+            if found is not None:
+                return found
+            shutil.rmtree(place, ignore_errors=True)
             with _disk_errors(self.root):
                 self.stages.mkdir(parents=True, exist_ok=True)
                 beside = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=self.stages))
@@ -83,6 +82,15 @@ class Workspace:
                 finally:
                     shutil.rmtree(beside, ignore_errors=True)
         return Stage(name, digest, place, reused=False)
+
+    def find(self, name: str, inputs: Mapping[str, Any]) -> Stage | None:
+        """The stage of these inputs if it is there and whole."""
+        digest = digest_of({"stage": name, **inputs})
+        place = self.stages / f"{name}-{digest}"
+        if not _is_whole(place):
+            return None
+        os.utime(place)
+        return Stage(name, digest, place, reused=True)
 
     def partial(self, name: str, inputs: Mapping[str, Any]) -> Path:
         """A folder for the checkpoints of a stage that is being built; it outlives a kill.

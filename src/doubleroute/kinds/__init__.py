@@ -20,8 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-#: The label of a position that does not count: padding, special tokens, sub-words after the first.
-IGNORE = -100
+from doubleroute.data.batches import IGNORE as IGNORE
 
 
 class Kind(ABC):

@@ -1,0 +1,160 @@
+"""Encoded rows of a task and split, and mixed batches of them as tensors."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from doubleroute.data.tokens import Packed
+
+#: The label of a token that does not count: padding, special tokens, sub-words after the first.
+IGNORE = -100
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Labelled rows of one task and split.
+
+    labels: [n, ...] as the kind encodes them, or for tagging int64 [tokens] beside the ids; index:
+    int64 [n], the row's position in the validated table.
+    """
+
+    packed: Packed
+    labels: np.ndarray
+    index: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.packed)
+
+    @property
+    def per_token(self) -> bool:
+        """Whether the labels go with the tokens, not with the rows."""
+        return self.packed.words is not None
+
+    def save(self, folder: Path) -> None:
+        """Write everything as .npy files into an existing folder."""
+        self.packed.save(folder)
+        np.save(folder / "labels.npy", self.labels, allow_pickle=False)
+        np.save(folder / "index.npy", self.index, allow_pickle=False)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Encoded":
+        """Map what ``save`` wrote into memory."""
+        labels, index = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("labels", "index"))
+        return cls(Packed.load(folder), labels, index)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the backbone reads: ids, mask (1 = a token) and, for pairs, segment types; int64 [batch, seq]."""
+
+    ids: Tensor
+    mask: Tensor
+    types: Tensor | None
+
+    def to(self, device: torch.device) -> "Inputs":
+        """Copy to a device."""
+        return Inputs(*(None if each is None else each.to(device) for each in vars(self).values()))  # type: ignore[arg-type]
+
+    @property
+    def keywords(self) -> dict[str, Tensor]:
+        """The arguments of a transformers encoder."""
+        given = {"input_ids": self.ids, "attention_mask": self.mask}
+        return given if self.types is None else {**given, "token_type_ids": self.types}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A mixed batch: which of its rows each task reads, their targets, and optionally the trunk's
+    stored outputs, bfloat16 [batch, seq, hidden]."""
+
+    inputs: Inputs
+    rows: dict[str, Tensor]
+    targets: dict[str, Tensor]
+    states: Tensor | None
+
+    def to(self, device: torch.device) -> "Batch":
+        """Copy to a device."""
+        rows, targets = (
+            {task: value.to(device) for task, value in each.items()} for each in (self.rows, self.targets)
+        )
+        return Batch(
+            self.inputs.to(device), rows, targets, None if self.states is None else self.states.to(device)
+        )
+
+
+def pad(values: Sequence[np.ndarray], fill: float, width: int) -> np.ndarray:
+    """Stack arrays [length_i, ...] into [n, width, ...], filled up with ``fill``."""
+    padded = np.full((len(values), width, *values[0].shape[1:]), fill, values[0].dtype)
+    for row, value in enumerate(values):
+        padded[row, : len(value)] = value
+    return padded
+
+
+def inputs_of(rows: Sequence[tuple[Packed, slice]], pad_id: int) -> Inputs:
+    """Pad rows, each the part of a packed array, into one batch. Types appear when any row has them."""
+    width = max(part.stop - part.start for _, part in rows)
+    ids = pad([packed.ids[part] for packed, part in rows], pad_id, width).astype(np.int64)
+    lengths = np.array([part.stop - part.start for _, part in rows])
+    mask = (np.arange(width)[None, :] < lengths[:, None]).astype(np.int64)
+    types = None
+    if any(packed.types is not None for packed, _ in rows):
+        single = np.zeros(width, np.uint8)
+        given = [single[: p.stop - p.start] if k.types is None else k.types[p] for k, p in rows]
+        types = torch.from_numpy(pad(given, 0, width).astype(np.int64))
+    return Inputs(torch.from_numpy(ids), torch.from_numpy(mask), types)
+
+
+def parts_of(packed: Packed, rows: np.ndarray) -> list[tuple[Packed, slice]]:
+    """Where the rows [k] lie in the packed arrays."""
+    return [(packed, slice(int(packed.starts[row]), int(packed.starts[row + 1]))) for row in rows]
+
+
+def collate(
+    chosen: Mapping[str, np.ndarray],
+    encoded: Mapping[str, Encoded],
+    pad_id: int,
+    states: Mapping[str, np.ndarray] | None = None,
+) -> Batch:
+    """Make one batch of the ``chosen`` rows [k_task] of each task; a task may have none.
+
+    ``states``: for each task the trunk's outputs beside its ids, [tokens, hidden] bfloat16 as uint16.
+    """
+    parts = {task: parts_of(encoded[task].packed, rows) for task, rows in chosen.items()}
+    inputs = inputs_of([part for each in parts.values() for part in each], pad_id)
+    width = inputs.ids.shape[1]
+    rows, targets, first = {}, {}, 0
+    for task, numbers in chosen.items():
+        rows[task] = torch.arange(first, first + len(numbers))
+        targets[task] = _targets(encoded[task], numbers, parts[task], width)
+        first += len(numbers)
+    stored = None
+    if states is not None:
+        padded = pad([states[task][part] for task, each in parts.items() for _, part in each], 0, width)
+        stored = torch.from_numpy(padded).view(torch.bfloat16)
+    return Batch(inputs, rows, targets, stored)
+
+
+def _targets(encoded: Encoded, rows: np.ndarray, parts: list[tuple[Packed, slice]], width: int) -> Tensor:
+    if not encoded.per_token:
+        return torch.from_numpy(np.array(encoded.labels[rows]))
+    if not parts:
+        return torch.zeros((0, width), dtype=torch.int64)
+    return torch.from_numpy(pad([encoded.labels[part] for _, part in parts], IGNORE, width))
+
+
+def by_tokens(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
+    """Row numbers in batches of similar length with at most ``budget`` tokens, padding included.
+
+    A single row that is longer gets a batch of its own.
+    """
+    order = np.argsort(lengths, kind="stable")
+    made, first = [], 0
+    for last in range(1, len(order) + 1):
+        if last == len(order) or lengths[order[last]] * (last + 1 - first) > budget:
+            made.append(order[first:last])
+            first = last
+    return made

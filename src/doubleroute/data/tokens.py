@@ -1,0 +1,134 @@
+"""Text -> token ids, packed: the ids of all rows one after the other in a flat array, no padding.
+
+A row of tokens (tagging) is read as its tokens joined by spaces; which word a sub-word belongs to is
+found by character offsets, so that every kind of task reads the same ids for the same text.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_CHUNK = 2048
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Token ids of n rows.
+
+    ids: int32 [tokens]; starts: int64 [n + 1], row i is ids[starts[i]:starts[i + 1]]; types: uint8
+    [tokens], the segment, for pairs; words: int32 [tokens], the word whose first sub-word this is, else
+    -1. ``truncated`` rows were longer than allowed; ``unknown`` counts unknown-token ids.
+    """
+
+    ids: np.ndarray
+    starts: np.ndarray
+    types: np.ndarray | None
+    words: np.ndarray | None
+    truncated: int
+    unknown: int
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row: int64 [n]."""
+        return np.diff(self.starts)
+
+    def save(self, folder: Path) -> None:
+        """Write the arrays as .npy files."""
+        for name in ("ids", "starts", "types", "words"):
+            value = getattr(self, name)
+            if value is not None:
+                np.save(folder / f"{name}.npy", value, allow_pickle=False)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Packed":
+        """Map the arrays of ``save`` into memory; counts are not kept."""
+        arrays: dict[str, Any] = {
+            name: np.load(folder / f"{name}.npy", mmap_mode="r")
+            if (folder / f"{name}.npy").is_file()
+            else None
+            for name in ("ids", "starts", "types", "words")
+        }
+        return cls(**arrays, truncated=0, unknown=0)
+
+
+def join_tokens(tokens: Sequence[str]) -> str:
+    """The text that a row of tokens is read as."""
+    return " ".join(tokens)
+
+
+def word_spans(text: str, tokens: Sequence[str] | None = None) -> np.ndarray:
+    """Character spans of the words of a text: int64 [words, 2].
+
+    With ``tokens`` those of ``join_tokens(tokens)``, else of the runs between white space.
+    """
+    if tokens is None:
+        return np.array([match.span() for match in re.finditer(r"\S+", text)], np.int64).reshape(-1, 2)
+    lengths = np.array([len(token) for token in tokens], np.int64)
+    ends = np.cumsum(lengths + 1) - 1
+    return np.stack([ends - lengths, ends], axis=1).reshape(-1, 2)
+
+
+def encode_texts(
+    tokenizer: "PreTrainedTokenizerBase",
+    texts: Sequence[str],
+    max_tokens: int,
+    pairs: Sequence[str] | None = None,
+    spans: Sequence[np.ndarray] | None = None,
+) -> Packed:
+    """Tokenise n texts (or pairs) with special tokens, cut to ``max_tokens``.
+
+    ``spans``: for each row the character spans of its words, [words, 2], to fill ``Packed.words``.
+    """
+    backend = tokenizer.backend_tokenizer
+    backend.no_padding()
+    backend.enable_truncation(max_length=max_tokens, strategy="longest_first")
+    unknown_id = tokenizer.unk_token_id
+    ids: list[np.ndarray] = []
+    types: list[np.ndarray] = []
+    words: list[np.ndarray] = []
+    lengths = np.zeros(len(texts), np.int64)
+    truncated = 0
+    for first in range(0, len(texts), _CHUNK):
+        chunk: list[Any] = list(texts[first : first + _CHUNK])
+        if pairs is not None:
+            chunk = list(zip(chunk, pairs[first : first + _CHUNK], strict=True))
+        for row, encoding in enumerate(backend.encode_batch(chunk), start=first):
+            ids.append(np.array(encoding.ids, np.int32))
+            lengths[row] = len(ids[-1])
+            truncated += bool(encoding.overflowing)
+            if pairs is not None:
+                types.append(np.array(encoding.type_ids, np.uint8))
+            if spans is not None:
+                words.append(_first_subwords(encoding.offsets, spans[row]))
+    flat = np.concatenate(ids) if ids else np.zeros(0, np.int32)
+    return Packed(
+        ids=flat,
+        starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        types=np.concatenate(types) if types else None,
+        words=np.concatenate(words) if words else None,
+        truncated=truncated,
+        unknown=0 if unknown_id is None else int((flat == unknown_id).sum()),
+    )
+
+
+def _first_subwords(offsets: Sequence[tuple[int, int]], spans: np.ndarray) -> np.ndarray:
+    """For each sub-word the index of the word that it begins, else -1: int32 [tokens]."""
+    places = np.array(offsets, np.int64).reshape(-1, 2)
+    real = places[:, 1] > places[:, 0]
+    # The last character decides: byte-level tokenizers may count the space before a word as its part.
+    word = np.searchsorted(spans[:, 0], places[:, 1] - 1, side="right") - 1
+    found = np.full(len(places), -1, np.int32)
+    seen, position = np.unique(np.where(real, word, -1), return_index=True)
+    keep = seen >= 0
+    found[position[keep]] = seen[keep]
+    return found

@@ -1,0 +1,181 @@
+"""The routed model: y_task = F_task(R(M(x), task)), as a transformers PreTrainedModel."""
+
+import copy
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from doubleroute.errors import ModelError
+from doubleroute.kinds import RowHead, TokenHead, kind
+from doubleroute.modeling.backbone import drop_pooler, refuse_bad_weights
+from doubleroute.modeling.routers import Router, make_router
+
+
+class DoublerouteConfig(PreTrainedConfig):
+    """What builds the model: the backbone's own config, the router's options, and for each task, in
+    order, ``{"kind", "labels", "pooling", "dropout", "weight"}``."""
+
+    model_type = "doubleroute"
+
+    def __init__(
+        self,
+        backbone: dict[str, Any] | None = None,
+        router: dict[str, Any] | None = None,
+        tasks: dict[str, dict[str, Any]] | None = None,
+        max_tokens: int = 128,
+        **kwargs: Any,
+    ) -> None:
+        self.backbone = backbone or {}
+        self.router = router or {"kind": "none"}
+        self.tasks = tasks or {}
+        self.max_tokens = max_tokens
+        super().__init__(**kwargs)
+
+
+@dataclass
+class RoutedOutput(ModelOutput):
+    """``logits``: {task: [rows, outputs] or [rows, seq, outputs]}; ``loss``: float32 scalar or None."""
+
+    loss: Tensor | None = None
+    logits: dict[str, Tensor] | None = None
+
+
+class DoublerouteModel(PreTrainedModel):
+    """One backbone, one router, a head for each task."""
+
+    config_class = DoublerouteConfig
+    base_model_prefix = "doubleroute"
+    main_input_name = "input_ids"
+
+    def __init__(self, config: DoublerouteConfig) -> None:
+        super().__init__(config)
+        options = copy.deepcopy(config.backbone)
+        inner = AutoConfig.for_model(options.pop("model_type"), **options)
+        self.backbone = AutoModel.from_config(inner, attn_implementation="eager")
+        drop_pooler(self.backbone)
+        hidden = int(inner.hidden_size)
+        self.router: Router = make_router(config.router, hidden, len(config.tasks))
+        self.heads = nn.ModuleDict({name: _make_head(task, hidden) for name, task in config.tasks.items()})
+        self.task_numbers = {name: number for number, name in enumerate(config.tasks)}
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Nothing: ``assemble`` sets every weight, and loading refuses files that lack one."""
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor | None = None,
+        rows: Mapping[str, Tensor] | None = None,
+        targets: Mapping[str, Tensor] | None = None,
+        tasks: Sequence[str] | None = None,
+        label_smoothing: float = 0.0,
+    ) -> RoutedOutput:
+        """One pass of the backbone over a batch, then router and head for the rows of each task.
+
+        input_ids, attention_mask, token_type_ids: [batch, seq]. ``rows``: for each task the indices
+        [rows] of the batch rows that it reads; by default every task (or those in ``tasks``) reads all.
+        ``targets``: for each task the labels of those rows, [rows] or [rows, seq] as its kind says.
+        The loss is the sum over tasks of weight * (rows of the task / all rows) * mean loss: each row
+        counts the same, times its task's weight.
+        """
+        states = self.encode(input_ids, attention_mask, token_type_ids)
+        if rows is None:
+            everything = torch.arange(len(input_ids), device=states.device)
+            rows = dict.fromkeys(tasks or self.task_numbers, everything)
+        logits = self.answer(states, attention_mask, rows)
+        if targets is None:
+            return RoutedOutput(logits=logits)
+        total = sum(len(rows[name]) for name in rows)
+        loss = states.new_zeros((), dtype=torch.float32)
+        for name, values in logits.items():
+            options = self.config.tasks[name]
+            part = kind(options["kind"]).loss(values, targets[name], label_smoothing)
+            loss = loss + part * (options["weight"] * len(rows[name]) / total)
+        return RoutedOutput(loss=loss, logits=logits)
+
+    def encode(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ) -> Tensor:
+        """H = M(x): [batch, seq] ids -> [batch, seq, hidden] states."""
+        extra = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        states: Tensor = self.backbone(
+            input_ids=input_ids, attention_mask=attention_mask, **extra
+        ).last_hidden_state
+        return states
+
+    def answer(self, states: Tensor, mask: Tensor, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """F(R(H, task)) for the rows of each task: states [batch, seq, hidden] -> logits by task."""
+        index = torch.cat([rows[name] for name in rows])
+        task = torch.cat(
+            [torch.full_like(rows[name], self.task_numbers[name], dtype=torch.long) for name in rows]
+        )
+        chosen, chosen_mask = states[index], mask[index]
+        routed = self.router(chosen, chosen_mask, task)
+        logits, start = {}, 0
+        for name, numbers in rows.items():
+            part = slice(start, start + len(numbers))
+            logits[name] = self.heads[name](routed[part], chosen_mask[part])
+            start += len(numbers)
+        return logits
+
+
+def _make_head(task: Mapping[str, Any], hidden: int) -> nn.Module:
+    found = kind(task["kind"])
+    outputs = found.outputs(task["labels"])
+    if found.per_token:
+        return TokenHead(hidden, outputs, task["dropout"])
+    return RowHead(hidden, outputs, task["pooling"], task["dropout"])
+
+
+def assemble(config: DoublerouteConfig, backbone: PreTrainedModel, seed: int) -> DoublerouteModel:
+    """A fresh routed model on pretrained weights.
+
+    Router and heads are drawn from streams of their own, named by seed and part, so that a head starts
+    the same whatever the router and whatever the other tasks.
+    """
+    model = DoublerouteModel(config)
+    model.backbone = backbone
+    parts: dict[str, nn.Module] = {"router": model.router}
+    parts |= {f"head {name}": head for name, head in model.heads.items()}
+    for name, part in parts.items():
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(zlib.crc32(f"{seed} {name}".encode()))
+            for module in part.modules():
+                if isinstance(module, nn.Linear):
+                    nn.init.normal_(module.weight, std=0.02)
+                    nn.init.zeros_(module.bias)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(zlib.crc32(f"{seed} token gate".encode()))
+        gate = getattr(model.router, "token_gate", None)
+        if gate is not None:
+            nn.init.normal_(gate, std=0.02)
+    return model
+
+
+def load_model(folder: Path) -> DoublerouteModel:
+    """Load a saved routed model in evaluation mode. Raises ModelError for a missing folder, missing or
+    unexpected tensors, and weights that are NaN or infinite."""
+    if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
+        raise ModelError(f"{folder} holds no model: config.json and model.safetensors are expected there")
+    try:
+        model, info = DoublerouteModel.from_pretrained(folder, output_loading_info=True, use_safetensors=True)
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder} cannot be loaded: {error}") from error
+    refuse_bad_weights(model, info["missing_keys"], str(folder))
+    if info["unexpected_keys"]:
+        raise ModelError(f"{folder} holds unknown weights, such as {sorted(info['unexpected_keys'])[0]}")
+    model.eval()
+    return model
+
+
+AutoConfig.register("doubleroute", DoublerouteConfig, exist_ok=True)
+AutoModel.register(DoublerouteConfig, DoublerouteModel, exist_ok=True)

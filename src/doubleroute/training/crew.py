@@ -1,0 +1,123 @@
+"""Fits side by side, each in a process of its own: two processes of one thread do more than one of two."""
+
+import json
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from doubleroute import errors
+from doubleroute.config import Project
+from doubleroute.errors import DoublerouteError, MachineError
+from doubleroute.training.machine import cores, gpus
+from doubleroute.training.variants import Name
+from doubleroute.workspace import Stage
+
+#: Told for each model: its name and a point of its history with the total number of steps.
+Progress = Callable[[str, dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What every fit of a run shares: the stages that it reads, and the number format."""
+
+    project: Project
+    validated: Stage
+    encoded: Stage
+    stored: Stage | None
+    precision: str
+
+    def spell(self, name: Name, threads: int) -> str:
+        """The order for one worker, as JSON."""
+        stages = {"validated": self.validated, "encoded": self.encoded, "stored": self.stored}
+        return json.dumps(
+            {
+                "project": self.project.model_dump_json(),
+                "root": str(self.project.root),
+                "variant": name,
+                "threads": threads,
+                "precision": self.precision,
+                "stages": {
+                    key: stage and {"name": stage.name, "digest": stage.digest, "path": str(stage.path)}
+                    for key, stage in stages.items()
+                },
+            }
+        )
+
+
+def fit_all(order: Order, names: list[Name], progress: Progress) -> dict[Name, Stage]:
+    """Fit these models, as many at once as there are processors (one at a time on GPUs).
+
+    The stages of models that are whole already are given at once by their workers' absence: the caller
+    asks for missing ones only. When one fails the others are stopped and its error is raised; no process
+    is left behind, also not by an interrupt.
+    """
+    at_once = 1 if gpus() else min(len(names), cores())
+    threads = max(1, cores() // max(1, at_once))
+    waiting, running, done = list(names), dict[Name, subprocess.Popen[str]](), dict[Name, Stage]()
+    messages: queue.Queue[tuple[Name, dict[str, Any]]] = queue.Queue()
+    try:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                name = waiting.pop(0)
+                running[name] = _start(order.spell(name, threads), name, messages)
+            name, message = messages.get()
+            if "progress" in message:
+                progress(name, message["progress"])
+            elif "stage" in message:
+                done[name] = _stage(message["stage"])
+            elif "error" in message:
+                raise _error(message["error"])
+            else:
+                code = running.pop(name).wait()
+                if code:
+                    raise MachineError(_death(name, code))
+    finally:
+        for process in running.values():
+            process.kill()
+            process.wait()
+    return {name: done[name] for name in names}
+
+
+def _start(
+    text: str, name: Name, messages: "queue.Queue[tuple[Name, dict[str, Any]]]"
+) -> "subprocess.Popen[str]":
+    """Start a worker and a thread that passes on what it says; an empty message is its end."""
+    command = [sys.executable, "-m", "doubleroute.training.worker"]
+    if gpus() > 1:
+        launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(gpus()), "-m"]
+        command = [sys.executable, *launch, "doubleroute.training.worker"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    process.stdin.write(text)
+    process.stdin.close()
+
+    def listen() -> None:
+        assert process.stdout is not None
+        with process.stdout:
+            for line in process.stdout:
+                messages.put((name, json.loads(line)))
+        messages.put((name, {}))
+
+    threading.Thread(target=listen, daemon=True).start()
+    return process
+
+
+def _stage(value: Mapping[str, Any]) -> Stage:
+    return Stage(value["name"], value["digest"], Path(value["path"]), value["reused"])
+
+
+def _error(value: Mapping[str, str]) -> DoublerouteError:
+    found: type[DoublerouteError] = getattr(errors, value["kind"])
+    return found(value["message"])
+
+
+def _death(name: str, code: int) -> str:
+    reason = (
+        "the system ended it, perhaps for want of memory" if code in (-9, 137) else "its error stands above"
+    )
+    return f"the process that fits the {name} model ended with code {code} ({reason}); run again to go on"

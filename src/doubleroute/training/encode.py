@@ -1,0 +1,121 @@
+"""The tokenise stage: validated tables -> packed token ids and encoded labels."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from doubleroute.config import Project
+from doubleroute.data.batches import Encoded
+from doubleroute.data.tables import read_validated
+from doubleroute.data.tokens import encode_texts, join_tokens, word_spans
+from doubleroute.errors import DataError
+from doubleroute.kinds import IGNORE, Kind, kind
+from doubleroute.modeling.backbone import load_tokenizer, locate, source_digest
+from doubleroute.workspace import Stage, Workspace, code_digest, versions_of, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from transformers import PreTrainedTokenizerBase
+
+SPLITS = ("train", "validation", "test")
+META = "meta.json"
+
+
+def encode(project: Project, workspace: Workspace, validated: Stage) -> Stage:
+    """Give the stage with ``<task>/<split>/*.npy`` and ``meta.json`` (see ``read_meta``).
+
+    Raises ModelError or MachineError for the backbone's tokenizer, DataError when a task has no
+    labelled rows in a split.
+    """
+    source = locate(project.backbone.source, project.root)
+    inputs = {
+        "validated": validated.digest,
+        "backbone": source_digest(source),
+        "max_tokens": project.backbone.max_tokens,
+        "code": code_digest("data/tokens", "data/batches", "kinds", "training/encode"),
+        "versions": versions_of("tokenizers", "transformers"),
+    }
+
+    def make(folder: Path) -> None:
+        tokenizer = load_tokenizer(source)
+        labels = json.loads((validated.path / "labels.json").read_text(encoding="utf-8"))
+        meta: dict[str, Any] = {"backbone": inputs["backbone"], "tasks": {}}
+        for task, options in project.tasks.items():
+            about: dict[str, Any] = {"kind": options.kind, "labels": labels[task], "splits": {}}
+            for split in SPLITS:
+                frame = read_validated(validated.path, task, split)
+                place = folder / task / split
+                place.mkdir(parents=True)
+                about["splits"][split] = _encode_split(
+                    tokenizer,
+                    frame,
+                    kind(options.kind),
+                    labels[task],
+                    project.backbone.max_tokens,
+                    place,
+                    task,
+                    split,
+                )
+            meta["tasks"][task] = about
+        write_json(folder / META, meta)
+
+    return workspace.build("tokenise", inputs, make)
+
+
+def _encode_split(
+    tokenizer: "PreTrainedTokenizerBase",
+    frame: "pd.DataFrame",
+    found: Kind,
+    labels: list[str],
+    max_tokens: int,
+    place: Path,
+    task: str,
+    split: str,
+) -> dict[str, int]:
+    """Write one split; give its counts of rows, tokens, truncated rows and unknown tokens."""
+    index = np.flatnonzero(frame["label"].notna().to_numpy())
+    frame = frame.iloc[index]
+    if frame.empty:
+        raise DataError(f"tasks.{task}: no row of the {split} split has a label")
+    pairs = frame["text_pair"].tolist() if "text_pair" in frame else None
+    spans = None
+    if "tokens" in frame:
+        texts = [join_tokens(tokens) for tokens in frame["tokens"]]
+        spans = [word_spans(text, tokens) for text, tokens in zip(texts, frame["tokens"], strict=True)]
+    else:
+        texts = frame["text"].tolist()
+    packed = encode_texts(tokenizer, texts, max_tokens, pairs, spans if found.per_token else None)
+    values = found.encode(frame["label"].tolist(), labels)
+    if found.per_token:
+        values = _beside_ids(packed.words, packed.starts, list(values))
+    Encoded(packed, np.asarray(values), index).save(place)
+    return {
+        "rows": len(packed),
+        "tokens": len(packed.ids),
+        "truncated": packed.truncated,
+        "unknown": packed.unknown,
+    }
+
+
+def _beside_ids(words: np.ndarray | None, starts: np.ndarray, tags: list[np.ndarray]) -> np.ndarray:
+    """Put each word's tag at its first sub-word, IGNORE elsewhere: int64 [tokens]."""
+    assert words is not None
+    flat = np.full(len(words), IGNORE, np.int64)
+    for row, values in enumerate(tags):
+        part = slice(starts[row], starts[row + 1])
+        here = words[part]
+        flat[part][here >= 0] = np.asarray(values)[here[here >= 0]]
+    return flat
+
+
+def read_meta(encoded: Path) -> dict[str, Any]:
+    """``{"backbone": digest, "tasks": {task: {"kind", "labels", "splits": {split: counts}}}}``."""
+    meta: dict[str, Any] = json.loads((encoded / META).read_text(encoding="utf-8"))
+    return meta
+
+
+def load_split(encoded: Path, split: str) -> dict[str, Encoded]:
+    """The encoded rows of every task in one split, mapped into memory."""
+    return {task: Encoded.load(encoded / task / split) for task in read_meta(encoded)["tasks"]}

@@ -1,0 +1,70 @@
+"""What a fit reads: the batches of an epoch, with the trunk's stored outputs beside them."""
+
+import numpy as np
+
+from doubleroute.config import Training
+from doubleroute.data.batches import Batch, Encoded, collate
+from doubleroute.data.mixture import batches, draw, quotas
+from doubleroute.training import activations
+from doubleroute.workspace import Stage
+
+
+class Feed:
+    """Mixed batches of the training rows of all tasks. What it gives depends on seed and epoch alone."""
+
+    def __init__(
+        self,
+        encoded: dict[str, Encoded],
+        states: dict[str, np.ndarray] | None,
+        training: Training,
+        seed: int,
+        pad_id: int,
+    ) -> None:
+        self.encoded = encoded
+        self.states = states
+        self.size = training.batch_size
+        self.seed = seed
+        self.pad_id = pad_id
+        self.names = list(encoded)
+        self.quotas = quotas(
+            {task: len(rows) for task, rows in encoded.items()}, training.sampling_temperature
+        )
+        self.steps = -(-sum(self.quotas.values()) // self.size)
+
+    def plan(self, epoch: int) -> list[dict[str, np.ndarray]]:
+        """The batches of an epoch as row numbers of each task, every task in every batch, if empty."""
+        rows = [
+            draw(len(self.encoded[task]), self.quotas[task], epoch, self.seed + number)
+            for number, task in enumerate(self.names)
+        ]
+        owner = np.concatenate([np.full(len(each), number) for number, each in enumerate(rows)])
+        row = np.concatenate(rows)
+        lengths = np.concatenate(
+            [self.encoded[task].packed.lengths[each] for task, each in zip(self.names, rows, strict=True)]
+        )
+        return [
+            {task: row[chosen[owner[chosen] == number]] for number, task in enumerate(self.names)}
+            for chosen in batches(lengths, self.size, epoch, self.seed)
+        ]
+
+    def batch(self, chosen: dict[str, np.ndarray], rank: int = 0, world: int = 1) -> Batch:
+        """Collate one planned batch, or this process's share of it."""
+        if world > 1:
+            chosen = _share(chosen, rank, world)
+        return collate(chosen, self.encoded, self.pad_id, self.states)
+
+
+def _share(chosen: dict[str, np.ndarray], rank: int, world: int) -> dict[str, np.ndarray]:
+    """Every ``world``-th row; a process that would get none takes the batch's first row."""
+    flat = [(task, row) for task, rows in chosen.items() for row in rows]
+    mine = flat[rank::world] or flat[:1]
+    return {task: np.array([row for name, row in mine if name == task], np.int64) for task in chosen}
+
+
+def load_states(
+    stage: Stage | None, depth: int | None, split: str, encoded: dict[str, Encoded]
+) -> dict[str, np.ndarray] | None:
+    """The stored outputs of the trunk of this depth; None when there is no store or no trunk layer."""
+    if stage is None or not depth:
+        return None
+    return activations.read(stage.path, depth, split, {task: rows.packed for task, rows in encoded.items()})

@@ -1,0 +1,314 @@
+"""The fit stage: fine-tuning of one variant of the model, resumable bit by bit on the CPU."""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from doubleroute.config import LOWER_IS_BETTER, Project
+from doubleroute.data.batches import Batch
+from doubleroute.errors import ConfigError
+from doubleroute.modeling.backbone import load_backbone, load_tokenizer, locate
+from doubleroute.modeling.model import DoublerouteConfig, assemble
+from doubleroute.training import checkpoints
+from doubleroute.training.encode import load_split, read_meta
+from doubleroute.training.feed import Feed, load_states
+from doubleroute.training.machine import autocast, compute_device
+from doubleroute.training.optimise import (
+    count,
+    freeze,
+    learn_mode,
+    make_optimizer,
+    parameter_groups,
+    schedule,
+)
+from doubleroute.training.scoring import Truths, answers_of, feeder, scorer_of
+from doubleroute.training.variants import Variant
+from doubleroute.workspace import Stage, code_digest, versions_of, write_json
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+#: Points of the training curve that are kept.
+_POINTS = 200
+Progress = Callable[[dict[str, Any]], None]
+
+
+def fit_inputs(
+    project: Project, variant: Variant, validated: Stage, encoded: Stage, stored: Stage | None, precision: str
+) -> dict[str, Any]:
+    """All that a fit depends on, for its digest."""
+    training = project.training.model_dump(
+        mode="json", exclude={"checkpoint_seconds", "trainable", "precision"}
+    )
+    return {
+        "validated": validated.digest,
+        "encoded": encoded.digest,
+        "activations": stored.digest if stored and variant.depth else None,
+        "tasks": _task_options(project, encoded.path),
+        "router": variant.router.model_dump(mode="json"),
+        "depth": variant.depth,
+        "training": training,
+        "precision": precision,
+        "seed": project.seed,
+        "code": code_digest("kinds", "data/batches", "data/mixture", "modeling", *_CODE),
+        "versions": versions_of("torch", "transformers"),
+    }
+
+
+_CODE = tuple(f"training/{name}" for name in ("fit", "feed", "optimise", "scoring"))
+
+
+def _task_options(project: Project, encoded: Path) -> dict[str, dict[str, Any]]:
+    about = read_meta(encoded)["tasks"]
+    return {
+        task: {
+            "kind": options.kind,
+            "labels": about[task]["labels"],
+            "pooling": options.head.pooling,
+            "dropout": options.head.dropout,
+            "weight": options.weight,
+            "metric": options.judged_by,
+        }
+        for task, options in project.tasks.items()
+    }
+
+
+class Learner:
+    """One fit. ``run(folder)`` trains to the end and writes ``model/`` and ``history.json``."""
+
+    def __init__(
+        self,
+        project: Project,
+        variant: Variant,
+        validated: Stage,
+        encoded: Stage,
+        stored: Stage | None,
+        precision: str,
+        parallel: "Accelerator | None" = None,
+    ) -> None:
+        self.project, self.training, self.precision, self.parallel = (
+            project,
+            project.training,
+            precision,
+            parallel,
+        )
+        source = locate(project.backbone.source, project.root)
+        self.tokenizer = load_tokenizer(source)
+        pad_id = self.tokenizer.pad_token_id or 0
+        backbone = load_backbone(source)
+        config = DoublerouteConfig(
+            backbone=backbone.config.to_dict(),
+            router=variant.router.model_dump(mode="json"),
+            tasks=_task_options(project, encoded.path),
+            max_tokens=project.backbone.max_tokens,
+        )
+        self.model = assemble(config, backbone, project.seed)
+        self.trunk = freeze(self.model, variant.depth, self.training.dropout)
+        self.model.to(compute_device())
+        rows = {split: load_split(encoded.path, split) for split in ("train", "validation")}
+        states = {split: load_states(stored, variant.depth, split, each) for split, each in rows.items()}
+        self.feed = Feed(rows["train"], states["train"], self.training, project.seed, pad_id)
+        self.validation, self.validation_states = rows["validation"], states["validation"]
+        self.truths = {
+            task: Truths(validated.path, task, "validation", each, config.tasks[task]["labels"])
+            for task, each in self.validation.items()
+        }
+        router_rate = getattr(variant.router, "learning_rate", self.training.head_learning_rate)
+        groups = parameter_groups(self.model, self.training, router_rate)
+        self.rates = [group["lr"] for group in groups]
+        self.optimizer = make_optimizer(self.training, groups)
+        self.total = self.training.epochs * self.feed.steps
+        self.factor = schedule(self.training.schedule, self.total, self.training.warmup)
+        self.step, self.best = 0, dict[str, Tensor]()
+        self.log: dict[str, Any] = {
+            "steps": [],
+            "epochs": [],
+            "best_epoch": 0,
+            "best_mean": None,
+            "seconds": 0.0,
+            "stopped": False,
+            "loss_sum": 0.0,
+            "loss_count": 0,
+            "epoch_loss": 0.0,
+            "tokens": 0,
+        }
+
+    def run(self, folder: Path, partial: Path, progress: Progress) -> None:
+        """Go on from the newest checkpoint in ``partial``, or begin; write the result into ``folder``."""
+        torch.manual_seed(self.project.seed + self._rank)
+        self._resume(partial)
+        if self.trunk is not None and self.feed.states is not None:
+            self.trunk.take_out()
+        runner = self.parallel.prepare(self.model) if self.parallel else self.model
+        self._saved = self._resumed = time.monotonic()
+        self._tokens_before = self.log["tokens"]
+        while self.step < self.total and not self.log["stopped"]:
+            epoch, done = divmod(self.step, self.feed.steps)
+            learn_mode(self.model)
+            for chosen in self.feed.plan(epoch)[done:]:
+                batch = self.feed.batch(chosen, self._rank, self._world).to(compute_device())
+                self._learn(runner, batch)
+                self._report(progress)
+                if self.step % self.feed.steps and self._is_due:
+                    self._save(partial)
+            self._end_epoch(epoch + 1)
+            self._save(partial)
+        self._finish(folder)
+
+    def _learn(self, runner: Callable[..., Any], batch: Batch) -> None:
+        """One step: loss, gradients, clipping, optimizer."""
+        factor = self.factor(self.step)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        if self.trunk is not None and batch.states is not None:
+            self.trunk.feed(batch.states)
+        with autocast(self.precision):
+            loss = runner(
+                **batch.inputs.keywords,
+                rows=batch.rows,
+                targets=batch.targets,
+                label_smoothing=self.training.label_smoothing,
+            ).loss
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.parallel:
+            self.parallel.backward(loss)
+        else:
+            loss.backward()
+        if self.training.clip is not None:
+            torch.nn.utils.clip_grad_norm_(checkpoints.learned(self.model).values(), self.training.clip)
+        self.optimizer.step()
+        self.step += 1
+        value = loss.item()
+        if not math.isfinite(value):
+            raise ConfigError(
+                f"the loss became {value} at step {self.step}; lower training.learning_rate or training.clip"
+            )
+        log = self.log
+        log["loss_sum"] += value
+        log["loss_count"] += 1
+        log["epoch_loss"] += value
+        log["tokens"] += int(batch.inputs.mask.sum()) * self._world
+
+    def _report(self, progress: Progress) -> None:
+        """Keep a point of the curve now and then, and tell the progress."""
+        log, spent = self.log, self._seconds
+        if self.step % max(1, self.total // _POINTS) == 0 or self.step == self.total:
+            log["steps"].append(
+                {
+                    "step": self.step,
+                    "loss": log["loss_sum"] / log["loss_count"],
+                    "learning_rate": self.optimizer.param_groups[0]["lr"],
+                    "tokens_per_second": round(log["tokens"] / spent, 1) if spent else 0.0,
+                    "seconds": round(spent, 3),
+                }
+            )
+            log["loss_sum"], log["loss_count"] = 0.0, 0
+            progress({**log["steps"][-1], "total": self.total})
+
+    def _end_epoch(self, epoch: int) -> None:
+        """Score the validation rows, keep the best weights, decide about stopping early."""
+        scores = self._validate()
+        signed = [
+            0.0 if math.isnan(value) else -value if metric in LOWER_IS_BETTER else value
+            for each in scores.values()
+            for metric, value in each.items()
+        ]
+        log, mean = self.log, sum(signed) / len(signed)
+        log["epochs"].append(
+            {
+                "epoch": epoch,
+                "step": self.step,
+                "seconds": round(self._seconds, 3),
+                "train_loss": log["epoch_loss"] / self.feed.steps,
+                "validation": {
+                    task: {name: None if math.isnan(value) else value for name, value in each.items()}
+                    for task, each in scores.items()
+                },
+                "mean": mean,
+            }
+        )
+        log["epoch_loss"] = 0.0
+        if log["best_mean"] is None or mean > log["best_mean"]:
+            log["best_mean"], log["best_epoch"] = mean, epoch
+            self.best = {
+                name: value.detach().clone() for name, value in checkpoints.learned(self.model).items()
+            }
+        patience = self.training.early_stopping
+        log["stopped"] = patience is not None and epoch - log["best_epoch"] >= patience
+
+    def _validate(self) -> dict[str, dict[str, float]]:
+        """{task: {its metric: value}} on the validation rows."""
+        self.model.eval()
+        scores = {}
+        for task, encoded in self.validation.items():
+            options = self.model.config.tasks[task]
+            before = feeder(self.trunk, self.validation_states, task)
+            with autocast(self.precision):
+                answers = answers_of(self.model, task, encoded, self.truths[task], self.feed.pad_id, before)
+            score = scorer_of(options["kind"], answers, self.truths[task]).score()
+            scores[task] = {options["metric"]: score[options["metric"]]}
+        return scores
+
+    def _finish(self, folder: Path) -> None:
+        """Put the best weights and the trunk back and write the model."""
+        for name, value in checkpoints.learned(self.model).items():
+            value.data.copy_(self.best[name])
+        if self.trunk is not None:
+            self.trunk.put_back()
+        if self._rank:
+            return
+        self.model.eval()
+        self.model.save_pretrained(folder / "model")
+        self.tokenizer.save_pretrained(folder / "model")
+        kept = ("steps", "epochs", "best_epoch", "seconds")
+        write_json(
+            folder / "history.json",
+            {
+                **{name: self.log[name] for name in kept},
+                "total_steps": self.step,
+                "parameters": count(self.model.parameters()),
+                "trained_parameters": count(checkpoints.learned(self.model).values()),
+                "precision": self.precision,
+                "threads": torch.get_num_threads(),
+            },
+        )
+
+    def _resume(self, partial: Path) -> None:
+        found = checkpoints.newest(partial)
+        if found is None:
+            return
+        tensors, state = found
+        self.best = checkpoints.unpack(tensors, self.model, self.optimizer)
+        self.step, self.log = state["step"], state["log"]
+        # Another number of threads sums in another order: keep the one that the fit began with.
+        torch.set_num_threads(state["threads"])
+
+    def _save(self, partial: Path) -> None:
+        if self._rank:
+            return
+        self.log["seconds"] = self._seconds
+        self._resumed = self._saved = time.monotonic()
+        state = {"step": self.step, "log": self.log, "threads": torch.get_num_threads()}
+        checkpoints.save(partial, self.step, checkpoints.pack(self.model, self.optimizer, self.best), state)
+
+    @property
+    def _seconds(self) -> float:
+        """Seconds of training in all, those before a kill included."""
+        return float(self.log["seconds"] + time.monotonic() - self._resumed)
+
+    @property
+    def _is_due(self) -> bool:
+        return time.monotonic() - self._saved >= self.training.checkpoint_seconds
+
+    @property
+    def _rank(self) -> int:
+        return self.parallel.process_index if self.parallel else 0
+
+    @property
+    def _world(self) -> int:
+        return self.parallel.num_processes if self.parallel else 1

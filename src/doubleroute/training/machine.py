@@ -1,0 +1,40 @@
+"""What the machine can do: device, number formats, threads."""
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+
+def compute_device() -> torch.device:
+    """The GPU of this process (``LOCAL_RANK`` under accelerate), else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cpu")
+
+
+def resolve_precision(wanted: str) -> str:
+    """``auto`` -> bfloat16 where the processor multiplies it natively, else float32."""
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if fast else "float32"
+
+
+def autocast(precision: str) -> AbstractContextManager[object]:
+    """Matrix products in bfloat16 when asked for; sums, norms and losses stay in float32."""
+    if precision == "bfloat16":
+        return torch.autocast(compute_device().type, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def gpus() -> int:
+    """How many GPUs there are."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0

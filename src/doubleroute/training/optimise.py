@@ -1,0 +1,82 @@
+"""Which parameters learn, how fast, and by which schedule."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from doubleroute.config import Training
+from doubleroute.modeling.backbone import Trunk, layers_of
+from doubleroute.modeling.model import DoublerouteModel
+
+
+def freeze(model: DoublerouteModel, depth: int | None, dropout: float) -> Trunk | None:
+    """Freeze the embeddings and the ``depth`` lowest layers (None: nothing) and set the dropout of the
+    rest; give the frozen trunk, if there is one."""
+    for module in model.backbone.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = dropout
+    if depth is None:
+        return None
+    model.backbone.requires_grad_(False)
+    for layer in layers_of(model.backbone)[depth:]:
+        layer.requires_grad_(True)
+    return Trunk(model.backbone, depth)
+
+
+def learn_mode(model: DoublerouteModel) -> None:
+    """Training mode for what learns; evaluation mode (no dropout) for what is frozen."""
+    model.train()
+    for module in model.backbone.modules():
+        own = list(module.parameters())
+        if own and not any(parameter.requires_grad for parameter in own):
+            module.eval()
+
+
+def parameter_groups(model: DoublerouteModel, training: Training, router_rate: float) -> list[dict[str, Any]]:
+    """Groups for the optimizer: backbone, router and heads with rates of their own; no weight decay
+    on biases and norms (one-dimensional parameters)."""
+    parts: list[tuple[nn.Module, float]] = [
+        (model.backbone, training.learning_rate),
+        (model.router, router_rate),
+        (model.heads, training.head_learning_rate),
+    ]
+    groups = []
+    for module, rate in parts:
+        learning = [each for each in module.parameters() if each.requires_grad]
+        for decays in (True, False):
+            chosen = [each for each in learning if (each.ndim > 1) == decays]
+            if chosen:
+                decay = training.weight_decay if decays else 0.0
+                groups.append({"params": chosen, "lr": rate, "weight_decay": decay})
+    return groups
+
+
+def make_optimizer(training: Training, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019, fused) or SGD with momentum 0.9."""
+    if training.optimizer == "adamw":
+        return torch.optim.AdamW(groups, fused=True)
+    return torch.optim.SGD(groups, momentum=0.9)
+
+
+def schedule(kind: str, total: int, warmup: float) -> Callable[[int], float]:
+    """The factor of the learning rate at step 0..total-1: linear warm-up, then constant, linear to zero
+    or half a cosine to zero. Never zero at a step that is taken."""
+    rising = round(total * warmup)
+
+    def factor(step: int) -> float:
+        if step < rising:
+            return (step + 1) / (rising + 1)
+        left = (total - step) / max(1, total - rising)
+        if kind == "linear":
+            return left
+        return 0.5 * (1 - math.cos(math.pi * left)) if kind == "cosine" else 1.0
+
+    return factor
+
+
+def count(parameters: Iterable[nn.Parameter]) -> int:
+    """How many numbers these parameters hold."""
+    return sum(each.numel() for each in parameters)

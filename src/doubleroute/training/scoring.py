@@ -1,0 +1,58 @@
+"""A model's answers on one split, compared with the labels."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from doubleroute.data.batches import Encoded, pad
+from doubleroute.data.tables import read_validated
+from doubleroute.data.tokens import Packed
+from doubleroute.kinds import Scorer, kind
+from doubleroute.modeling.backbone import Trunk
+from doubleroute.modeling.inference import Before, logits_of
+from doubleroute.modeling.model import DoublerouteModel
+
+
+class Truths:
+    """The canonical labels of the labelled rows of one task and split."""
+
+    def __init__(self, validated: Path, task: str, split: str, encoded: Encoded, labels: list[str]) -> None:
+        self.frame = (
+            read_validated(validated, task, split).iloc[np.asarray(encoded.index)].reset_index(drop=True)
+        )
+        self.values: list[Any] = self.frame["label"].tolist()
+        self.labels = labels
+        self.words = [len(tokens) for tokens in self.frame["tokens"]] if "tokens" in self.frame else None
+
+
+def answers_of(
+    model: DoublerouteModel,
+    task: str,
+    encoded: Encoded,
+    truths: Truths,
+    pad_id: int,
+    before: Before | None = None,
+) -> list[dict[str, Any]]:
+    """The model's answer for each encoded row of a task."""
+    logits = logits_of(model, encoded.packed, [task], pad_id, truths.words, before)[task]
+    return kind(model.config.tasks[task]["kind"]).decode(logits, truths.labels)
+
+
+def scorer_of(kind_name: str, answers: list[dict[str, Any]], truths: Truths) -> Scorer:
+    """Compare answers with labels."""
+    return kind(kind_name).scorer(answers, truths.values, truths.labels)
+
+
+def feeder(trunk: Trunk | None, states: Mapping[str, np.ndarray] | None, task: str) -> Before | None:
+    """Before each pass over rows of a task, hand the trunk its stored outputs."""
+    if trunk is None or states is None:
+        return None
+    stored = states[task]
+
+    def before(parts: list[tuple[Packed, slice]], width: int) -> None:
+        trunk.feed(torch.from_numpy(pad([stored[part] for _, part in parts], 0, width)).view(torch.bfloat16))
+
+    return before

@@ -1,0 +1,103 @@
+"""One fit in a process of its own: ``python -m doubleroute.training.worker``.
+
+Reads a JSON order on stdin, writes JSON lines on stdout: ``{"progress": {...}}`` now and then, and at
+the end ``{"stage": {...}}`` or ``{"error": {...}}``. Under ``accelerate launch`` every process of the
+group runs this; the first one owns the stage and writes.
+"""
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from doubleroute.config import Project
+from doubleroute.errors import DoublerouteError
+from doubleroute.workspace import Stage, Workspace
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Run the order on stdin."""
+    _die_with_parent()
+    order = json.loads(sys.stdin.read())
+    try:
+        stage = _run(order)
+    except DoublerouteError as error:
+        _say({"error": {"kind": type(error).__name__, "message": str(error)}})
+        sys.exit(error.exit_code)
+    _say(
+        {
+            "stage": {
+                "name": stage.name,
+                "digest": stage.digest,
+                "path": str(stage.path),
+                "reused": stage.reused,
+            }
+        }
+    )
+
+
+def _run(order: dict[str, Any]) -> Stage:
+    import torch
+
+    from doubleroute.training.fit import Learner, fit_inputs
+    from doubleroute.training.variants import variant
+
+    torch.set_num_threads(order["threads"])
+    project = Project.model_validate_json(order["project"]).at(Path(order["root"]))
+    workspace = Workspace(project.root)
+    stages: dict[str, Any] = {
+        name: value and Stage(value["name"], value["digest"], Path(value["path"]), True)
+        for name, value in order["stages"].items()
+    }
+    chosen = variant(project, order["variant"])
+    given = (project, chosen, stages["validated"], stages["encoded"], stages["stored"], order["precision"])
+    inputs = fit_inputs(*given)
+    partial = workspace.partial("fit", inputs)
+    parallel = _group()
+
+    def make(folder: Path) -> None:
+        learner = Learner(*given, parallel)
+        learner.run(folder, partial, lambda point: _say({"progress": point}))
+
+    if parallel is not None and not parallel.is_main_process:
+        make(partial)
+        return Stage("fit", "", partial, False)
+    stage = workspace.build("fit", inputs, make)
+    shutil.rmtree(partial, ignore_errors=True)
+    return stage
+
+
+def _group() -> "Accelerator | None":
+    """The group of processes that accelerate started, if it did."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return None
+    from accelerate import Accelerator
+
+    return Accelerator()
+
+
+def _say(message: dict[str, Any]) -> None:
+    if int(os.environ.get("RANK", "0")) == 0:
+        print(json.dumps(message), flush=True)
+
+
+def _die_with_parent() -> None:
+    """On Linux the kernel ends this process when the one that started it is killed."""
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
