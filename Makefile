@@ -54,8 +54,8 @@ $(STAMP):
 	fi; \
 	$(PYTHON) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m ensurepip; \
 	echo "Installing into .venv: about 3 GB and three minutes ..."
-	@$(PYTHON) -m pip install --quiet -c constraints.txt torch -e '.[dev]'
-	@$(PYTHON) -m pip install --quiet --no-deps -r demo/requirements.txt
+	@$(PYTHON) -m pip install -qq -c constraints.txt torch -e '.[dev]'
+	@$(PYTHON) -m pip install -qq --no-deps -r demo/requirements.txt
 	@touch '$@'
 
 # `dvc commit` puts data/ into DVC's cache, without which `dvc status` is not clean. It refuses data that
@@ -85,4 +85,4 @@ clean:
 
 distclean: clean
 	rm -rf .venv data .dvc/cache .dvc/tmp
-	find mlflow -mindepth 1 ! -name README.md -delete
+	if [ -d mlflow ]; then find mlflow -mindepth 1 ! -name README.md -delete; fi

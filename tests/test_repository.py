@@ -41,9 +41,11 @@ def imported(folder: str) -> dict[str, str]:
     """The distributions that the Python files below a folder import, each with one such file."""
     installed = packages_distributions()
     found: dict[str, str] = {}
-    for file in sorted((ROOT / folder).rglob("*.py")):
+    files = sorted((ROOT / folder).rglob("*.py"))
+    ours = {"doubleroute", *(file.stem for file in files if folder == "tests")}
+    for file in files:
         for module in modules(ast.parse(file.read_text(encoding="utf-8"))):
-            if module not in sys.stdlib_module_names and module != "doubleroute":
+            if module not in sys.stdlib_module_names and module not in ours:
                 # Several distributions can share a module, as ruamel.yaml and ruamel.yaml.clib do.
                 names = [canonicalize_name(name) for name in installed.get(module, [module])]
                 name = next((each for each in names if each in direct()), names[0])

@@ -71,7 +71,7 @@ def pull(root: Path, files: Sequence[Path] = ()) -> DataVersion:
             for path in sorted(file.absolute() for file in files)
             if path.is_file() and not path.is_relative_to(data)
         }
-    commit, dirty = _git_state(root)
+    commit, dirty = git_state(root)
     return DataVersion(commit, dirty, pointer, folder_md5({**listing, **outside}))
 
 
@@ -249,7 +249,7 @@ def _cached_listing(root: Path, pointer: str) -> Listing | None:
     return listing if folder_md5(listing) == pointer else None
 
 
-def _git_state(root: Path) -> tuple[str | None, bool]:
+def git_state(root: Path) -> tuple[str | None, bool]:
     """The commit that the project stands at, and whether tracked files differ from it."""
     commit = _git(root, "rev-parse", "--verify", "HEAD")
     if not commit:
