@@ -1,0 +1,1 @@
+"""Answering: requests from files and streams (predictor) and MLflow's server (model_from_code)."""

@@ -1,0 +1,189 @@
+"""One MLflow run of a training: its parameters, metrics, data, artifacts and the model that came out."""
+
+import json
+import math
+import re
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from doubleroute.integrations import registry_package as package
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput, Run
+
+RUN_KEY = "doubleroute.run_key"
+MODEL_ID = "doubleroute.model_id"
+MANIFEST = "doubleroute.manifest"
+
+
+@dataclass(frozen=True)
+class DatasetUse:
+    """One table that a run read. ``tags`` say where it came from (DVC md5, git commit)."""
+
+    name: str
+    split: str
+    source: str
+    rows: int
+    columns: Sequence[str]
+    digest: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trained and evaluated model that wants to be a version.
+
+    ``run_key``: a digest of all that went in; the same key is the same version. ``params`` may be nested;
+    ``history``: mappings with ``step`` (or ``epoch``) whose numbers are logged at that step.
+    ``artifacts``: name in the run -> file or folder. ``examples``: rows ``{"text", "text_pair"?}``, and
+    ``golden``: what ``modeling.inference.Answerer`` answered to them.
+    """
+
+    run_key: str
+    model_folder: Path
+    examples: Sequence[Mapping[str, Any]]
+    golden: Sequence[Mapping[str, Any]]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    history: Sequence[Mapping[str, Any]] = ()
+    artifacts: Mapping[str, Path] = field(default_factory=dict)
+    datasets: Sequence[DatasetUse] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def experiment_id(client: "MlflowClient", name: str, location: str | None) -> str:
+    """The experiment of this name, made if it is not there."""
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    return str(client.create_experiment(name, artifact_location=location))
+
+
+def whole_run(client: "MlflowClient", experiment: str, run_key: str) -> "Run | None":
+    """The finished run of this key. Halves that a kill left behind are marked deleted, with their models."""
+    whole: Run | None = None
+    for run in client.search_runs([experiment], f"tags.`{RUN_KEY}` = '{run_key}'"):
+        if whole is None and run.info.status == "FINISHED" and run.data.tags.get(MANIFEST):
+            whole = run
+        else:
+            discard(client, run)
+    return whole
+
+
+def discard(client: "MlflowClient", run: "Run") -> None:
+    """Mark a run and the model that it logged as deleted; ``mlflow gc`` may then remove their files."""
+    query = f"source_run_id = '{run.info.run_id}'"
+    for model in client.search_logged_models([run.info.experiment_id], query):
+        client.delete_logged_model(model.model_id)
+    client.delete_run(run.info.run_id)
+
+
+def log(client: "MlflowClient", experiment: str, candidate: Candidate) -> "Run":
+    """Log everything about a candidate; the tag MANIFEST and the status FINISHED come last."""
+    tags = {**_tags(candidate.tags), RUN_KEY: candidate.run_key}
+    run_id = client.create_run(experiment, tags=tags, run_name=candidate.run_key[:12]).info.run_id
+    model = client.create_logged_model(
+        experiment, name="model", source_run_id=run_id, tags=tags, model_type="doubleroute"
+    )
+    with tempfile.TemporaryDirectory(prefix="doubleroute-") as scratch:
+        folder = Path(scratch) / "pyfunc"
+        manifest = package.package(candidate.model_folder, folder, candidate.examples, run_id, model.model_id)
+        client.log_model_artifacts(model.model_id, str(folder))
+    client.finalize_logged_model(model.model_id, "READY")
+    _log_numbers(client, run_id, model.model_id, candidate)
+    if candidate.datasets:
+        client.log_inputs(run_id, datasets=[_dataset(each) for each in candidate.datasets])
+    for name, path in candidate.artifacts.items():
+        _log_artifact(client, run_id, name, path)
+    client.set_tag(run_id, MODEL_ID, model.model_id)
+    client.set_tag(run_id, MANIFEST, manifest)
+    client.set_terminated(run_id)
+    return client.get_run(run_id)
+
+
+def _log_numbers(client: "MlflowClient", run_id: str, model_id: str, candidate: Candidate) -> None:
+    """Log parameters, final metrics (also of the model) and the metrics of every epoch, in batches."""
+    from mlflow.entities import LoggedModelOutput, Metric, Param
+
+    now = int(time.time() * 1000)
+    params = [Param(_key(name), _text(value)) for name, value in _flat(candidate.params, ".")]
+    metrics = [
+        Metric(_key(name), value, now, 0, model_id=model_id, run_id=run_id)
+        for name, value in _numbers(candidate.metrics)
+    ]
+    for place, entry in enumerate(candidate.history):
+        step = int(entry.get("step", entry.get("epoch", place)))
+        metrics += [Metric(_key(name), value, now, step) for name, value in _numbers(entry) if name != "step"]
+    for start in range(0, len(params), 100):
+        client.log_batch(run_id, params=params[start : start + 100])
+    for start in range(0, len(metrics), 1000):
+        client.log_batch(run_id, metrics=metrics[start : start + 1000])
+    client.log_outputs(run_id, [LoggedModelOutput(model_id, 0)])
+
+
+def _dataset(use: DatasetUse) -> "DatasetInput":
+    """MLflow's record of a table that went in."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    schema = [{"type": "string", "name": name, "required": True} for name in use.columns]
+    dataset = Dataset(
+        name=use.name,
+        digest=use.digest[:36],
+        source_type="local",
+        source=json.dumps({"uri": use.source}),
+        schema=json.dumps({"mlflow_colspec": schema}),
+        profile=json.dumps({"num_rows": use.rows}),
+    )
+    tags = {**_tags(use.tags), "mlflow.data.context": use.split}
+    return DatasetInput(dataset, [InputTag(key, value) for key, value in tags.items()])
+
+
+def _log_artifact(client: "MlflowClient", run_id: str, name: str, path: Path) -> None:
+    """Store a file or folder of the run under ``name`` ("report.html", "data_docs", "answers/a.jsonl")."""
+    if path.is_dir():
+        client.log_artifacts(run_id, str(path), name)
+        return
+    *parents, last = name.split("/")
+    inside = "/".join(parents) or None
+    if last == path.name:
+        client.log_artifact(run_id, str(path), inside)
+        return
+    with tempfile.TemporaryDirectory(prefix="doubleroute-") as scratch:
+        renamed = Path(scratch) / last
+        renamed.symlink_to(path.resolve())
+        client.log_artifact(run_id, str(renamed), inside)
+
+
+def _numbers(value: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """The finite numbers of a nested mapping; undefined ones (None, NaN) have no place in a metric."""
+    for name, number in _flat(value, "/"):
+        if isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number):
+            yield name, float(number)
+
+
+def _flat(value: Mapping[str, Any], separator: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of a nested mapping with their paths."""
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            yield from _flat(item, separator, f"{prefix}{key}{separator}")
+        else:
+            yield f"{prefix}{key}", item
+
+
+def _tags(tags: Mapping[str, Any]) -> dict[str, str]:
+    """Tags that have a value, as text."""
+    return {_key(key): _text(value) for key, value in tags.items() if value is not None}
+
+
+def _key(name: str) -> str:
+    """A name that MLflow takes: letters, digits and ``_-. :/``, at most 250 characters."""
+    return re.sub(r"[^\w\-. :/]", "_", name)[:250]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

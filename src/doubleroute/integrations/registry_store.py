@@ -1,0 +1,224 @@
+"""Which MLflow store a project uses, and how it is opened.
+
+Without ``MLFLOW_TRACKING_URI`` it is embedded: sqlite in ``<project>/mlflow/mlflow.db`` and a folder of
+artifacts beside it. MLflow is imported when a store is opened, not with this module.
+"""
+
+import logging
+import os
+import socket
+import sqlite3
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
+
+from doubleroute.errors import MachineError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+#: Seconds in which a server must take a connection, and again in which it must answer.
+PATIENCE = 4
+#: Columns of MLflow's database that hold absolute places of artifacts.
+LOCATIONS = {
+    "experiments": ("artifact_location",),
+    "runs": ("artifact_uri",),
+    "logged_models": ("artifact_location",),
+    "model_versions": ("source", "storage_location"),
+}
+
+
+@dataclass(frozen=True)
+class Store:
+    """Where runs and models are kept. ``folder`` is the embedded store's folder, None for a server."""
+
+    tracking_uri: str
+    registry_uri: str
+    folder: Path | None
+
+    @property
+    def database(self) -> Path | None:
+        """The embedded store's sqlite file."""
+        return self.folder / "mlflow.db" if self.folder else None
+
+    def artifacts(self, experiment: str) -> str | None:
+        """The URI of an experiment's artifacts; None where the server decides."""
+        return (self.folder / "artifacts" / experiment).as_uri() if self.folder else None
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is something to ask; a server is taken to be there until it is asked."""
+        database = self.database
+        return database is None or (database.is_file() and database.stat().st_size > 0)
+
+
+def locate(root: Path) -> Store:
+    """The store of the project in ``root``; nothing is created or contacted."""
+    tracking = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
+    if tracking:
+        registry = os.environ.get("MLFLOW_REGISTRY_URI", "").strip() or tracking
+        return Store(tracking, registry, None)
+    folder = root.resolve() / "mlflow"
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    return Store(uri, uri, folder)
+
+
+def connect(store: Store, experiment: str) -> "MlflowClient":
+    """Open the store; an embedded one is created if it is not there. The caller holds the lock.
+
+    Raises MachineError within about ten seconds when a server cannot be reached.
+    """
+    with errors(store), _without_deprecations():
+        from mlflow import MlflowClient
+
+        if store.folder is None:
+            for uri in dict.fromkeys((store.tracking_uri, store.registry_uri)):
+                _probe(uri)
+        else:
+            if not store.exists:
+                _create(store)
+            _follow_move(store, experiment)
+        client = MlflowClient(store.tracking_uri, store.registry_uri)
+        client.search_registered_models(max_results=1)  # a wrong schema or a missing right shows here
+        return client
+
+
+@contextmanager
+def errors(store: Store) -> Iterator[None]:
+    """Turn what MLflow, its database, its server and the disk raise into MachineError."""
+    with _without_deprecations():
+        from mlflow.exceptions import MlflowException
+        from requests import RequestException
+        from sqlalchemy.exc import SQLAlchemyError
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        message = f"the database does not work: {_first_line(error)}; restore a backup or move it aside"
+        raise MachineError(f"MLflow at {shown(store.tracking_uri)}: {message}") from error
+    except MlflowException as error:
+        hint = "; see mlflow/README.md, 'Upgrading'" if "out-of-date database schema" in str(error) else ""
+        message = _first_line(error) + hint
+        raise MachineError(f"MLflow at {shown(store.tracking_uri)}: {message}") from error
+    except (RequestException, OSError, ModuleNotFoundError) as error:
+        message = f"{type(error).__name__}: {error}"
+        raise MachineError(f"MLflow at {shown(store.tracking_uri)}: {message}") from error
+
+
+@contextmanager
+def _without_deprecations() -> Iterator[None]:
+    """What MLflow's own imports deprecate is nothing that our user can act on."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def shown(uri: str) -> str:
+    """The URI without its password."""
+    parts = urlsplit(uri)
+    if not parts.password:
+        return uri
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{parts.username}:***@{host}").geturl()
+
+
+def local_path(uri: str) -> Path | None:
+    """The folder that a ``file:`` URI or plain path names; None for anything remote."""
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        return Path(url2pathname(parts.path))
+    return Path(unquote(uri)) if not parts.scheme else None
+
+
+def _probe(uri: str) -> None:
+    """Ask a server for a sign of life; MLflow itself would try for minutes."""
+    parts = urlsplit(uri)
+    if not parts.hostname:
+        return
+    ports = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+    port = parts.port or ports.get(parts.scheme.partition("+")[0])
+    advice = "start the server, or unset MLFLOW_TRACKING_URI to use the store inside the project"
+    if parts.scheme not in ("http", "https"):
+        if port is None:
+            return
+        try:
+            socket.create_connection((parts.hostname, port), timeout=PATIENCE).close()
+        except OSError as error:
+            raise MachineError(f"the MLflow store {shown(uri)} does not answer: {error}; {advice}") from error
+        return
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    try:  # any answer will do: a proxy may hide /health
+        http_request(
+            get_default_host_creds(uri),
+            "/health",
+            "GET",
+            timeout=PATIENCE,
+            max_retries=0,
+            raise_on_status=False,
+        )
+    except MlflowException as error:
+        raise MachineError(f"the MLflow server {shown(uri)} does not answer; {advice}") from error
+
+
+def _create(store: Store) -> None:
+    """Make the embedded database beside its place and rename it: a schema cut short by a kill would be
+    unusable for ever."""
+    assert store.folder is not None
+    assert store.database is not None
+    store.folder.mkdir(parents=True, exist_ok=True)
+    for leftover in store.folder.glob(".new-*.db*"):
+        leftover.unlink()
+    beside = store.folder / f".new-{os.getpid()}.db"
+    with quiet("mlflow.store.db.utils", "alembic"):
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        made = SqlAlchemyStore(f"sqlite:///{beside}", (store.folder / "artifacts").as_uri())
+        made._dispose_engine()
+    beside.replace(store.database)
+
+
+@contextmanager
+def quiet(*loggers: str) -> Iterator[None]:
+    """Keep these loggers to warnings for a while."""
+    levels = {name: logging.getLogger(name).level for name in loggers}
+    for name in loggers:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _follow_move(store: Store, experiment: str) -> None:
+    """Correct the absolute places in the database after the project's folder was moved or copied.
+
+    MLflow would go on reading from, and writing to, the old place.
+    """
+    now = store.artifacts(experiment)
+    with closing(sqlite3.connect(str(store.database), timeout=20)) as database:
+        query = "SELECT artifact_location FROM experiments WHERE name = ?"
+        row = database.execute(query, (experiment,)).fetchone()
+        if now is None or row is None or row[0] == now:
+            return
+        tail = f"/{experiment}"
+        old, new = row[0].removesuffix(tail), now.removesuffix(tail)
+        with database:
+            for table, columns in LOCATIONS.items():
+                for column in columns:
+                    database.execute(
+                        f"UPDATE {table} SET {column} = ? || substr({column}, length(?) + 1) "
+                        f"WHERE substr({column}, 1, length(?) + 1) = ? || '/'",
+                        (new, old, old, old),
+                    )

@@ -1,0 +1,139 @@
+"""The promotion rule, case by case."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from doubleroute.config import Promotion
+from doubleroute.promotion import decide
+
+
+def task(
+    value: float | None,
+    low: float | None,
+    high: float | None,
+    models: tuple[str, ...] = ("routed", "champion"),
+    metric: str = "accuracy",
+) -> dict[str, Any]:
+    """One task of an evaluation with a routed-against-champion difference (none without a champion)."""
+    other = {"model": "routed", "against": "plain", "metric": metric, "value": 9.0, "low": 9.0, "high": 9.0}
+    unused = {"model": "routed", "against": "champion", "metric": "mcc", "value": -9, "low": -9, "high": -9}
+    found = {"model": "routed", "against": "champion", "metric": metric}
+    found |= {"value": value, "low": low, "high": high}
+    return {
+        "kind": "classification",
+        "metric": metric,
+        "higher_is_better": metric != "mae",
+        "rows": 200,
+        "models": {name: {"scores": {metric: {"value": 0.8}}} for name in models},
+        "differences": [other, unused, *([found] if {"routed", "champion"} <= set(models) else [])],
+    }
+
+
+def evaluation(champion: dict[str, Any] | None = None, **tasks: dict[str, Any]) -> dict[str, Any]:
+    """An evaluation of a routed model and a champion."""
+    return {"models": {"routed": {"digest": "aa"}, "champion": champion or {"digest": "bb"}}, "tasks": tasks}
+
+
+RULE = Promotion(max_loss=0.01, min_gain=0.0)
+
+
+def test_without_a_champion_the_challenger_is_promoted() -> None:
+    lonely = {"models": {"routed": {}}, "tasks": {"a": task(None, None, None, models=("routed",))}}
+    decision = decide(lonely, RULE)
+    assert decision.promoted
+    assert decision.reasons == ("there is no champion yet",)
+
+
+def test_a_gain_that_loses_nothing_is_promoted_and_says_its_numbers() -> None:
+    decision = decide(evaluation(a=task(0.02, -0.005, 0.04)), RULE)
+    assert decision.verdict == "promote"
+    assert "difference +0.0200 (95% interval -0.0050 to +0.0400, 200 rows)" in decision.reasons[0]
+    assert decision.numbers["mean_gain"] == pytest.approx(0.02)
+    assert json.loads(json.dumps(decision.as_dict())) == decision.as_dict()
+
+
+@pytest.mark.parametrize(
+    ("difference", "verdict"),
+    [
+        ((0.02, -0.0100, 0.05), "promote"),  # the margin itself is still allowed
+        ((0.02, -0.0101, 0.05), "cannot tell"),
+        ((-0.02, -0.05, 0.01), "cannot tell"),
+        ((-0.02, -0.05, 0.00), "cannot tell"),  # the interval still reaches zero
+        ((-0.02, -0.05, -0.001), "refuse"),
+        ((-0.008, -0.02, -0.001), "refuse"),  # within max_loss, but its gain is certainly below zero
+        ((-0.05, -0.08, -0.02), "refuse"),
+        ((-0.001, -0.005, 0.004), "cannot tell"),  # harmless, but no gain
+        ((0.0, 0.0, 0.0), "cannot tell"),  # equal answers: the champion stays
+        ((None, None, None), "cannot tell"),
+        ((float("nan"), -0.1, 0.1), "cannot tell"),
+    ],
+)
+def test_one_task_decides_by_its_interval(difference: tuple[Any, ...], verdict: str) -> None:
+    assert decide(evaluation(a=task(*difference)), RULE).verdict == verdict
+
+
+def test_a_task_that_is_certainly_worse_refuses_whatever_the_others_gain() -> None:
+    decision = decide(evaluation(a=task(0.3, 0.2, 0.4), b=task(-0.05, -0.08, -0.02)), RULE)
+    assert decision.verdict == "refuse"
+    assert any(reason.startswith("b:") and "is worse" in reason for reason in decision.reasons)
+
+
+def test_a_mean_gain_below_min_gain_keeps_the_champion() -> None:
+    rule = Promotion(max_loss=0.01, min_gain=0.03)
+    assert decide(evaluation(a=task(0.02, 0.0, 0.04)), rule).verdict == "cannot tell"
+    assert decide(evaluation(a=task(0.02, 0.0, 0.029)), rule).verdict == "refuse"
+    both = evaluation(a=task(0.05, 0.0, 0.1), b=task(0.01, 0.0, 0.04))
+    assert decide(both, rule).verdict == "promote"
+
+
+def test_the_same_weights_keep_the_champion() -> None:
+    decision = decide(evaluation({"digest": "aa"}, a=task(0.0, 0.0, 0.0)), RULE)
+    assert decision.verdict == "cannot tell"
+    assert "same weights" in decision.reasons[0]
+
+
+def test_a_task_that_the_challenger_lost_refuses() -> None:
+    gone = evaluation(a=task(0.1, 0.05, 0.2), b=task(None, None, None, models=("champion",)))
+    no_longer_in_project = evaluation({"tasks": ["a", "b"]}, a=task(0.1, 0.05, 0.2))
+    for case in (gone, no_longer_in_project):
+        decision = decide(case, RULE)
+        assert decision.verdict == "refuse"
+        assert "promotion.model_name" in decision.reasons[0]
+
+
+def test_a_task_that_the_champion_does_not_answer_is_not_compared() -> None:
+    new = evaluation(a=task(0.1, 0.05, 0.2), b=task(None, None, None, models=("routed",)))
+    decision = decide(new, RULE)
+    assert decision.verdict == "promote"
+    assert "b: the champion does not answer this task; not compared" in decision.reasons
+    assert list(decision.numbers["tasks"]) == ["a"]
+
+
+def test_without_one_common_task_it_cannot_tell() -> None:
+    decision = decide(evaluation({"tasks": []}, a=task(None, None, None, models=("routed",))), RULE)
+    assert decision.verdict == "cannot tell"
+
+
+numbers = st.floats(-1, 1)
+
+
+@given(st.lists(st.tuples(numbers, numbers, numbers), min_size=1, max_size=4), st.floats(0, 1))
+def test_two_models_never_replace_each_other(
+    differences: list[tuple[float, float, float]], max_loss: float
+) -> None:
+    ordered = [sorted(each) for each in differences]
+    there = {f"t{i}": task(value, low, high) for i, (low, value, high) in enumerate(ordered)}
+    back = {f"t{i}": task(-value, -high, -low) for i, (low, value, high) in enumerate(ordered)}
+    rule = Promotion(max_loss=max_loss, min_gain=0.0)
+    assert not (decide(evaluation(**there), rule).promoted and decide(evaluation(**back), rule).promoted)
+
+
+def test_the_rule_works_without_torch() -> None:
+    code = "import sys; sys.modules['torch'] = None; import doubleroute.promotion"
+    subprocess.run([sys.executable, "-c", code], check=True)
