@@ -1,0 +1,220 @@
+"""What validation asks of canonical rows, as columns of facts that expectations can be put on.
+
+Pure functions over plain columns: one value a row in, one value a row out. A fact that does not hold for
+a row is None. Texts are compared as in ``data.splits``: case and white space do not count.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from doubleroute.config import Validation
+from doubleroute.data.raw import listed, near, short
+from doubleroute.data.rows import Rows
+from doubleroute.data.splits import PROTECTED, text_key
+
+TAG = re.compile(r"O|[BI]-\S+")
+
+#: The columns of facts, as the Data Docs show them.
+ALSO_IN = "_also_in"
+DUPLICATE_OF = "_duplicate_of"
+CONFLICTS_WITH = "_conflicts_with"
+TOKENS = "_tokens"
+TAGS = "_tags"
+CHARACTERS = "_characters"
+MALFORMED_TAG = "_malformed_tag"
+UNKNOWN_LABEL = "_unknown_label"
+ROWS_OF_LABEL = "_rows_of_rarest_label"
+
+
+def keys(rows: Rows) -> list[str | None]:
+    """What copies of a row's text share; None for an empty text, which is nobody's copy."""
+    if "tokens" in rows:
+        found = [text_key(" ".join(tokens)) for tokens in rows["tokens"]]
+    elif "text_pair" in rows:
+        found = [text_key(*pair) for pair in zip(rows["text"], rows["text_pair"], strict=True)]
+    else:
+        found = [text_key(text) for text in rows["text"]]
+    return [key if key.strip("\0") else None for key in found]
+
+
+def places(rows: Rows) -> list[str]:
+    """Where each row is, in words."""
+    return [f"{file} row {row}" for file, row in zip(rows["file"], rows["row"], strict=True)]
+
+
+def also_in(
+    keys_of: Mapping[str, Sequence[str | None]], places_of: Mapping[str, Sequence[str]]
+) -> dict[str, list[str | None]]:
+    """Leaks: for each split and row, the same text in a more protected split (test before validation
+    before train), as in "test (data/test.csv row 7)". The copy in the less protected split is the leak."""
+    seen: dict[str, str] = {}
+    found: dict[str, list[str | None]] = {}
+    for split in PROTECTED:
+        if split not in keys_of:
+            continue
+        found[split] = [seen.get(key) if key is not None else None for key in keys_of[split]]
+        for key, place in zip(keys_of[split], places_of[split], strict=True):
+            if key is not None:
+                seen.setdefault(key, f"{split} ({place})")
+    return found
+
+
+def duplicate_of(
+    keys: Sequence[str | None], labels: Sequence[Any], places: Sequence[str]
+) -> list[str | None]:
+    """The first row of the same text and label; the first itself is no duplicate."""
+    first: dict[Any, str] = {}
+    found: list[str | None] = []
+    for key, label, place in zip(keys, labels, places, strict=True):
+        pair = (key, _comparable(label))
+        found.append(None if key is None else first.get(pair))
+        first.setdefault(pair, place)
+    return found
+
+
+def conflicts_with(
+    keys: Sequence[str | None], labels: Sequence[Any], places: Sequence[str]
+) -> list[str | None]:
+    """The first row of the same text with another label, and that label. Rows without label have none."""
+    by_key: dict[str, dict[Any, str]] = {}
+    for key, label, place in zip(keys, labels, places, strict=True):
+        if key is not None and label is not None:
+            others = by_key.setdefault(key, {})
+            others.setdefault(_comparable(label), f"{_in_words(label)} ({place})")
+    found: list[str | None] = []
+    for key, label in zip(keys, labels, strict=True):
+        own = _comparable(label)
+        labelled = by_key.get(key, {}) if key is not None and label is not None else {}
+        found.append(next((place for other, place in labelled.items() if other != own), None))
+    return found
+
+
+def malformed_tag(tags: Sequence[Sequence[str] | None]) -> list[str | None]:
+    """The first tag of a row that is not O, B-x or I-x."""
+    good: set[str] = set()
+    return [_first(row, lambda tag: TAG.fullmatch(tag) is not None, good) for row in tags]
+
+
+def unknown_label(labels: Sequence[Any], known: Collection[str]) -> list[str | None]:
+    """The first label or tag of a row that is not one of ``known``."""
+    good = set(known)
+    return [_first([row] if isinstance(row, str) else row, good.__contains__, good) for row in labels]
+
+
+def unknown_reason(label: str, known: Sequence[str], noun: str) -> str:
+    """Why a label is wrong, with the one that was probably meant."""
+    hint = near(label, known).replace(";", ",", 1)
+    return f"{noun} '{short(label)}' is not one of {listed(known)}{hint}"
+
+
+def label_counts(labels: Sequence[Any], kind: str) -> dict[str, int]:
+    """Rows of each label, sorted by name: classification and multilabel rows that have it, tagging rows
+    that hold an entity of the type. Empty for regression."""
+    counts: Counter[str] = Counter()
+    for label in labels:
+        counts.update(_classes(label, kind))
+    return dict(sorted(counts.items()))
+
+
+def rows_of_rarest(labels: Sequence[Any], kind: str) -> list[int | None]:
+    """For each row, how many rows have the rarest of its labels; None for a row without."""
+    counts = label_counts(labels, kind)
+    return [min((counts[name] for name in _classes(label, kind)), default=None) for label in labels]
+
+
+def characters(rows: Rows) -> list[int]:
+    """Length of each row's tokens joined by spaces."""
+    return [sum(map(len, tokens)) + len(tokens) - 1 for tokens in rows["tokens"]]
+
+
+def facts(rows_of: Mapping[str, Rows], kind: str) -> dict[str, Rows]:
+    """The columns of facts that need no list of labels, for each split of a task."""
+    keys_of = {split: keys(rows) for split, rows in rows_of.items()}
+    places_of = {split: places(rows) for split, rows in rows_of.items()}
+    leaks = also_in(keys_of, places_of)
+    found: dict[str, Rows] = {}
+    for split, rows in rows_of.items():
+        labels = rows["label"]
+        where = (keys_of[split], labels, places_of[split])
+        found[split] = {
+            ALSO_IN: leaks[split],
+            DUPLICATE_OF: duplicate_of(*where),
+            CONFLICTS_WITH: conflicts_with(*where),
+        }
+        if kind == "tagging":
+            found[split][TOKENS] = [len(tokens) for tokens in rows["tokens"]]
+            found[split][TAGS] = [None if tags is None else len(tags) for tags in labels]
+            found[split][CHARACTERS] = characters(rows)
+            found[split][MALFORMED_TAG] = malformed_tag(labels)
+    return found
+
+
+def label_facts(rows: Rows, kind: str, known: Sequence[str]) -> Rows:
+    """The columns of facts about the labels of one split. ``known`` are the labels of the task."""
+    if kind == "regression":
+        return {}
+    labels = rows["label"]
+    return {UNKNOWN_LABEL: unknown_label(labels, known), ROWS_OF_LABEL: rows_of_rarest(labels, kind)}
+
+
+def sound(rows: Rows, found: Rows, rules: Validation) -> list[int]:
+    """The rows that nothing but an unknown label or a user's expectation can still send to quarantine:
+    those that labels are taken from."""
+    fatal = [MALFORMED_TAG] if MALFORMED_TAG in found else []
+    fatal += [ALSO_IN] if rules.leaks == "quarantine" else []
+    fatal += [CONFLICTS_WITH] if rules.conflicts == "quarantine" else []
+    texts = [rows[name] for name in ("text", "text_pair") if name in rows]
+    sizes = (
+        [found[CHARACTERS]]
+        if CHARACTERS in found
+        else [[len(text.strip()) and len(text) for text in each] for each in texts]
+    )
+    return [
+        index
+        for index in range(len(rows["row"]))
+        if all(found[fact][index] is None for fact in fatal)
+        and all(0 < size[index] <= rules.max_characters for size in sizes)
+        and (TAGS not in found or found[TAGS][index] in (None, found[TOKENS][index]))
+    ]
+
+
+def task_labels(labels: Sequence[Any], kind: str, given: Sequence[str] | None) -> list[str]:
+    """The labels of a task, in order: as given, else those of the training rows, sorted. Tagging: O first;
+    a type that occurs gets its B- and its I- tag, so that every I-x has its B-x. Regression: none."""
+    if kind == "regression":
+        return []
+    if kind != "tagging":
+        return list(given) if given else sorted({name for label in labels for name in _classes(label, kind)})
+    tags = given or sorted({tag for row in labels if row for tag in row if TAG.fullmatch(tag)})
+    if not given:
+        types = {tag[2:] for tag in tags if tag != "O"}
+        tags = sorted(f"{side}-{name}" for side in "BI" for name in types)
+    missing = [f"B-{tag[2:]}" for tag in tags if tag.startswith("I-") and f"B-{tag[2:]}" not in tags]
+    return ["O", *(tag for tag in tags if tag != "O"), *missing]
+
+
+def _classes(label: Any, kind: str) -> Collection[str]:
+    if label is None or kind == "regression":
+        return ()
+    if kind == "tagging":
+        return {tag[2:] for tag in label if tag != "O" and TAG.fullmatch(tag)}
+    return (label,) if isinstance(label, str) else set(label)
+
+
+def _first(row: Sequence[str] | None, fits: Callable[[str], bool], good: set[str]) -> str | None:
+    for label in row or ():
+        if label not in good:
+            if not fits(label):
+                return label
+            good.add(label)
+    return None
+
+
+def _comparable(label: Any) -> Any:
+    return tuple(label) if isinstance(label, list) else label
+
+
+def _in_words(label: Any) -> str:
+    return short(" ".join(label)) if isinstance(label, list) else f"'{short(label)}'"

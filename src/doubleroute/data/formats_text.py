@@ -1,0 +1,214 @@
+"""Readers of text formats: CSV, TSV, JSONL and CoNLL columns. Every value stays as it is written."""
+
+import csv
+import io
+import json
+from collections.abc import Collection, Iterator
+from itertools import islice
+from typing import Any
+
+from doubleroute.data.raw import MAX_ROWS, Problem, Raw, Table, short, shown
+from doubleroute.errors import DataError
+
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+
+
+def read_delimited(raw: Raw, delimiter: str, wanted: Collection[str] | None) -> Table:
+    """CSV or TSV with a header line. Blank lines are skipped; a row with a field too many or too few is a
+    problem. Raises DataError for an unclosed quote, a wrong delimiter, a header without rows."""
+    text = raw.text()
+    name = shown(raw.path)
+    records = _records(text, delimiter, name)
+    header = next((fields for _, fields in records), [])
+    _check_header(header, delimiter, wanted, name)
+    rows: list[list[str]] = []
+    numbers: list[int] = []
+    problems: list[Problem] = []
+    width = len(header)
+    number = 0
+    for number, (line, fields) in enumerate(records, start=1):
+        if len(fields) == width:
+            rows.append(fields)
+            numbers.append(number)
+        else:
+            count = f"{len(fields)} field{'s' if len(fields) != 1 else ''}"
+            reason = (
+                f"line {line}: {count} where the header has {width}; quote a field that holds a delimiter"
+            )
+            problems.append(Problem(number, "", reason, short(delimiter.join(fields))))
+    if not number:
+        raise DataError(f"{name} has a header but no rows")
+    _check_count(number, name)
+    values = list(zip(*rows, strict=True)) if rows else [()] * width
+    columns = {
+        column: list(each)
+        for column, each in zip(header, values, strict=True)
+        if wanted is None or column in wanted
+    }
+    return Table(raw.path, "csv", tuple(header), columns, numbers, problems, raw.digest)
+
+
+def _records(text: str, delimiter: str, name: str) -> Iterator[tuple[int, list[str]]]:
+    """The line that each record begins in and its fields."""
+    csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    line = 1
+    try:
+        for fields in reader:
+            if fields and not (len(fields) == 1 and fields[0].isspace()):
+                yield line, fields
+            line = reader.line_num + 1
+    except csv.Error as error:
+        opened = _open_quote(text, line, delimiter)
+        if opened is None:
+            raise DataError(f"{name} line {line}: {error}") from None
+        noticed = f" (noticed in line {reader.line_num})" if reader.line_num != opened else ""
+        raise DataError(
+            f"{name} line {opened}: the quote that opens here is not closed before a delimiter or the end of "
+            f'the line{noticed}; close it, and write a quote inside a quoted field twice ("")'
+        ) from None
+
+
+def _open_quote(text: str, line: int, delimiter: str) -> int | None:
+    """The line of the last quote that opens a field in the record that begins in ``line``, up to where
+    the quoting goes wrong."""
+    start = at = sum(len(each) for each in islice(io.StringIO(text, newline=""), line - 1))
+    begins = True
+    while at < len(text):
+        if begins and text[at] == '"':
+            opened = line + max(text.count("\n", start, at), text.count("\r", start, at))
+            close = text.find('"', at + 1)
+            while close >= 0 and text[close : close + 2] == '""':
+                close = text.find('"', close + 2)
+            if close < 0 or text[close + 1 : close + 2] not in (delimiter, "\n", "\r", ""):
+                return opened
+            at = close + 1
+        else:
+            begins = text[at] in (delimiter, "\n", "\r")
+            at += 1
+    return None
+
+
+def _check_header(header: list[str], delimiter: str, wanted: Collection[str] | None, name: str) -> None:
+    if not header:
+        raise DataError(f"{name} is empty; it must hold a header and at least one row")
+    others = [other for other in _DELIMITERS if other != delimiter and other in header[0]]
+    if len(header) == 1 and others and header[0] not in (wanted or ()):
+        found = max(others, key=header[0].count)
+        fix = {
+            "\t": "name it .tsv",
+            ",": "name it .csv",
+        }.get(found, f"write it with {_DELIMITERS[delimiter]}, or as JSONL")
+        raise DataError(
+            f"{name} line 1: the header {short(header[0])!r} is one column; the file seems to be separated "
+            f"by {_DELIMITERS[found]}, not {_DELIMITERS[delimiter]}: {fix}"
+        )
+    twice = sorted({column for column in header if header.count(column) > 1})
+    if twice:
+        raise DataError(f"{name} line 1: the header has column '{twice[0]}' twice; rename one of them")
+
+
+def _check_count(count: int, name: str) -> None:
+    if count > MAX_ROWS:
+        raise DataError(f"{name} has {count:,} rows; split it into files of at most {MAX_ROWS:,}")
+
+
+def read_jsonl(raw: Raw, wanted: Collection[str] | None) -> Table:
+    """One JSON object a line. Blank lines are skipped; a line that is cut, invalid or no object is a
+    problem. A key that a line lacks is null there."""
+    name = shown(raw.path)
+    text = raw.text()
+    if text.lstrip().startswith("["):
+        raise DataError(
+            f"{name} is one JSON array; JSON Lines has one object a line: `jq -c '.[]' FILE > NEW`"
+        )
+    records: list[dict[str, Any]] = []
+    numbers: list[int] = []
+    problems: list[Problem] = []
+    names: dict[str, None] = {}
+    parse = json.loads
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line or line.isspace():
+            continue
+        try:
+            record = parse(line)
+        except (ValueError, RecursionError) as error:
+            problems.append(Problem(number, "", _bad_json(error, line), short(line)))
+            continue
+        if not isinstance(record, dict):
+            reason = f"the line holds {_json_type(record)}, not an object with columns"
+            problems.append(Problem(number, "", reason, short(line)))
+            continue
+        names.update(dict.fromkeys(record))
+        records.append(record)
+        numbers.append(number)
+    if not records:
+        raise DataError(f"{name} line {problems[0].row}: no line is a JSON object; {problems[0].reason}")
+    _check_count(len(records), name)
+    columns = {
+        column: [record.get(column) for record in records]
+        for column in names
+        if wanted is None or column in wanted
+    }
+    return Table(raw.path, "jsonl", tuple(names), columns, numbers, problems, raw.digest)
+
+
+def _bad_json(error: Exception, line: str) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        if error.pos >= len(line.rstrip()) or error.msg.startswith("Unterminated"):
+            return f"the line is cut: it is not a whole JSON object ({error.msg}, column {error.pos + 1})"
+        return f"not valid JSON: {error.msg}, column {error.pos + 1}"
+    return (
+        "not valid JSON: nested too deep" if isinstance(error, RecursionError) else f"not valid JSON: {error}"
+    )
+
+
+def _json_type(value: Any) -> str:
+    names = {list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}
+    return names.get(type(value), "null")
+
+
+def read_conll(raw: Raw) -> Table:
+    """Token in the first column, tag in the last, separated by tabs or spaces; blank or whitespace-only
+    lines end a sentence; -DOCSTART- is skipped. A sentence with a line that lacks its tag is a problem."""
+    name = shown(raw.path)
+    tokens: list[list[str]] = []
+    tags: list[list[str]] = []
+    numbers: list[int] = []
+    problems: list[Problem] = []
+    number = lines = 0
+    for number, sentence in enumerate(_sentences(raw.text()), start=1):
+        lines += len(sentence)
+        bad = next(((line, fields) for line, fields in sentence if len(fields) < 2), None)
+        if bad:
+            reason = f"line {bad[0]}: one column where a token and its tag must stand"
+            problems.append(Problem(number, "tags", reason, short(" ".join(bad[1]))))
+            continue
+        tokens.append([fields[0] for _, fields in sentence])
+        tags.append([fields[-1] for _, fields in sentence])
+        numbers.append(number)
+    if not tokens:
+        if not number:
+            raise DataError(f"{name} holds no sentence, only blank or -DOCSTART- lines")
+        raise DataError(
+            f"{name}: no sentence has a token and a tag in every line, separated by a tab or spaces"
+            f"; {problems[0].reason}. Endings .conll, .bio and .txt are read as CoNLL columns"
+        )
+    _check_count(lines, name)
+    columns: dict[str, list[Any]] = {"tokens": tokens, "tags": tags}
+    return Table(raw.path, "conll", ("tokens", "tags"), columns, numbers, problems, raw.digest)
+
+
+def _sentences(text: str) -> Iterator[list[tuple[int, list[str]]]]:
+    """Each sentence as its lines: number and columns."""
+    sentence: list[tuple[int, list[str]]] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line or line.isspace():
+            if sentence:
+                yield sentence
+                sentence = []
+        elif not line.startswith("-DOCSTART-"):
+            fields = [field.strip() for field in line.split("\t")] if "\t" in line else line.split()
+            sentence.append((number, [field for field in fields if field]))
+    if sentence:
+        yield sentence

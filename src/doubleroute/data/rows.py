@@ -1,0 +1,207 @@
+"""A table's values -> the canonical rows of one task; a value that does not fit makes its row a problem."""
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+from doubleroute.config import Task
+from doubleroute.data.raw import Problem, Table, short
+
+#: Canonical rows of one task and split: name -> one value a row. ``file``, ``row``, ``text`` and
+#: ``text_pair`` or ``tokens``, ``label``, ``slice_<column>``, and columns for the user's expectations
+#: under ``extra_<column>``.
+Rows = dict[str, list[Any]]
+
+
+class _WrongValue(ValueError):
+    """Why one value does not fit; caught for each row."""
+
+
+def canonical_rows(
+    table: Table, task: Task, key: str, file: str, unlabelled: bool, extras: Collection[str] = ()
+) -> tuple[Rows, list[Problem]]:
+    """The rows of ``table`` as ``task`` reads them, and the problems of the rest, the table's own included.
+
+    ``key`` is the task's place in project.yaml, for errors; ``file`` the name that rows carry;
+    ``unlabelled`` allows rows without a label. Raises DataError for a column that is not there.
+    """
+    parsers = _parsers(table, task, unlabelled)
+    sources = {name: table.require(column, f"{key}.{where}") for name, (where, column, _) in parsers.items()}
+    rows: Rows = {"file": [], "row": [], **{name: [] for name in parsers}}
+    problems = list(table.problems)
+    parse = [(name, column, function, sources[name]) for name, (_, column, function) in parsers.items()]
+    kept: list[int] = []
+    for index, number in enumerate(table.rows):
+        values = []
+        for _, column, function, source in parse:
+            try:
+                values.append(function(source[index]))
+            except _WrongValue as wrong:
+                problems.append(Problem(number, column, str(wrong), short(source[index])))
+                break
+        else:
+            kept.append(index)
+            for (name, *_), value in zip(parse, values, strict=True):
+                rows[name].append(value)
+    rows["row"] = [table.rows[index] for index in kept]
+    rows["file"] = [file] * len(kept)
+    for column in extras:
+        if column in table.names:
+            source = table.columns[column]
+            rows[f"extra_{column}"] = [source[index] for index in kept]
+    return rows, problems
+
+
+_Parser = tuple[str, str, Callable[[Any], Any]]
+
+
+def _parsers(table: Table, task: Task, unlabelled: bool) -> dict[str, _Parser]:
+    """canonical name -> (key in the task, column in the file, what reads a value)."""
+    columns = task.columns
+    found: dict[str, _Parser] = {}
+    if task.kind == "tagging":
+        conll = table.format == "conll"
+        found["tokens"] = ("columns.tokens", "tokens" if conll else columns.tokens, _tokens)
+        label = ("columns.tags", "tags" if conll else columns.tags)
+    else:
+        found["text"] = ("columns.text", columns.text, _text)
+        if columns.text_pair is not None:
+            found["text_pair"] = ("columns.text_pair", columns.text_pair, _text)
+        label = ("columns.label", columns.label)
+    found["label"] = (*label, _label_parser(task, unlabelled))
+    for column in task.slices:
+        found[f"slice_{column}"] = ("slices", column, _slice)
+    return found
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise _WrongValue("is null where a text must be" if value is None else f"{_type(value)}, not text")
+    return _encodable(value)
+
+
+def _encodable(value: str) -> str:
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            character = ord(value[error.start])
+            raise _WrongValue(
+                f"character {error.start + 1} is half of a surrogate pair (U+{character:04X})"
+            ) from None
+    return value
+
+
+def _tokens(value: Any) -> list[str]:
+    tokens = _texts(value, "token")
+    if not tokens:
+        raise _WrongValue("holds no token")
+    return tokens
+
+
+def _texts(value: Any, noun: str) -> list[str]:
+    """A list of texts, or a text whose items are separated by spaces."""
+    if isinstance(value, str):
+        return _encodable(value).split()
+    if not isinstance(value, list):
+        what = "is null" if value is None else _type(value)
+        raise _WrongValue(f"{what} where a list of {noun}s must be")
+    for position, item in enumerate(value, start=1):
+        if type(item) is not str:
+            raise _WrongValue(f"{noun} {position} {'is null' if item is None else _type(item)}, not text")
+        if not item or item.isspace():
+            raise _WrongValue(f"{noun} {position} is empty")
+        _encodable(item)
+    return value
+
+
+def _label_parser(task: Task, unlabelled: bool) -> Callable[[Any], Any]:
+    """What reads a label of this task: None where the row has none, if that is allowed."""
+
+    def name(value: Any) -> str | None:
+        return None if value is None or (isinstance(value, str) and not value.strip()) else _class_name(value)
+
+    def names(value: Any) -> list[str] | None:
+        if isinstance(value, str):
+            value = [part for part in (each.strip() for each in value.split(task.separator)) if part]
+        if value is None:
+            return None
+        if not isinstance(value, list):
+            raise _WrongValue(f"{_type(value)}, not a list of labels")
+        return sorted({_class_name(item) for item in value})
+
+    def number(value: Any) -> float | None:
+        return None if value is None or value == "" else _number(value)
+
+    def tags(value: Any) -> list[str] | None:
+        return None if value is None or value == "" else _texts(value, "tag")
+
+    parse = {"classification": name, "multilabel": names, "regression": number, "tagging": tags}[task.kind]
+    if unlabelled:
+        return parse
+    noun = "tags" if task.kind == "tagging" else "label"
+
+    def required(value: Any) -> Any:
+        label = parse(value)
+        if label is None:
+            raise _WrongValue(f"has no {noun}; only a file that another task uses too may lack one")
+        return label
+
+    return required
+
+
+def _class_name(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
+        return str(int(value))
+    if isinstance(value, str):
+        return _encodable(value)
+    raise _WrongValue(f"{'is null' if value is None else _type(value)}; a label is text or a whole number")
+
+
+def _number(value: Any) -> float:
+    number = math.nan
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+    elif isinstance(value, str):
+        try:
+            number = float(value) if value.isascii() and "_" not in value else math.nan
+        except ValueError:
+            comma = f"; write {value.replace(',', '.')}" if value.count(",") == 1 else ""
+            raise _WrongValue(f"is not a number{comma}") from None
+    else:
+        raise _WrongValue(f"{_type(value)}, not a number")
+    if not math.isfinite(number):
+        raise _WrongValue("is not a finite number")
+    return number
+
+
+def _slice(value: Any) -> str | None:
+    return None if value is None else _encodable(value) if isinstance(value, str) else str(value)
+
+
+def _type(value: Any) -> str:
+    names: dict[type, str] = {
+        bool: "is true or false",
+        list: "is a list",
+        dict: "is an object",
+        bytes: "is bytes",
+    }
+    return names.get(
+        type(value), "is a number" if isinstance(value, int | float) else f"is a {type(value).__name__}"
+    )
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """The rows of several files one after the other; an extra column that a file lacks is left out."""
+    names = [name for name in parts[0] if all(name in part for part in parts)]
+    return {name: [value for part in parts for value in part[name]] for name in names}
+
+
+def chosen(rows: Rows, indices: Sequence[int]) -> Rows:
+    """These rows alone, in this order."""
+    return {name: [values[index] for index in indices] for name, values in rows.items()}

@@ -1,0 +1,264 @@
+"""What follows from the results of validation: quarantine, warnings, counts, or a refusal."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from doubleroute.config import Project
+from doubleroute.data import checks
+from doubleroute.data.raw import near, short, shown
+from doubleroute.data.rows import Rows, chosen
+from doubleroute.errors import DataError, GateError, InputError, MachineError
+from doubleroute.integrations.expectations import Batch, Result
+from doubleroute.workspace import write_text
+
+
+@dataclass(frozen=True)
+class Bad:
+    """One quarantined row."""
+
+    task: str
+    split: str
+    file: str
+    row: int
+    column: str
+    reason: str
+    value: str
+
+    def __str__(self) -> str:
+        column = f", column {self.column}" if self.column else ""
+        return f"{self.file} row {self.row}{column}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The rows that go on, and what is said about the rest."""
+
+    rows: dict[str, dict[str, Rows]]
+    quarantine_text: str
+    summary: dict[str, Any]
+
+
+def settle(
+    project: Project,
+    rows: Mapping[str, Mapping[str, Rows]],
+    unreadable: Sequence[Bad],
+    batches: Sequence[Batch],
+    results: Sequence[Result],
+    labels: Mapping[str, Sequence[str]],
+    quarantine: Path,
+) -> Outcome:
+    """Take the failing rows out, count, and check that enough is left.
+
+    rows: task -> split -> rows; unreadable: bad rows that are not among them. Raises GateError when a
+    task has more bad rows than ``validation.max_invalid`` allows (they are kept in the folder
+    ``quarantine``) or a check of a whole table failed; DataError for one class or an empty split.
+    """
+    _refuse_failed_tables(results)
+    kept, failing = _sift(rows, batches, results)
+    bad = [*unreadable, *failing]
+    counts = _counts(kept, bad)
+    text = "".join(json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in bad)
+    _refuse_too_many(project, counts, bad, text, quarantine)
+    for name in kept:
+        _check_enough(project, name, kept[name])
+    class_counts = {
+        name: {
+            split: checks.label_counts(each["label"], project.tasks[name].kind)
+            for split, each in splits.items()
+        }
+        for name, splits in kept.items()
+    }
+    warnings = [warning for result in results for warning in _warning(result, batches, rows)]
+    for name, known in labels.items():
+        warnings += _rare(project, name, known, class_counts[name]["train"])
+    summary = {
+        "tasks": counts,
+        "class_counts": class_counts,
+        "warnings": warnings,
+        "expectations": [result.as_dict() for result in results],
+    }
+    return Outcome(kept, text, summary)
+
+
+def _sift(
+    rows: Mapping[str, Mapping[str, Rows]], batches: Sequence[Batch], results: Sequence[Result]
+) -> tuple[dict[str, dict[str, Rows]], list[Bad]]:
+    """The rows that fail no check, and the others with why."""
+    kept: dict[str, dict[str, Rows]] = {name: {} for name in rows}
+    bad: list[Bad] = []
+    for batch in batches:
+        whole = rows[batch.task][batch.split]
+        mine = [result for result in results if (result.task, result.split) == (batch.task, batch.split)]
+        failing = _failing_rows(batch, mine, whole)
+        bad += failing.values()
+        good = [index for index in range(len(whole["row"])) if index not in failing]
+        kept[batch.task][batch.split] = chosen(whole, good)
+    return kept, bad
+
+
+def _refuse_failed_tables(results: Sequence[Result]) -> None:
+    """Stop at what is wrong with a whole table, and at what could not be checked."""
+    for each in results:
+        if each.could_not_check and each.check.severity == "error":
+            what = f"{each.check.type} could not be checked on {each.task} {each.split}"
+            if each.check.origin:
+                raise InputError(f"{each.check.origin}: {what}: {each.could_not_check}")
+            raise GateError(f"{what}: {each.could_not_check}")
+    failed = [
+        f"  {each.check.origin or 'project'} ({each.task} {each.split}): {each.check.type} "
+        f"{json.dumps(dict(each.check.kwargs), ensure_ascii=False)}, observed {short(each.observed)}"
+        for each in results
+        if not each.success and not each.rows and each.check.severity == "error" and not each.could_not_check
+    ]
+    if failed:
+        listed = "\n".join(failed)
+        raise GateError(
+            f"the data do not meet what is expected of them:\n{listed}\nmend the data, or give the "
+            'expectation "meta": {"severity": "warning"}'
+        )
+
+
+def _row(batch: Batch, index: int) -> dict[str, Any]:
+    return {str(column): batch.frame[column].iloc[index] for column in batch.frame.columns}
+
+
+def _failing_rows(batch: Batch, results: Sequence[Result], rows: Rows) -> dict[int, Bad]:
+    """Position -> why, by the first check that the row fails."""
+    found: dict[int, Bad] = {}
+    for result in results:
+        if result.check.severity != "error":
+            continue
+        for index in result.rows:
+            if index not in found:
+                found[index] = _bad(batch, result, rows, index)
+    return found
+
+
+def _bad(batch: Batch, result: Result, rows: Rows, index: int) -> Bad:
+    row = _row(batch, index)
+    column = result.check.column
+    value = row.get(column, row.get(result.check.value_column, ""))
+    shown_value = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    reason = result.check.explain(row)
+    return Bad(
+        batch.task, batch.split, rows["file"][index], rows["row"][index], column, reason, short(shown_value)
+    )
+
+
+def _counts(
+    kept: Mapping[str, Mapping[str, Rows]], bad: Sequence[Bad]
+) -> dict[str, dict[str, dict[str, int]]]:
+    quarantined = Counter((each.task, each.split) for each in bad)
+    return {
+        name: {
+            split: {
+                "rows_in": len(rows["row"]) + quarantined[name, split],
+                "rows_out": len(rows["row"]),
+                "quarantined": quarantined[name, split],
+                "unlabelled": sum(label is None for label in rows["label"]),
+            }
+            for split, rows in splits.items()
+        }
+        for name, splits in kept.items()
+    }
+
+
+def _refuse_too_many(
+    project: Project,
+    counts: Mapping[str, Mapping[str, Mapping[str, int]]],
+    bad: Sequence[Bad],
+    text: str,
+    folder: Path,
+) -> None:
+    """More bad rows than allowed stop the run and stay where the user can look."""
+    most = project.validation.max_invalid
+    path = folder / "rows.jsonl"
+    said = []
+    for name, splits in counts.items():
+        total = sum(each["rows_in"] for each in splits.values())
+        wrong = sum(each["quarantined"] for each in splits.values())
+        if wrong > most * total:
+            mine = [each for each in bad if each.task == name]
+            first = "\n".join(f"  {each}" for each in mine[:5])
+            more = f"\n  and {wrong - 5:,} more" if wrong > 5 else ""
+            said.append(
+                f"tasks.{name}: {wrong:,} of {total:,} rows ({wrong / total:.1%}) are invalid; "
+                f"validation.max_invalid allows {most:.1%}:\n{first}{more}"
+            )
+    if not said:
+        path.unlink(missing_ok=True)
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MachineError(f"cannot write {folder}: {error.strerror}") from error
+    write_text(path, text)
+    raise GateError(
+        "\n".join([*said, f"all of them are in {shown(path)}; mend the rows, or raise max_invalid"])
+    )
+
+
+def _check_enough(project: Project, name: str, splits: Mapping[str, Rows]) -> None:
+    """Every split has labelled rows, and there is something to tell apart."""
+    task = project.tasks[name]
+    for split, rows in splits.items():
+        if all(label is None for label in rows["label"]):
+            taken = not project.paths(name, split)
+            fix = (
+                f"name a file at tasks.{name}.files.{split}, give more rows, or raise "
+                f"tasks.{name}.split.{split}"
+                if taken
+                else f"give tasks.{name}.files.{split} rows with a label"
+            )
+            raise DataError(f"tasks.{name}: no labelled row is left for {split}; {fix}")
+    found = list(checks.label_counts(splits["train"]["label"], task.kind))
+    if task.kind == "tagging" and not found:
+        raise DataError(
+            f"tasks.{name}: every tag of the training rows is O; tagging needs B-type and I-type tags"
+        )
+    if task.kind == "classification" and len(found) < 2:
+        raise DataError(
+            f"tasks.{name}: every training row has the label '{short(found[0])}'; classification needs "
+            "two or more labels"
+        )
+    if task.kind == "multilabel" and not found:
+        raise DataError(f"tasks.{name}: no training row has a label; multilabel needs at least one")
+
+
+def _warning(result: Result, batches: Sequence[Batch], rows: Mapping[str, Mapping[str, Rows]]) -> list[str]:
+    """What a check that only warns says: how many rows, and two of them."""
+    check = result.check
+    if check.severity != "warning" or (result.success and not result.could_not_check):
+        return []
+    where = f"{result.task} {result.split}"
+    if result.could_not_check:
+        return [f"{where}: {check.origin}: {check.type} could not be checked: {result.could_not_check}"]
+    if not result.rows:
+        return [f"{where}: {check.origin}: {check.type} does not hold, observed {short(result.observed)}"]
+    batch = next(each for each in batches if (each.task, each.split) == (result.task, result.split))
+    mine = rows[result.task][result.split]
+    examples = "; ".join(str(_bad(batch, result, mine, index)) for index in result.rows[:2])
+    count = len(result.rows)
+    said = check.description or f"{check.type} ({check.origin})"
+    return [f'{where}: {count:,} row{"s" if count != 1 else ""} against "{said}": {examples}']
+
+
+def _rare(project: Project, name: str, known: Sequence[str], counts: Mapping[str, int]) -> list[str]:
+    """Labels with fewer training rows than validation.min_rows_per_class."""
+    least = project.validation.min_rows_per_class
+    tagging = project.tasks[name].kind == "tagging"
+    names = list(dict.fromkeys(tag[2:] for tag in known if tag != "O")) if tagging else list(known)
+    found = []
+    for label in names:
+        count = counts.get(label, 0)
+        if count < least:
+            others = [other for other in names if counts.get(other, 0) >= least]
+            found.append(
+                f"{name} train: label '{short(label)}' has {count} row{'s' if count != 1 else ''}; "
+                f"validation.min_rows_per_class asks for {least}{near(label, others)}"
+            )
+    return found

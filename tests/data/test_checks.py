@@ -1,0 +1,92 @@
+"""The facts that expectations are put on."""
+
+from typing import Any
+
+from doubleroute.config import Validation
+from doubleroute.data import checks
+
+
+def rows(texts: list[str], labels: list[Any], file: str = "a.csv") -> dict[str, list[Any]]:
+    return {
+        "file": [file] * len(texts),
+        "row": list(range(1, len(texts) + 1)),
+        "text": texts,
+        "label": labels,
+    }
+
+
+def test_the_copy_in_the_less_protected_split_is_the_leak() -> None:
+    splits = {
+        "train": rows(["A  b", "v", "c", ""], ["x"] * 4, "train.csv"),
+        "validation": rows(["v", "t"], ["x"] * 2, "dev.csv"),
+        "test": rows(["a B", "t"], ["x"] * 2, "test.csv"),
+    }
+    found = checks.facts(splits, "classification")
+    assert found["train"][checks.ALSO_IN] == [
+        "test (test.csv row 1)",
+        "validation (dev.csv row 1)",
+        None,
+        None,
+    ]
+    assert found["validation"][checks.ALSO_IN] == [None, "test (test.csv row 2)"]
+    assert found["test"][checks.ALSO_IN] == [None, None]
+
+
+def test_a_duplicate_names_the_first_and_a_conflict_names_the_other_label() -> None:
+    data = rows(["a", "A ", "a", "b", "b", ""], ["x", "x", "y", "z", None, "x"])
+    found = checks.facts({"train": data}, "classification")["train"]
+    assert found[checks.DUPLICATE_OF] == [None, "a.csv row 1", None, None, None, None]
+    assert found[checks.CONFLICTS_WITH] == [
+        "'y' (a.csv row 3)",
+        "'y' (a.csv row 3)",
+        "'x' (a.csv row 1)",
+        None,
+        None,
+        None,
+    ]
+
+
+def test_tags_have_a_form_and_a_set() -> None:
+    tags = [["O", "B-x"], ["O", "b-x", "X"], ["I-"], None, ["I-y"]]
+    assert checks.malformed_tag(tags) == [None, "b-x", "I-", None, None]
+    assert checks.unknown_label(tags, ["O", "B-x", "I-x"]) == [None, "b-x", "I-", None, "I-y"]
+
+
+def test_inferred_tags_begin_with_o_and_every_type_has_both_sides() -> None:
+    tags = [["O", "I-y"], ["B-x"], ["junk"], None]
+    assert checks.task_labels(tags, "tagging", None) == ["O", "B-x", "B-y", "I-x", "I-y"]
+    assert checks.task_labels([], "tagging", ("I-x", "O")) == ["O", "I-x", "B-x"]
+
+
+def test_inferred_labels_are_sorted_and_given_ones_keep_their_order() -> None:
+    assert checks.task_labels(["b", None, "a", "b"], "classification", None) == ["a", "b"]
+    assert checks.task_labels([["b"], [], None, ["a"]], "multilabel", None) == ["a", "b"]
+    assert checks.task_labels(["a"], "classification", ("z", "a")) == ["z", "a"]
+    assert checks.task_labels([1.0], "regression", None) == []
+
+
+def test_rows_of_a_label_are_counted_by_row() -> None:
+    assert checks.label_counts(["a", "b", "a", None], "classification") == {"a": 2, "b": 1}
+    assert checks.label_counts([["B-x", "I-x", "O", "B-x"], ["I-y"], None], "tagging") == {"x": 1, "y": 1}
+    assert checks.rows_of_rarest([["a", "b"], ["a"], [], None], "multilabel") == [1, 2, None, None]
+
+
+def test_an_unknown_label_suggests_the_one_that_was_meant() -> None:
+    said = checks.unknown_reason("postive", ["negative", "positive"], "label")
+    assert said == "label 'postive' is not one of negative, positive, did you mean 'positive'?"
+    assert checks.unknown_reason("zzz", ["a", "b"], "tag") == "tag 'zzz' is not one of a, b"
+
+
+def test_labels_are_taken_from_rows_that_stay() -> None:
+    rules = Validation(max_characters=5)
+    splits = {
+        "train": rows(["a", " ", "long text", "leak", "b"], ["x"] * 5),
+        "test": rows(["LEAK"], ["x"]),
+    }
+    found = checks.facts(splits, "classification")["train"]
+    assert checks.sound(splits["train"], found, rules) == [0, 4]
+    tagged: dict[str, list[Any]] = {"file": ["a"] * 4, "row": [1, 2, 3, 4]}
+    tagged["tokens"] = [["a"], ["b"], ["c", "d"], ["e"]]
+    tagged["label"] = [["O"], ["b"], ["O"], None]
+    found = checks.facts({"train": tagged}, "tagging")["train"]
+    assert checks.sound(tagged, found, rules) == [0, 3]

@@ -1,0 +1,101 @@
+"""Values become canonical rows; a value that does not fit says why."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from doubleroute.config import Task
+from doubleroute.data.raw import Table
+from doubleroute.data.rows import canonical_rows
+from doubleroute.errors import DataError
+
+
+def task(kind: str, **options: Any) -> Task:
+    return Task.model_validate({"kind": kind, "files": {"train": "a.jsonl"}, **options})
+
+
+def read(
+    kind: str, values: dict[str, list[Any]], unlabelled: bool = False, **options: Any
+) -> tuple[Any, list[str]]:
+    count = len(next(iter(values.values())))
+    table = Table(Path("a.jsonl"), "jsonl", tuple(values), values, list(range(1, count + 1)), [], "")
+    rows, problems = canonical_rows(table, task(kind, **options), "tasks.x", "a.jsonl", unlabelled, {"extra"})
+    return rows, [f"{each.row} {each.column}: {each.reason}" for each in problems]
+
+
+def labels(kind: str, values: list[Any], unlabelled: bool = False) -> tuple[list[Any], list[str]]:
+    rows, problems = read(kind, {"text": ["a"] * len(values), "label": values}, unlabelled)
+    return rows["label"], problems
+
+
+def test_text_must_be_text() -> None:
+    rows, problems = read(
+        "classification", {"text": ["a", None, 5, ["b"], "\ud800", "NA"], "label": ["x"] * 6}
+    )
+    assert rows["text"] == ["a", "NA"]
+    assert rows["row"] == [1, 6]
+    assert rows["file"] == ["a.jsonl"] * 2
+    assert problems == [
+        "2 text: is null where a text must be",
+        "3 text: is a number, not text",
+        "4 text: is a list, not text",
+        "5 text: character 1 is half of a surrogate pair (U+D800)",
+    ]
+
+
+def test_class_labels_are_text_or_whole_numbers() -> None:
+    found, problems = labels("classification", ["01", 1, True, 2.0, 0.5, None, " ", {"a": 1}])
+    assert found == ["01", "1", "true", "2"]
+    assert [each.split(":")[0] for each in problems] == ["5 label", "6 label", "7 label", "8 label"]
+    assert "has no label; only a file that another task uses too may lack one" in problems[1]
+
+
+def test_a_row_may_lack_its_label_where_another_task_uses_the_file() -> None:
+    assert labels("classification", ["a", None, ""], unlabelled=True) == (["a", None, None], [])
+    assert labels("regression", [1, None, ""], unlabelled=True) == ([1.0, None, None], [])
+
+
+def test_many_labels_are_a_list_or_separated_and_an_empty_cell_is_none_of_them() -> None:
+    found, problems = labels("multilabel", ["b, a,b", ["a", 1], "", [], None, 5])
+    assert found == [["a", "b"], ["1", "a"], [], []]
+    assert len(problems) == 2
+
+
+def test_numbers_are_parsed_and_must_be_finite() -> None:
+    found, problems = labels(
+        "regression", ["1.5", 2, "1e-3", "nan", float("inf"), "", "1,5", True, "1_0", None, 10**400]
+    )
+    assert found == [1.5, 2.0, 0.001]
+    assert [each.split(" ")[0] for each in problems] == [str(n) for n in range(4, 12)]
+    assert problems[0].endswith("is not a finite number")
+    assert problems[3].endswith("is not a number; write 1.5")
+
+
+def test_tokens_are_a_list_or_separated_by_spaces() -> None:
+    tokens = ["a b", ["c", "d"], [], "", ["a", ""], ["a", 1], None, "x y"]
+    rows, problems = read(
+        "tagging", {"tokens": tokens, "tags": ["O O", ["O", "B-x"], "O", "O", "O O", "O O", "O", None]}
+    )
+    assert rows["tokens"] == [["a", "b"], ["c", "d"]]
+    assert rows["label"] == [["O", "O"], ["O", "B-x"]]
+    assert [each.split(" ", 1)[1] for each in problems] == [
+        "tokens: holds no token",
+        "tokens: holds no token",
+        "tokens: token 2 is empty",
+        "tokens: token 2 is a number, not text",
+        "tokens: is null where a list of tokens must be",
+        "tags: has no tags; only a file that another task uses too may lack one",
+    ]
+
+
+def test_slices_and_extra_columns_go_with_their_rows() -> None:
+    columns = {"text": ["a", None, "b"], "label": ["x"] * 3, "year": [2020, 2021, None], "extra": [1, 2, 3]}
+    rows, _ = read("classification", columns, slices=("year",))
+    assert rows["slice_year"] == ["2020", None]
+    assert rows["extra_extra"] == [1, 3]
+
+
+def test_a_missing_column_names_the_key_that_asks_for_it() -> None:
+    with pytest.raises(DataError, match=r"tasks\.x\.columns\.text_pair: column 'txet'.*did you mean 'text'"):
+        read("classification", {"text": ["a"], "label": ["x"]}, columns={"text_pair": "txet"})

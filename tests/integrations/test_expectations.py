@@ -1,0 +1,110 @@
+"""Users' suites are read with care, run on real frames, and say which rows fail."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from doubleroute.errors import InputError
+from doubleroute.integrations import expectations
+from doubleroute.integrations.expectations import Batch
+
+
+def suite(folder: Path, *entries: Any) -> Path:
+    path = folder / "sentiment.json"
+    path.write_text(json.dumps({"expectations": entries}))
+    return path
+
+
+def run(folder: Path, *entries: Any) -> list[expectations.Result]:
+    import pandas as pd
+
+    path = suite(folder, *entries)
+    checks = expectations.user_checks(path, expectations.user_entries(path), "train")
+    frame = pd.DataFrame({"text": pd.Series(["a", "b", "cc"], dtype=object), "stars": [1, 2, 9]})
+    return expectations.run([Batch("sentiment", "train", frame, checks)], folder / "docs")
+
+
+def test_failing_rows_are_listed_and_the_docs_are_the_only_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(home)
+    between = {"column": "stars", "min_value": 1, "max_value": 5}
+    results = run(
+        tmp_path,
+        {"type": "expect_column_values_to_be_between", "kwargs": between},
+        {"type": "expect_column_values_to_be_between", "kwargs": {**between, "mostly": 0.5}},
+        {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "starz", "value_set": [1]}},
+        {"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 10}},
+        {"type": "expect_column_value_lengths_to_be_between", "kwargs": {"column": "text", "max_value": 1}},
+    )
+    assert [result.success for result in results] == [False, True, False, False, False]
+    assert [result.rows for result in results] == [(2,), (), (), (), (2,)]
+    assert results[2].could_not_check is not None
+    assert "starz" in results[2].could_not_check
+    assert [result.could_not_check is None for result in results] == [True, True, False, True, True]
+    assert results[3].observed == 3
+    assert results[0].as_dict()["unexpected_count"] == 1
+    assert "sentiment-train" in (tmp_path / "docs" / "index.html").read_text()
+    assert list(home.rglob("*")) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "line 1, column 2: not valid JSON"),
+        ("[]", 'must be {"expectations"'),
+        ('{"expectations": [5]}', "expectation 1: must be an object"),
+        ('{"expectations": [{"expectation_type": "x"}]}', 'write "type", not "expectation_type"'),
+        ('{"expectations": [{"type": "x", "kwarg": {}}]}', "did you mean 'kwargs'?"),
+        ('{"expectations": [{"type": "x", "kwargs": []}]}', "must be objects"),
+        (
+            '{"expectations": [{"type": "x", "meta": {"severity": "mild"}}]}',
+            "must be error or warning, not 'mild'",
+        ),
+        ('{"expectations": [{"type": "x", "meta": {"split": "dev"}}]}', "must be train, validation or test"),
+        (b"\xff", "not UTF-8"),
+    ],
+)
+def test_a_wrong_suite_file_is_named(tmp_path: Path, content: str | bytes, said: str) -> None:
+    path = tmp_path / "sentiment.json"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(InputError) as caught:
+        expectations.user_entries(path)
+    assert "sentiment.json" in str(caught.value)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        (
+            {"type": "expect_column_value_to_be_null", "kwargs": {"column": "text"}},
+            "did you mean 'expect_column_values_to_be_null'",
+        ),
+        ({"type": "expect_column_values_to_be_null", "kwargs": {"colum": "text"}}, "column: field required"),
+        ({"type": "expect_column_values_to_be_null", "kwargs": {"column": "text", "mostly": 7}}, "mostly"),
+    ],
+)
+def test_an_expectation_that_does_not_exist_or_fit_is_named(tmp_path: Path, entry: Any, said: str) -> None:
+    with pytest.raises(InputError, match=r"expectations/sentiment\.json: expectation 1: ") as caught:
+        run(tmp_path, entry)
+    assert said in str(caught.value)
+
+
+def test_an_expectation_can_be_for_one_split_and_can_only_warn(tmp_path: Path) -> None:
+    entries = [
+        {"type": "a", "kwargs": {"column_list": ["x", "y"]}, "meta": {"split": "test"}},
+        {"type": "b", "kwargs": {"column_A": "z"}, "meta": {"severity": "warning"}},
+    ]
+    path = suite(tmp_path, *entries)
+    assert expectations.columns_of(entries) == {"x", "y", "z"}
+    assert [check.type for check in expectations.user_checks(path, entries, "train")] == ["b"]
+    assert [check.severity for check in expectations.user_checks(path, entries, "test")] == [
+        "error",
+        "warning",
+    ]

@@ -1,0 +1,365 @@
+"""The validation stage on small real projects: counts, quarantine, labels, refusals."""
+
+import csv
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from doubleroute.config import Project
+from doubleroute.data.tables import read_validated
+from doubleroute.errors import DataError, DoublerouteError, GateError, InputError
+from doubleroute.integrations.validation import read_summary, summary_lines, validate
+from doubleroute.workspace import Stage, Workspace
+
+REAL_DATA = Path(__file__).parents[2].parent / "shared" / "data"
+
+
+def jsonl(path: Path, rows: list[Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows))
+
+
+def project(root: Path, tasks: dict[str, Any], **sections: Any) -> Project:
+    data = {"name": "x", "backbone": {"source": "x"}, "tasks": tasks, **sections}
+    made = Project.model_validate_json(json.dumps(data))
+    made._root = root
+    return made
+
+
+def run(root: Path, tasks: dict[str, Any], **sections: Any) -> tuple[Stage, dict[str, Any]]:
+    stage = validate(project(root, tasks, **sections), Workspace(root))
+    return stage, read_summary(stage)
+
+
+def refused(root: Path, tasks: dict[str, Any], error: type[DoublerouteError], **sections: Any) -> str:
+    with pytest.raises(error) as caught:
+        run(root, tasks, **sections)
+    stages = root / ".doubleroute" / "stages"
+    assert not stages.exists() or list(stages.iterdir()) == []
+    return str(caught.value)
+
+
+def reviews(count: int, prefix: str = "text") -> list[Any]:
+    return [{"text": f"{prefix} {n}", "label": "good" if n % 2 else "bad"} for n in range(count)]
+
+
+FILES = {"train": "data/train.jsonl", "validation": "data/dev.jsonl", "test": "data/test.jsonl"}
+SENTIMENT = {"sentiment": {"kind": "classification", "files": FILES, "labels": ["bad", "good"]}}
+
+
+def write_splits(root: Path, train: list[Any]) -> None:
+    jsonl(root / "data/train.jsonl", train)
+    jsonl(root / "data/dev.jsonl", reviews(4, "dev"))
+    jsonl(root / "data/test.jsonl", reviews(4, "test"))
+
+
+def quarantine(stage: Stage) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (stage.path / "quarantine.jsonl").read_text().splitlines()]
+
+
+def test_every_bad_row_is_quarantined_with_its_reason_and_nothing_else_is_lost(tmp_path: Path) -> None:
+    bad = [
+        {"text": " ", "label": "good"},
+        {"text": "typo", "label": "postive"},
+        {"text": "x" * 51, "label": "good"},
+        {"text": "TEST  1", "label": "good"},
+        {"text": 5, "label": "good"},
+        '{"text": "cut',
+        {"text": "no label"},
+    ]
+    write_splits(tmp_path, [*reviews(20), *bad])
+    rules = {"max_invalid": 0.5, "max_characters": 50}
+    stage, summary = run(tmp_path, SENTIMENT, validation=rules)
+    assert summary["tasks"]["sentiment"]["train"] == {
+        "rows_in": 27,
+        "rows_out": 20,
+        "quarantined": 7,
+        "unlabelled": 0,
+    }
+    assert summary_lines(summary)[0] == "sentiment train: 27 rows in = 20 out + 7 quarantined"
+    entries = {entry["row"]: entry for entry in quarantine(stage)}
+    assert {row: (entry["column"], entry["reason"]) for row, entry in entries.items()} == {
+        21: ("text", "the text is empty or white space alone"),
+        22: ("label", "label 'postive' is not one of bad, good"),
+        23: ("text", "the text has 51 characters; validation.max_characters allows 50"),
+        24: ("text", "the same text is in test (data/test.jsonl row 2)"),
+        25: ("text", "is a number, not text"),
+        26: (
+            "",
+            "the line is cut: it is not a whole JSON object (Unterminated string starting at, column 10)",
+        ),
+        27: ("label", "has no label; only a file that another task uses too may lack one"),
+    }
+    assert entries[22]["value"] == "postive"
+    assert {entry["file"] for entry in entries.values()} == {"data/train.jsonl"}
+    frame = read_validated(stage.path, "sentiment", "train")
+    assert list(frame.columns) == ["file", "row", "text", "label"]
+    assert frame["row"].tolist() == list(range(1, 21))
+    assert json.loads((stage.path / "labels.json").read_text()) == {"sentiment": ["bad", "good"]}
+    assert (stage.path / "data_docs" / "index.html").is_file()
+    checked = {entry["expectation"] for entry in summary["expectations"]}
+    assert {"expect_column_values_to_be_in_set", "expect_column_to_exist"} <= checked
+    again = validate(project(tmp_path, SENTIMENT, validation=rules), Workspace(tmp_path))
+    assert again.reused
+
+
+def test_more_bad_rows_than_allowed_stop_the_run_and_stay_to_be_looked_at(tmp_path: Path) -> None:
+    write_splits(tmp_path, [*reviews(10), {"text": "typo", "label": "goood"}])
+    message = refused(tmp_path, SENTIMENT, GateError)
+    assert "tasks.sentiment: 1 of 19 rows (5.3%) are invalid; validation.max_invalid allows 2.0%" in message
+    assert (
+        "data/train.jsonl row 11, column label: label 'goood' is not one of bad, good, did you mean 'good'?"
+        in message
+    )
+    kept = tmp_path / ".doubleroute" / "quarantine" / "rows.jsonl"
+    assert json.loads(kept.read_text())["value"] == "goood"
+    write_splits(tmp_path, reviews(10))
+    run(tmp_path, SENTIMENT)
+    assert not kept.exists()
+
+
+def test_two_tasks_share_files_and_rows_may_lack_one_label(tmp_path: Path) -> None:
+    rows = [
+        {
+            "text": f"go to town {n}",
+            "tokens": ["go", "to", "town", str(n)],
+            "tags": ["O", "O", "B-place", "O"],
+        }
+        for n in range(60)
+    ]
+    for n, row in enumerate(rows):
+        row["label"] = "a" if n % 2 else "b"
+    del rows[3]["label"]
+    rows[4]["tags"] = None  # type: ignore[assignment]
+    rows[5]["tags"] = ["O"]
+    rows[6]["tags"] = ["O", "O", "place", "O"]
+    jsonl(tmp_path / "data.jsonl", rows)
+    tasks = {
+        "intent": {"kind": "classification", "files": {"train": "data.jsonl"}, "slices": ["text"]},
+        "slots": {"kind": "tagging", "files": {"train": ["data.jsonl"]}},
+    }
+    stage, summary = run(tmp_path, tasks, validation={"max_invalid": 0.1})
+    total = {
+        task: {key: sum(split[key] for split in splits.values()) for key in splits["train"]}
+        for task, splits in summary["tasks"].items()
+    }
+    assert total["intent"] == {"rows_in": 60, "rows_out": 60, "quarantined": 0, "unlabelled": 1}
+    assert total["slots"] == {"rows_in": 60, "rows_out": 58, "quarantined": 2, "unlabelled": 1}
+    assert {entry["row"]: entry["reason"] for entry in quarantine(stage)} == {
+        6: "4 tokens but 1 tags; each token needs one tag",
+        7: "tag 'place' is not O, B-type or I-type",
+    }
+    assert json.loads((stage.path / "labels.json").read_text())["slots"] == ["O", "B-place", "I-place"]
+    for split in ("train", "validation", "test"):
+        intent, slots = (read_validated(stage.path, task, split) for task in tasks)
+        assert set(slots["row"]) <= set(intent["row"])
+        assert intent["slice_text"].tolist() == intent["text"].tolist()
+    assert read_validated(stage.path, "slots", "train")["tokens"][0][:3] == ["go", "to", "town"]
+
+
+def test_pairs_numbers_and_many_labels_are_kept_in_their_types(tmp_path: Path) -> None:
+    with (tmp_path / "a.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["one", "two", "score", "topics"])
+        writer.writerows([[f"a {n}", f"b {n}", n / 10, "x;y" if n % 2 else ""] for n in range(80)])
+        writer.writerows([["c", "d", "nan", "x"], ["e", "", "1", "z, w"]])
+    columns = {"text": "one", "text_pair": "two"}
+    tasks = {
+        "similarity": {
+            "kind": "regression",
+            "files": {"train": "a.csv"},
+            "columns": {**columns, "label": "score"},
+        },
+        "topics": {
+            "kind": "multilabel",
+            "files": {"train": "a.csv"},
+            "columns": {**columns, "label": "topics"},
+            "separator": ";",
+        },
+    }
+    stage, _ = run(tmp_path, tasks, validation={"max_invalid": 0.1})
+    assert json.loads((stage.path / "labels.json").read_text()) == {"similarity": [], "topics": ["x", "y"]}
+    frame = read_validated(stage.path, "similarity", "train")
+    assert str(frame["label"].dtype) == "float64"
+    assert frame["text_pair"][0] == frame["text"][0].replace("a", "b")
+    topics = read_validated(stage.path, "topics", "train")["label"]
+    assert {tuple(label) for label in topics} >= {(), ("x", "y")}
+    reasons = {(entry["task"], entry["row"]): entry["reason"] for entry in quarantine(stage)}
+    assert reasons["similarity", 81] == "is not a finite number"
+    assert reasons["similarity", 82] == "the text is empty or white space alone"
+
+
+def test_copies_and_conflicts_are_warned_of_or_quarantined(tmp_path: Path) -> None:
+    rows = [*reviews(20), {"text": "text 0", "label": "bad"}, {"text": "TEXT 1", "label": "bad"}]
+    write_splits(tmp_path, rows)
+    _, summary = run(tmp_path, SENTIMENT)
+    assert summary["tasks"]["sentiment"]["train"]["rows_out"] == 22
+    conflict, duplicate = summary["warnings"]
+    assert conflict.startswith('sentiment train: 2 rows against "the same text always has the same label"')
+    assert "row 2, column text: the same text has another label: 'bad' (data/train.jsonl row 22)" in conflict
+    assert "row 21, column text: the same text and label are in data/train.jsonl row 1" in duplicate
+    rules = {"duplicates": "quarantine", "conflicts": "quarantine", "max_invalid": 0.2}
+    stage, summary = run(tmp_path, SENTIMENT, validation=rules)
+    assert [entry["row"] for entry in quarantine(stage)] == [2, 22, 21]
+    assert summary["warnings"] == []
+
+
+def test_a_rare_label_is_warned_of_with_what_was_probably_meant(tmp_path: Path) -> None:
+    tasks = {"sentiment": {"kind": "classification", "files": FILES}}
+    write_splits(tmp_path, [*reviews(20), {"text": "typo", "label": "goood"}])
+    _, summary = run(tmp_path, tasks)
+    assert summary["warnings"] == [
+        "sentiment train: label 'goood' has 1 row; validation.min_rows_per_class asks for 2"
+        "; did you mean 'good'?"
+    ]
+    assert summary["class_counts"]["sentiment"]["train"] == {"bad": 10, "good": 10, "goood": 1}
+
+
+@pytest.mark.parametrize(
+    ("rows", "task", "said"),
+    [
+        (
+            [{"text": f"t {n}", "label": "a"} for n in range(60)],
+            {"kind": "classification"},
+            "every training row has the label 'a'",
+        ),
+        (
+            [{"text": f"t {n}", "label": []} for n in range(60)],
+            {"kind": "multilabel"},
+            "no training row has a label",
+        ),
+        (
+            [{"tokens": f"t {n}", "tags": "O O"} for n in range(60)],
+            {"kind": "tagging"},
+            "every tag of the training rows is O",
+        ),
+        (
+            reviews(60),
+            {"kind": "classification", "split": {"validation": 0.0}},
+            "no labelled row is left for validation",
+        ),
+        (reviews(1), {"kind": "classification"}, "no labelled row is left"),
+        (
+            reviews(60),
+            {"kind": "classification", "columns": {"label": "lable"}},
+            "tasks.t.columns.label: column 'lable' is not in",
+        ),
+        (
+            reviews(60),
+            {"kind": "classification", "slices": ["sorce"]},
+            "tasks.t.slices: column 'sorce' is not in",
+        ),
+        (reviews(60), {"kind": "tagging", "labels": ["O", "place"]}, "'place' is not a tag"),
+    ],
+)
+def test_a_task_that_cannot_be_learned_is_refused(
+    tmp_path: Path, rows: list[Any], task: dict[str, Any], said: str
+) -> None:
+    jsonl(tmp_path / "a.jsonl", rows)
+    if task.get("labels"):
+        jsonl(tmp_path / "a.jsonl", [{"tokens": "a", "tags": "O"}] * 5)
+    assert said in refused(tmp_path, {"t": {"files": {"train": "a.jsonl"}, **task}}, DataError)
+
+
+@pytest.mark.parametrize("kind", ["classification", "multilabel", "regression", "tagging"])
+def test_a_file_of_bad_rows_alone_is_refused_by_the_gate(tmp_path: Path, kind: str) -> None:
+    jsonl(tmp_path / "a.jsonl", [{"text": None, "tokens": None, "label": None, "tags": None}] * 30)
+    tasks = {"t": {"kind": kind, "files": {"train": "a.jsonl"}}}
+    assert "30 of 30 rows (100.0%) are invalid" in refused(tmp_path, tasks, GateError)
+    message = refused(tmp_path, tasks, DataError, validation={"max_invalid": 1.0})
+    assert "no labelled row is left for train" in message
+
+
+def test_a_missing_file_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    write_splits(tmp_path, reviews(4))
+    files = {"train": "data/trian.jsonl"}
+    message = refused(tmp_path, {"t": {"kind": "classification", "files": files}}, DataError)
+    assert "did you mean 'train.jsonl'?" in message
+
+
+def expect(root: Path, *entries: Any, name: str = "sentiment") -> None:
+    (root / "expectations").mkdir(exist_ok=True)
+    (root / "expectations" / f"{name}.json").write_text(json.dumps({"expectations": entries}))
+
+
+def test_a_users_expectation_about_rows_quarantines_and_one_about_a_table_refuses(tmp_path: Path) -> None:
+    rows = [{**row, "stars": n % 5} for n, row in enumerate(reviews(40))]
+    jsonl(tmp_path / "a.jsonl", [*rows, {"text": "too many", "label": "good", "stars": 9}])
+    task = {"sentiment": {"kind": "classification", "files": {"train": "a.jsonl"}}}
+    stars = {"column": "stars", "min_value": 0, "max_value": 5}
+    between = {"type": "expect_column_values_to_be_between", "kwargs": stars}
+    expect(tmp_path, between)
+    stage, summary = run(tmp_path, task, validation={"max_invalid": 0.1})
+    (entry,) = quarantine(stage)
+    assert (entry["row"], entry["column"], entry["value"]) == (41, "stars", "9")
+    assert "expect_column_values_to_be_between" in entry["reason"]
+    assert "(expectations/sentiment.json: expectation 1)" in entry["reason"]
+    expect(tmp_path, {**between, "meta": {"severity": "warning"}})
+    _, summary = run(tmp_path, task)
+    assert sum(split["quarantined"] for split in summary["tasks"]["sentiment"].values()) == 0
+    assert "expectation 1" in summary["warnings"][0]
+    count = {"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 1000}}
+    expect(tmp_path, {**count, "meta": {"split": "train"}})
+    with pytest.raises(
+        GateError, match=r"expectations/sentiment\.json: expectation 1 \(sentiment train\)"
+    ) as caught:
+        run(tmp_path, task)
+    assert "observed" in str(caught.value)
+    expect(tmp_path, {**count, "meta": {"split": "train", "severity": "warning"}})
+    assert "does not hold, observed" in run(tmp_path, task)[1]["warnings"][0]
+    expect(tmp_path, {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "starz"}})
+    with pytest.raises(InputError, match=r"could not be checked on sentiment train.*starz"):
+        run(tmp_path, task)
+    expect(tmp_path, between, name="sentimnet")
+    with pytest.raises(InputError, match="there is no task 'sentimnet'"):
+        run(tmp_path, task)
+
+
+def test_the_result_does_not_change_for_what_does_not_decide_about_rows(tmp_path: Path) -> None:
+    write_splits(tmp_path, reviews(4))
+    first, _ = run(tmp_path, SENTIMENT)
+    heavier = {"sentiment": {**SENTIMENT["sentiment"], "weight": 2.0, "head": {"dropout": 0.2}}}
+    assert run(tmp_path, heavier, training={"epochs": 1})[0].digest == first.digest
+    assert run(tmp_path, SENTIMENT, seed=3)[0].digest != first.digest
+
+
+def test_the_key_is_made_without_heavy_imports(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    write_splits(tmp_path, reviews(4))
+    run(tmp_path, SENTIMENT)
+    code = """if True:
+        import json, sys
+        from pathlib import Path
+        from doubleroute.config import Project
+        from doubleroute.integrations.validation import validate
+        from doubleroute.workspace import Workspace
+        project = Project.model_validate_json(sys.argv[2])
+        project._root = Path(sys.argv[1])
+        assert validate(project, Workspace(project.root)).reused
+        heavy = {"great_expectations", "pandas", "pyarrow", "torch", "datasets"}
+        print(sorted(heavy & set(sys.modules)))
+    """
+    data = json.dumps({"name": "x", "backbone": {"source": "x"}, "tasks": SENTIMENT})
+    command = [sys.executable, "-c", code, str(tmp_path), data]
+    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not REAL_DATA.is_dir(), reason="needs the real data sets")
+def test_snips_as_two_tasks_on_one_file(tmp_path: Path) -> None:
+    (tmp_path / "snips").symlink_to(REAL_DATA / "snips")
+    files = {
+        split: f"snips/{file}.jsonl"
+        for split, file in [("train", "train"), ("validation", "dev"), ("test", "test")]
+    }
+    tasks = {kind: {"kind": kind, "files": files} for kind in ("classification", "tagging")}
+    stage, summary = run(tmp_path, tasks)
+    for counts in summary["tasks"].values():
+        assert counts["train"] == {"rows_in": 13084, "rows_out": 13003, "quarantined": 81, "unlabelled": 0}
+    assert len(json.loads((stage.path / "labels.json").read_text())["classification"]) == 7
