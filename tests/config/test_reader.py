@@ -84,7 +84,7 @@ UNREADABLE = {
     "an open bracket": ("name: [\n", "line 2, column 1: not valid YAML"),
     "a colon in text": ("name: a: b\n", "line 1, column 8: .*text that holds ': ' must stand in quotes"),
     "a loop": ("name: &a [*a]\n", "nested too deeply, or its aliases"),
-    "deep nesting": ("name: " + "[" * 300, "nested too deeply"),
+    "deep nesting": ("name: " + "[" * 300 + "]" * 300, "nested too deeply"),
     "two documents": ("name: a\n---\nname: b\n", "keep one document"),
     "a Python object": ("name: !!python/object:os.system {}\n", "name"),
 }

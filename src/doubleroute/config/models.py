@@ -279,3 +279,9 @@ class Project(Section):
         value: Any = getattr(self.tasks[task].files, split)
         names = (value,) if isinstance(value, str) else (value or ())
         return tuple(self.root / name for name in names)
+
+    @property
+    def all_paths(self) -> tuple[Path, ...]:
+        """The data files of all tasks and splits, absolute."""
+        splits = ("train", "validation", "test")
+        return tuple(path for task in self.tasks for split in splits for path in self.paths(task, split))

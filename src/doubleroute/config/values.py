@@ -20,9 +20,10 @@ Paths = (
         Words("a list of files"),
     ]
 )
+NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
 Name = Annotated[
     str,
-    Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$"),
+    Field(pattern=NAME_PATTERN),
     Words("lower-case letters, digits and hyphens, a letter or digit first, 63 at most"),
 ]
 ModelName = Annotated[str, Field(pattern=r"^[^/:\s]([^/:]*[^/:\s])?$"), Words("a name without / and :")]

@@ -1,0 +1,211 @@
+"""The terminal: what a command prints, how its errors become exit codes, and how it is stopped.
+
+Exit codes: 0 done, 1 an error of doubleroute itself, 2 bad input, 3 refused by a gate, 4 the machine or a
+store, 130 stopped by Ctrl-C, 143 by SIGTERM. In pure mode (--json, answers on stdout) everything that
+anybody prints, child processes included, goes to stderr, so that stdout holds the one document.
+"""
+
+import io
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn, TextIO
+
+import typer
+
+from doubleroute.errors import DoublerouteError
+
+#: Seconds after which a stop does not wait any longer for what is under way.
+PATIENCE = 8.0
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM; ``code`` is the exit code that goes with the signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.code = 128 + number
+
+
+class Terminal:
+    """Where a command prints. ``document`` is what --json prints when the command is done."""
+
+    def __init__(self, as_json: bool, pure: bool, out: TextIO) -> None:
+        self.as_json, self.pure, self.out = as_json, pure, out
+        self.document: Any = None
+
+    def line(self, text: str = "") -> None:
+        """A line for people: on stdout, or on stderr in pure mode."""
+        print(text, file=sys.stderr if self.pure else self.out, flush=True)
+
+    def note(self, text: str) -> None:
+        """A remark about the run, always on stderr."""
+        print(text, file=sys.stderr, flush=True)
+
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> None:
+        """A table whose first ``words`` columns hold words and the others numbers."""
+        from rich.box import SIMPLE_HEAD
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        stream = sys.stderr if self.pure else self.out
+        console = Console(file=stream, width=None if stream.isatty() else 160, highlight=False)
+        table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+        for index, name in enumerate(header):
+            table.add_column(Text(name), justify="left" if index < words else "right")
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in row))
+        console.print(table)
+
+    def show_document(self) -> None:
+        """Print the JSON document."""
+        print(json.dumps(self.document, indent=2, ensure_ascii=True, default=str), file=self.out, flush=True)
+
+
+@contextmanager
+def session(
+    *, as_json: bool, debug: bool, pure: bool = False, goes_on: Callable[[], str] | None = None
+) -> Iterator[Terminal]:
+    """Run a command: print through the Terminal it gives; errors and stops end it with their exit code.
+
+    ``goes_on`` says what happens to a stopped command's work when it is started again.
+    """
+    with _stdout_kept_apart(as_json or pure) as out:
+        terminal = Terminal(as_json, as_json or pure, out)
+        advice = goes_on or (lambda: "nothing was changed")
+        try:
+            with _signals_as_stops(advice):
+                yield terminal
+            if as_json:
+                terminal.show_document()
+        except (typer.Exit, SystemExit) as stop:
+            if as_json and terminal.document is not None:
+                terminal.show_document()
+            raise stop
+        except BrokenPipeError:
+            _leave_quietly()
+        except KeyboardInterrupt as stop:
+            code = stop.code if isinstance(stop, Stopped) else 130
+            _fail(terminal, debug, "Stopped", f"stopped; {advice()}", code)
+        except DoublerouteError as error:
+            _fail(terminal, debug, type(error).__name__, str(error), error.exit_code)
+        except MemoryError:
+            _fail(
+                terminal, debug, "MemoryError", "the memory is used up; try a smaller training.batch_size", 4
+            )
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] == "doubleroute":
+                _internal(terminal, debug, error)
+            what = f"the Python package '{error.name}' is missing; install the project again (see README)"
+            _fail(terminal, debug, "MachineError", what, 4)
+        except OSError as error:
+            _fail(terminal, debug, "MachineError", _os_error(error), 4)
+        except Exception as error:  # noqa: BLE001  the last door: no user meets a traceback unasked
+            _internal(terminal, debug, error)
+
+
+def progress_of(root: Path) -> str:
+    """What a stopped run finds when it is started again, from the folders of its workspace."""
+    partial = root / ".doubleroute" / "partial"
+    names = sorted(partial.iterdir(), key=lambda path: path.stat().st_mtime) if partial.is_dir() else []
+    if names:
+        stage = names[-1].name.rsplit("-", 1)[0]
+        return f"run the same command again: it continues at the last checkpoint of the stage '{stage}'"
+    return "run the same command again: it continues after the last finished stage"
+
+
+def _fail(terminal: Terminal, debug: bool, kind: str, message: str, code: int) -> NoReturn:
+    if debug:
+        traceback.print_exc()
+    print(f"error: {message}" if code < 128 else f"\n{message}", file=sys.stderr, flush=True)
+    if terminal.as_json:
+        terminal.document = {"error": {"type": kind, "message": message, "exit_code": code}}
+        terminal.show_document()
+    raise typer.Exit(code)
+
+
+def _internal(terminal: Terminal, debug: bool, error: Exception) -> NoReturn:
+    what = f"internal error: {type(error).__name__}: {error}"
+    hint = "" if debug else "; run the same command with --debug for the traceback"
+    _fail(terminal, debug, type(error).__name__, what + hint, 1)
+
+
+def _os_error(error: OSError) -> str:
+    where = f" ({error.filename})" if error.filename else ""
+    return f"the machine refused: {error.strerror or error}{where}; `doubleroute doctor` looks for the cause"
+
+
+def _leave_quietly() -> NoReturn:
+    """The reader of our output has gone (`| head`): no message, and no flush into the closed pipe."""
+    with suppress(OSError, io.UnsupportedOperation):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+    raise typer.Exit(128 + signal.SIGPIPE)
+
+
+@contextmanager
+def _stdout_kept_apart(pure: bool) -> Iterator[TextIO]:
+    """In pure mode give a stream on the true stdout and send all other writing there to stderr."""
+    if not pure:
+        yield sys.stdout
+        return
+    before, true = sys.stdout, sys.__stdout__
+    if true is None or before is not true:
+        sys.stdout = sys.stderr
+        try:
+            yield before
+        finally:
+            sys.stdout = before
+        return
+    true.flush()
+    kept = os.dup(true.fileno())
+    os.dup2(sys.stderr.fileno(), true.fileno())
+    sys.stdout = sys.stderr
+    try:
+        with open(os.dup(kept), "w", encoding="utf-8") as out:  # noqa: PTH123  a descriptor, not a path
+            yield out
+    except BrokenPipeError:
+        _leave_quietly()
+    finally:
+        sys.stdout = true
+        true.flush()
+        os.dup2(kept, true.fileno())
+        os.close(kept)
+
+
+@contextmanager
+def _signals_as_stops(advice: Callable[[], str]) -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into Stopped, and make sure that the process then ends in time."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  the signature of a handler
+        threading.Thread(target=_end_in_time, args=(128 + number, advice), daemon=True).start()
+        raise Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end_in_time(code: int, advice: Callable[[], str]) -> None:
+    """End the process if what was under way does not: a library may hold on to its threads."""
+    time.sleep(PATIENCE)
+    print(f"\nstopped; {advice()}", file=sys.stderr, flush=True)
+    for task in Path("/proc/self/task").glob("*/children"):
+        for child in task.read_text().split():
+            with suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
+    os._exit(code)

@@ -1,0 +1,269 @@
+"""What the columns of a table are: its text, pair, label, tokens, tags, dates, slices.
+
+A guess from names and values, for `doubleroute init`; whatever could be read in two ways is a doubt.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
+from typing import Any
+
+TEXT_NAMES = """
+text sentence review tweet utterance content body message comment document question query title subject
+description narrative summary headline input
+"""
+LABEL_NAMES = """
+label labels class category categories target intent sentiment emotion topic topics score similarity rating
+stars stance polarity genre type kind tag y
+"""
+NUMBER_NAMES = {"score", "similarity", "rating", "stars", "relevance", "value"}
+PAIRS = (
+    "premise hypothesis|question sentence|question answer|question context|query document|query passage|"
+    "text text_pair|context question|claim evidence"
+)
+BIO = re.compile(r"O|[BIES]-\S+")
+DATE = re.compile(r"\d{4}-\d{2}(-\d{2})?([T ]\d{2}:\d{2}.*)?|\d{1,2}[./]\d{1,2}[./]\d{2,4}")
+FILE = re.compile(r"\S+\.[A-Za-z0-9]{2,4}")
+MOST_SLICE_VALUES = 12
+
+
+@dataclass
+class Column:
+    """The values of one column, over all files, and what they look like."""
+
+    name: str
+    values: list[Any]
+
+    @cached_property
+    def given(self) -> list[Any]:
+        """The values that are not missing: neither null nor empty."""
+        return [value for value in self.values if value is not None and value not in ("", [])]
+
+    @cached_property
+    def is_text(self) -> bool:
+        return bool(self.given) and all(isinstance(value, str) for value in self.given)
+
+    @cached_property
+    def is_lists(self) -> bool:
+        return bool(self.given) and all(
+            isinstance(value, list) and all(isinstance(item, str) for item in value) for value in self.given
+        )
+
+    @cached_property
+    def numbers(self) -> list[float] | None:
+        """Every given value as a number; None when one is not."""
+        try:
+            return [float(value) for value in self.given if not isinstance(value, bool | list | dict)]
+        except (TypeError, ValueError):
+            return None
+
+    @cached_property
+    def counts(self) -> Counter[str]:
+        """How often each value occurs; items of lists count on their own."""
+        if self.is_lists:
+            return Counter(chain.from_iterable(self.given))
+        return Counter(as_label(value) for value in self.given if not isinstance(value, list | dict))
+
+    @cached_property
+    def length(self) -> float:
+        """Mean characters of a given text."""
+        return sum(map(len, self.given)) / len(self.given) if self.is_text else 0.0
+
+    @property
+    def repeats(self) -> bool:
+        """Whether values come back, as labels do and texts do not."""
+        return len(self.counts) <= max(2, len(self.given) // 2)
+
+
+@dataclass
+class Roles:
+    """Which column plays which part; None where nothing does."""
+
+    text: str | None = None
+    text_pair: str | None = None
+    label: str | None = None
+    kind: str | None = None
+    separator: str | None = None
+    tokens: str | None = None
+    tags: str | None = None
+    slices: list[str] = field(default_factory=list)
+    dates: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+
+
+def find_roles(values: Mapping[str, Sequence[Any]]) -> Roles:
+    """Guess the part that each column plays. No label and no tags found: ``kind`` and ``tags`` are None."""
+    columns = {name: Column(name, list(each)) for name, each in values.items()}
+    columns = {name: column for name, column in columns.items() if column.given}
+    roles = Roles()
+    _tagging(columns, roles)
+    taken = {roles.tags, roles.tokens if roles.tokens and columns[roles.tokens].is_lists else None}
+    free = {name: column for name, column in columns.items() if name not in taken}
+    roles.dates = [name for name, column in free.items() if _is_date(column)]
+    free = {name: column for name, column in free.items() if name not in roles.dates}
+    _texts(free, roles)
+    free = {name: column for name, column in free.items() if name not in (roles.text, roles.text_pair)}
+    if roles.text is not None:
+        _label(free, roles)
+    free.pop(roles.label or "", None)
+    roles.slices = [name for name, column in free.items() if _is_slice(column)]
+    roles.unused = [name for name in free if name not in roles.slices]
+    return roles
+
+
+def as_label(value: Any) -> str:
+    """A label as text: 1 and 1.0 of a number column are "1"."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, str) else str(value)
+
+
+def words(text: str) -> int:
+    """Words of a text; a CJK character counts as one."""
+    return len(re.findall(r"[぀-ヿ㐀-鿿가-힯]|[^\s぀-ヿ㐀-鿿가-힯]+", text))
+
+
+def _tagging(columns: Mapping[str, Column], roles: Roles) -> None:
+    for tags in columns.values():
+        parts = _parts(tags)
+        sample = list(chain.from_iterable(parts[:1000])) if parts else []
+        if not sample or sum(bool(BIO.fullmatch(tag)) for tag in sample) < 0.99 * len(sample):
+            continue
+        if not any(tag != "O" for tag in chain.from_iterable(parts)):
+            continue
+        for tokens in sorted(columns.values(), key=lambda column: column.is_text):
+            if tokens is not tags and _same_lengths(tokens, tags):
+                roles.tokens, roles.tags = tokens.name, tags.name
+                return
+
+
+def _parts(column: Column) -> list[list[str]]:
+    if column.is_lists:
+        return column.given
+    return [value.split() for value in column.given] if column.is_text else []
+
+
+def _same_lengths(tokens: Column, tags: Column) -> bool:
+    if len(tokens.given) != len(tags.given):
+        return False
+    pairs = list(zip(_parts(tokens), _parts(tags), strict=False))
+    return bool(pairs) and sum(len(a) == len(b) for a, b in pairs) >= 0.95 * len(tags.given)
+
+
+def _texts(columns: Mapping[str, Column], roles: Roles) -> None:
+    candidates = {name: column for name, column in columns.items() if column.is_text}
+    pair = _pair(candidates)
+    if pair:
+        roles.text, roles.text_pair = pair
+        return
+    all_named = _by_name(candidates, TEXT_NAMES)
+    named = [name for name in all_named if not _looks_like_label(candidates[name])]
+    long = sorted(candidates, key=lambda name: -candidates[name].length)
+    others = [name for name in long if not _looks_like_label(candidates[name])]
+    best = next(iter(named or others or all_named), None)
+    roles.text = best
+    if best is None:
+        return
+    rivals = [name for name in others if name != best and candidates[name].length > 20]
+    if rivals:
+        roles.doubts.append(f"the text could also be {_or(rivals)}; edit columns.text")
+    if sum(bool(FILE.fullmatch(value)) for value in candidates[best].given) > 0.9 * len(
+        candidates[best].given
+    ):
+        roles.doubts.append(f"'{best}' looks like names of files, not like text; edit columns.text")
+
+
+def _pair(columns: Mapping[str, Column]) -> tuple[str, str] | None:
+    lower = {name.lower(): name for name in columns}
+    for known in PAIRS.split("|"):
+        first, second = known.split()
+        if first in lower and second in lower and not columns[lower[second]].repeats:
+            return lower[first], lower[second]
+    for name in columns:
+        for one, two in (("1", "2"), ("a", "b"), ("A", "B"), ("first", "second"), ("left", "right")):
+            other = name.removesuffix(one) + two
+            if name.endswith(one) and other in columns and len(name) > len(one):
+                return name, other
+    return None
+
+
+def _label(columns: Mapping[str, Column], roles: Roles) -> None:
+    candidates = {name: column for name, column in columns.items() if _can_be_label(column)}
+    named = _by_name(candidates, LABEL_NAMES)
+    few = sorted(candidates, key=lambda name: len(candidates[name].counts))
+    best = next(iter(named or few), None)
+    if best is None:
+        return
+    roles.label = best
+    if not named and len(few) > 1:
+        roles.doubts.append(f"the label could also be {_or(few[1:])}; edit columns.label")
+    elif len(named) > 1:
+        roles.doubts.append(f"the label could also be {_or(named[1:])}; edit columns.label, or add a task")
+    column = candidates[best]
+    missing = len(column.values) - len(column.given)
+    if missing:
+        roles.doubts.append(f"{missing} rows have no '{best}'")
+    roles.kind, roles.separator = _kind(column, roles)
+
+
+def _kind(column: Column, roles: Roles) -> tuple[str, str | None]:
+    """The kind of task that these labels are for, and what separates several in one cell."""
+    if column.is_lists:
+        return "multilabel", None
+    if column.numbers is not None:
+        whole = all(number.is_integer() for number in column.numbers)
+        counted = column.name.lower() in NUMBER_NAMES and len(column.counts) > 2
+        if not whole or counted or len(column.counts) > 100:
+            if whole:
+                hint = "as classes they are kind: classification"
+                roles.doubts.append(f"'{column.name}' holds numbers and is taken for a quantity; {hint}")
+            return "regression", None
+        return "classification", None
+    for separator in ("|", ";", ","):
+        parts = Counter(
+            part.strip() for value in column.given for part in value.split(separator) if part.strip()
+        )
+        several = sum(separator in value for value in column.given)
+        if several > 0.05 * len(column.given) and len(parts) <= len(column.counts):
+            hint = "if a label itself holds it, use kind: classification"
+            roles.doubts.append(f"'{column.name}' holds several labels separated by '{separator}'; {hint}")
+            return "multilabel", separator
+    return "classification", None
+
+
+def _can_be_label(column: Column) -> bool:
+    if column.is_lists:
+        return len(column.counts) > 1 and len(column.counts) < sum(column.counts.values())
+    if any(isinstance(value, list | dict) for value in column.given) or len(column.counts) < 2:
+        return False
+    return column.repeats or (column.numbers is not None and column.name.lower() in NUMBER_NAMES)
+
+
+def _looks_like_label(column: Column) -> bool:
+    return column.name.lower() in LABEL_NAMES.split() or (column.repeats and column.length < 30)
+
+
+def _is_date(column: Column) -> bool:
+    sample = column.given[:200]
+    return column.is_text and sum(bool(DATE.fullmatch(value.strip())) for value in sample) > 0.95 * len(
+        sample
+    )
+
+
+def _is_slice(column: Column) -> bool:
+    few = 2 <= len(column.counts) <= MOST_SLICE_VALUES
+    return column.is_text and few and len(column.given) == len(column.values)
+
+
+def _by_name(columns: Iterable[str], names: str) -> list[str]:
+    """The columns whose name is one of these, in the order of ``names``."""
+    there = {name.lower(): name for name in columns}
+    return [there[name] for name in names.split() if name in there]
+
+
+def _or(names: Sequence[str]) -> str:
+    return " or ".join(f"'{name}'" for name in names[:4])

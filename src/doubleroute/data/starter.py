@@ -1,0 +1,207 @@
+"""A commented project.yaml for data files that somebody has: what `doubleroute init` writes."""
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from doubleroute.config.values import NAME_PATTERN
+from doubleroute.data.roles import Roles, find_roles
+from doubleroute.data.starter_yaml import SPLITS, DataSet, document, label_values
+from doubleroute.data.tables import Table, read_tables
+from doubleroute.errors import DataError, InputError
+from doubleroute.workspace import write_text
+
+SPLIT_WORDS = {
+    "train": "train", "training": "train", "validation": "validation", "valid": "validation",
+    "val": "validation", "dev": "validation", "development": "validation", "test": "test",
+    "testing": "test", "eval": "test",
+}  # fmt: skip
+GENERIC = {"label", "labels", "class", "category", "target", "y", "tag", "type", "kind"}
+
+
+@dataclass
+class Starter:
+    """The text of a project.yaml, what was inferred for it, and what could be otherwise."""
+
+    text: str
+    mapping: list[str]
+    doubts: list[str]
+    tasks: dict[str, str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON: the kind of each task, the mapping and the doubts."""
+        return {"tasks": self.tasks, "mapping": self.mapping, "doubts": self.doubts}
+
+
+def look(files: Sequence[Path], project: Path, name: str | None = None) -> Starter:
+    """Read the files and infer tasks. ``project`` is the folder that the paths are relative to.
+
+    Raises DataError when a file cannot be read or holds nothing to learn.
+    """
+    doubts: list[str] = []
+    data_sets = _data_sets(files, project, doubts)
+    tasks: dict[str, tuple[DataSet, Roles, str]] = {}
+    mapping: list[str] = []
+    for data_set in data_sets:
+        roles = find_roles(data_set.all_values())
+        place = ", ".join(data_set.names)
+        prefix = f"{place}: " if len(data_sets) > 1 else ""
+        if roles.kind is None and roles.tags is None:
+            raise DataError(_nothing_to_learn(place, data_set, roles))
+        doubts += [prefix + doubt for doubt in roles.doubts]
+        if roles.kind:
+            tasks[_free(_label_task(roles, data_set), tasks)] = (data_set, roles, roles.kind)
+        if roles.tags:
+            tasks[_free("entities", tasks)] = (data_set, roles, "tagging")
+        mapping += [prefix + line for line in _mapping(data_set, roles)]
+    for task, (data_set, roles, kind) in tasks.items():
+        doubts += [f"{task}: {doubt}" for doubt in _label_doubts(data_set, roles, kind)]
+    kinds = {task: kind for task, (_, _, kind) in tasks.items()}
+    mapping = [f"task {task}: {kind}" for task, kind in kinds.items()] + mapping
+    text = document(
+        _project_name(name, project),
+        tasks,
+        [Path(os.path.relpath(file, project)).as_posix() for file in files],
+    )
+    return Starter(text, mapping, doubts, kinds)
+
+
+def write(starter: Starter, project: Path, force: bool = False) -> Path:
+    """Write project.yaml into the folder. Raises InputError when one is there and ``force`` is not set."""
+    path = project / "project.yaml"
+    if path.exists() and not force:
+        raise InputError(f"{path} is there already; --force replaces it, --project names another folder")
+    project.mkdir(parents=True, exist_ok=True)
+    write_text(path, starter.text)
+    return path
+
+
+def _data_sets(files: Sequence[Path], project: Path, doubts: list[str]) -> list[DataSet]:
+    """The files grouped by their columns; a file may lack columns that others of its group have."""
+    found: list[DataSet] = []
+    outside: list[str] = []
+    for file in files:
+        relative = Path(os.path.relpath(file, project)).as_posix()
+        if relative.startswith("../"):
+            outside.append(file.name)
+        for split, table in _tables(file):
+            data_set = _of_these_columns(found, table.names)
+            data_set.add(split, relative, file.name, table)
+            if table.problems:
+                first = table.problems[0]
+                count = f"{len(table.problems)} of {len(table.problems) + len(table.rows)} rows"
+                doubts.append(f"{file}: {count} cannot be read; the first is row {first.row}: {first.reason}")
+    if outside:
+        note = "outside the project folder, where DVC cannot version them; copy them into data/"
+        doubts.append(f"{', '.join(outside)}: {note}")
+    for data_set in found:
+        data_set.complete()
+        if "train" not in data_set.files:
+            other = next(iter(data_set.files))
+            data_set.files = {"train": data_set.files.pop(other), **data_set.files}
+            data_set.values["train"] = data_set.values.pop(other)
+            doubts.append(f"{', '.join(data_set.names)}: no file for training; the {other} files are taken")
+    return found
+
+
+def _of_these_columns(found: list[DataSet], names: tuple[str, ...]) -> DataSet:
+    for data_set in found:
+        common = set(names) & set(data_set.columns)
+        if common in (set(names), set(data_set.columns)):
+            data_set.columns = (*data_set.columns, *(name for name in names if name not in common))
+            return data_set
+    found.append(DataSet(names))
+    return found[-1]
+
+
+def _tables(file: Path) -> Iterable[tuple[str, Table]]:
+    """The tables of a file or folder with the split that the names speak of."""
+    if not file.is_dir():
+        parts = re.split(r"[^a-z]+", file.stem.lower())
+        split = next((SPLIT_WORDS[part] for part in parts if part in SPLIT_WORDS), "train")
+        yield from ((split, table) for table in read_tables(file))
+        return
+    seen: set[Path] = set()
+    for split in SPLITS:
+        try:
+            tables = read_tables(file, split=split)
+        except DataError:
+            if split == "train":
+                raise
+            continue
+        if all(table.path in seen for table in tables):
+            continue
+        seen |= {table.path for table in tables}
+        yield from ((split, table) for table in tables)
+
+
+def _nothing_to_learn(place: str, data_set: DataSet, roles: Roles) -> str:
+    has = ", ".join(data_set.columns)
+    if roles.text is None:
+        return f"{place}: no column holds text; it has: {has}"
+    return (
+        f"{place}: '{roles.text}' is the text, but no column holds labels, numbers to predict, or tags; "
+        f"it has: {has}. A label column holds few values that come back"
+    )
+
+
+def _label_task(roles: Roles, data_set: DataSet) -> str:
+    """A name for the task of the label column: the column's, the file's or the folder's."""
+    candidates = [] if (roles.label or "").lower() in GENERIC else [roles.label or ""]
+    first = data_set.files["train"][0]
+    stem = Path(first).stem.lower() if Path(first).suffix else Path(first).name.lower()
+    candidates.append("_".join(part for part in re.split(r"[^a-z0-9]+", stem) if part not in SPLIT_WORDS))
+    folder = Path(first).parent.name.lower()
+    candidates += [folder if folder not in ("data", "..", ".") else "", roles.kind or ""]
+    names = (re.sub(r"[^a-z0-9]+", "_", each.lower()).strip("_").lstrip("_0123456789") for each in candidates)
+    return next(each[:40] for each in names if each and each not in ("all", "data"))
+
+
+def _free(name: str, taken: dict[str, Any]) -> str:
+    numbered = (f"{name}_{number}" for number in range(2, len(taken) + 3))
+    return name if name not in taken else next(each for each in numbered if each not in taken)
+
+
+def _project_name(name: str | None, project: Path) -> str:
+    slug = re.sub(r"[^a-z0-9]+", "-", (name or project.resolve().name).lower()).strip("-")[:63].strip("-")
+    if name is not None and not re.match(NAME_PATTERN, name):
+        hint = f"; '{slug}' would do" if slug else ""
+        raise InputError(f"--name '{name}' must be lower-case letters, digits and hyphens, 63 at most{hint}")
+    return name or slug or "my-project"
+
+
+def _label_doubts(data_set: DataSet, roles: Roles, kind: str) -> list[str]:
+    if kind not in ("classification", "multilabel"):
+        return []
+    known = set(label_values(data_set, roles, "train"))
+    unseen = sorted(set(label_values(data_set, roles)) - known)
+    return [f"labels that no training row has: {', '.join(unseen[:10])}"] if unseen else []
+
+
+def _mapping(data_set: DataSet, roles: Roles) -> list[str]:
+    lines = [f"{split} {_count(data_set.values[split])} rows" for split in SPLITS if split in data_set.files]
+    for split in SPLITS:
+        if split not in data_set.files:
+            lines.append(f"{split} is split off from train, a tenth of the rows")
+    parts = {
+        "text": roles.text,
+        "pair": roles.text_pair,
+        "label": roles.label,
+        "tokens": roles.tokens,
+        "tags": roles.tags,
+    }
+    lines += [f"{part} = column '{column}'" for part, column in parts.items() if column]
+    if roles.kind in ("classification", "multilabel"):
+        lines.append(f"{len(label_values(data_set, roles))} labels")
+    lines += [f"scores by '{column}'" for column in roles.slices]
+    for column in roles.dates:
+        values = sorted(value for value in data_set.all_values()[column] if value)
+        lines.append(f"'{column}' is a date, {values[0]} to {values[-1]}; not used")
+    return lines + [f"'{column}' is not used" for column in roles.unused]
+
+
+def _count(columns: dict[str, list[Any]]) -> int:
+    return max((len(values) for values in columns.values()), default=0)

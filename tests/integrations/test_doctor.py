@@ -1,0 +1,216 @@
+"""`doubleroute doctor` finds what is wrong with machine, project and stores, and changes nothing."""
+
+import http.server
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from doubleroute.config import Project, load_project
+from doubleroute.integrations import doctor, doctor_machine
+from doubleroute.integrations.doctor import Check
+from doubleroute.workspace import Workspace
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A project with a backbone folder, one data file and one stage."""
+    (tmp_path / "train.csv").write_text("text,label\na,b\n")
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    (model / "tokenizer.json").write_text("{}")
+    save_file({"weight": np.zeros(3, np.float32)}, model / "model.safetensors")
+    task = "{kind: classification, files: {train: train.csv}}"
+    text = f"name: demo\nbackbone: {{source: ./model}}\ntasks: {{mood: {task}}}\n"
+    (tmp_path / "project.yaml").write_text(text)
+    Workspace(tmp_path).build("fit", {"n": 1}, lambda folder: (folder / "a.txt").write_text("hello") and None)
+    return load_project(tmp_path)
+
+
+def snapshot(root: Path) -> dict[str, tuple[int, int]]:
+    return {str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(root.rglob("*"))}
+
+
+def test_a_sound_project_has_no_failure_and_is_not_changed(project: Project) -> None:
+    before = snapshot(project.root)
+    checks = list(doctor.examine(project.root))
+    assert [check for check in checks if check.state == "fail"] == []
+    assert {check.name for check in checks} >= {
+        "python", "packages", "processor", "memory", "disk", "clock", "project", "git", "data", "backbone",
+        "workspace", "mlflow", "prefect",
+    }  # fmt: skip
+    assert all(check.advice for check in checks if check.state != "ok")
+    assert snapshot(project.root) == before
+
+
+def test_without_a_project_only_the_machine_is_looked_at(tmp_path: Path) -> None:
+    checks = {check.name: check for check in doctor.examine(tmp_path)}
+    assert checks["project"].state == "warn"
+    assert "doubleroute init" in checks["project"].advice
+    assert not {"backbone", "workspace", "mlflow"} & set(checks)
+
+
+def test_a_wrong_project_file_is_shown_and_the_rest_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "project.yaml").write_text("name: demo\nseed: 010\n")
+    checks = {check.name: check for check in doctor.examine(tmp_path)}
+    assert checks["project"].state == "fail"
+    assert "line 2: seed: 010" in checks["project"].found
+    assert checks["prefect"].state == "ok"
+
+
+def test_a_changed_byte_in_a_stage_is_found_although_its_size_is_the_same(project: Project) -> None:
+    (stage,) = Workspace(project.root).stages.iterdir()
+    assert doctor.workspace(project.root).state == "ok"
+    (stage / "a.txt").write_text("hallo")
+    check = doctor.workspace(project.root)
+    assert check.state == "fail"
+    assert str(stage / "a.txt") in check.found
+    assert check.advice.endswith(f"rm -r {stage}")
+
+
+@pytest.mark.parametrize("text", ["{", "{}"])
+def test_a_damaged_manifest_is_found(project: Project, text: str) -> None:
+    (stage,) = Workspace(project.root).stages.iterdir()
+    (stage / "manifest.json").write_text(text)
+    assert doctor.workspace(project.root).state == "fail"
+
+
+def test_a_cut_weight_file_is_found_without_loading_weights(project: Project) -> None:
+    weights = project.root / "model" / "model.safetensors"
+    assert doctor.backbone(project) == Check("backbone", "ok", "./model: 1 tensors, tokenizer")
+    weights.write_bytes(weights.read_bytes()[:-4])
+    check = doctor.backbone(project)
+    assert check.state == "fail"
+    assert "model.safetensors" in check.found
+
+
+def test_a_backbone_without_tokenizer_or_with_a_broken_config_is_found(project: Project) -> None:
+    (project.root / "model" / "config.json").write_text("{")
+    assert doctor.backbone(project).state == "fail"
+    shutil.rmtree(project.root / "model")
+    check = doctor._careful("backbone", lambda: doctor.backbone(project))
+    assert check.state == "fail"
+    assert "./model" in check.found
+
+
+def test_a_missing_data_file_is_named(project: Project) -> None:
+    (project.root / "train.csv").unlink()
+    check = doctor.data(project.root, project)
+    assert check.state == "fail"
+    assert str(project.root / "train.csv") in check.found
+
+
+def test_data_without_a_version_and_data_that_differ_are_told_apart(project: Project) -> None:
+    assert doctor.data(project.root, project).state == "warn"
+    (project.root / "data").mkdir()
+    (project.root / "data" / "a.txt").write_text("a")
+    pointer = "outs:\n- md5: 0123456789abcdef0123456789abcdef.dir\n  hash: md5\n  path: data\n"
+    (project.root / "data.dvc").write_text(pointer)
+    check = doctor._careful("data", lambda: doctor.data(project.root, project))
+    assert check.state == "fail"
+
+
+def database(project: Project, versions: int) -> Path:
+    path = project.root / "mlflow" / "mlflow.db"
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+        connection.executemany("INSERT INTO alembic_version VALUES (?)", [("a",)] * versions)
+        connection.commit()
+    return path
+
+
+def test_a_half_made_database_is_found(project: Project) -> None:
+    database(project, 0)
+    check = doctor.mlflow_store(project)
+    assert check.state == "fail"
+    assert "has 0 schema versions" in check.found
+
+
+def test_a_file_that_is_no_database_is_found(project: Project) -> None:
+    database(project, 1).write_bytes(b"not a database at all, just text " * 100)
+    check = doctor.mlflow_store(project)
+    assert check.state == "fail"
+    assert "not a database" in check.found
+
+
+def test_a_locked_database_is_a_warning(project: Project) -> None:
+    with closing(sqlite3.connect(database(project, 1))) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        check = doctor.mlflow_store(project, patience=0.1)
+    assert check.state == "warn"
+    assert "is locked" in check.found
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """A server that answers 200 to everything."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(True).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        thread = threading.Thread(target=listening.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.server_port}/api"
+        listening.shutdown()
+        thread.join()
+
+
+def test_a_prefect_server_that_answers_is_ok(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", server)
+    assert doctor.prefect().state == "ok"
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/api", "127.0.0.1:4200", "file:///etc/passwd"])
+def test_a_prefect_server_that_does_not_answer_fails(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", url)
+    check = doctor.prefect()
+    assert check.state == "fail"
+    assert "unset PREFECT_API_URL" in check.advice
+
+
+def test_the_commit_and_its_absence_are_told(tmp_path: Path) -> None:
+    assert doctor.git(tmp_path).state == "warn"
+    run = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(tmp_path)]
+    for arguments in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "x"]):
+        subprocess.run([*run, *arguments], check=True)
+    check = doctor.git(tmp_path)
+    assert check.state == "ok"
+    assert check.found.endswith("clean")
+
+
+def test_too_little_memory_or_disk_warns_and_then_fails() -> None:
+    states = [doctor_machine._measured("disk", gib * 2**30, (1, 5), "do").state for gib in (0.5, 2, 9)]
+    assert states == ["fail", "warn", "ok"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_folder_that_cannot_be_written_fails(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    assert doctor_machine.disk(tmp_path).state == "fail"
+
+
+def test_a_file_from_the_future_means_a_wrong_clock(tmp_path: Path) -> None:
+    (tmp_path / "project.yaml").write_text("")
+    os.utime(tmp_path / "project.yaml", (time.time() + 7200,) * 2)
+    check = doctor_machine.clock(tmp_path)
+    assert check.state == "warn"
+    assert "120 minutes behind" in check.found
