@@ -318,6 +318,15 @@ def test_a_users_expectation_about_rows_quarantines_and_one_about_a_table_refuse
         run(tmp_path, task)
 
 
+def test_a_workspace_may_be_named_from_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_splits(tmp_path, reviews(4))
+    monkeypatch.chdir(tmp_path)
+    stage = validate(project(tmp_path, SENTIMENT), Workspace(Path()))
+    assert (stage.path / "data_docs" / "index.html").is_file()
+
+
 def test_the_result_does_not_change_for_what_does_not_decide_about_rows(tmp_path: Path) -> None:
     write_splits(tmp_path, reviews(4))
     first, _ = run(tmp_path, SENTIMENT)

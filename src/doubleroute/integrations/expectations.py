@@ -180,7 +180,7 @@ def run(batches: Sequence[Batch], docs: Path) -> list[Result]:
     results = [result for batch in batches for result in _run_batch(gx, context, batch)]
     site = {
         "class_name": "SiteBuilder",
-        "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs)},
+        "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.resolve())},
         "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
     }
     context.add_data_docs_site("local", site)
