@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from doubleroute.console import Terminal, progress_of, session
+from doubleroute.environment import set_defaults
 
 if TYPE_CHECKING:
     from doubleroute.config import Project
@@ -32,6 +33,8 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a value of project.yaml; repeatable."),
 ]
+
+WAITING = "another run of this project is under way; waiting for its end"
 
 
 @app.command()
@@ -74,7 +77,7 @@ def validate(
         from doubleroute.integrations.versions import pull
         from doubleroute.workspace import Workspace
 
-        version = pull(loaded.root)
+        version = pull(loaded.root, loaded.all_paths)
         stage = validate_data(loaded, Workspace(loaded.root))
         summary = read_summary(stage)
         for line in summary_lines(summary):
@@ -98,7 +101,8 @@ def train(project: Folder = Path(), changes: Set = None, as_json: Json = False, 
         from doubleroute.flows.train import run
         from doubleroute.integrations.registry import Registry
 
-        result = run(loaded)
+        waits = "another run of this project is under way; waiting for it to end"
+        result = run(loaded, changes or (), waiting=lambda: terminal.note(waits))
         terminal.document = result
         show_stages(terminal, result)
         show_scores(terminal, result)
@@ -290,4 +294,5 @@ def _for(project: Path) -> str:
 
 def main() -> None:
     """The entry point of the installed command."""
+    set_defaults()
     app()

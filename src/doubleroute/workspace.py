@@ -103,12 +103,19 @@ class Workspace:
         return path
 
     @contextmanager
-    def lock(self, name: str) -> Iterator[None]:
-        """Hold the project-wide lock ``name``; free again when the process ends, however it ends."""
+    def lock(self, name: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Hold the project-wide lock ``name``; free again when the process ends, however it ends.
+
+        ``waiting`` is called once when somebody else holds it.
+        """
         with _disk_errors(self.root):
             (self.root / "locks").mkdir(parents=True, exist_ok=True)
             lock = filelock.FileLock(self.root / "locks" / f"{name}.lock")
-            lock.acquire()
+            try:
+                lock.acquire(timeout=0)
+            except filelock.Timeout:
+                waiting()
+                lock.acquire()
         try:
             yield
         finally:
@@ -139,7 +146,8 @@ def code_digest(*packages: str) -> str:
     sha = hashlib.sha256()
     for package in sorted(packages):
         path = here / package
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]:
+        files = [*path.rglob("*.py"), *path.rglob("*.jinja")] if path.is_dir() else [path.with_suffix(".py")]
+        for file in sorted(files):
             sha.update(file.relative_to(here).as_posix().encode() + b"\0" + file.read_bytes())
     return sha.hexdigest()[:20]
 

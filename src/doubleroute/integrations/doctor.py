@@ -67,15 +67,13 @@ def data(root: Path, project: Project | None) -> Check:
     if pointer is not None and not (root / "data").is_dir():
         return Check("data", "warn", "data/ is missing", "`dvc pull`, or `doubleroute validate` fetches it")
     if project is not None:
-        splits = ("train", "validation", "test")
-        files = [path for task in project.tasks for split in splits for path in project.paths(task, split)]
-        missing = sorted({str(path) for path in files if not path.exists()})
+        missing = sorted({str(path) for path in project.all_paths if not path.exists()})
         if missing:
             return Check("data", "fail", f"not there: {', '.join(missing)}", "edit `files` in project.yaml")
     if pointer is None:
         advice = "`dvc init && dvc add data` makes the version of the data part of every run"
         return Check("data", "warn", "no data.dvc: the data have no version", advice)
-    version = versions.pull(root)
+    version = versions.pull(root, project.all_paths if project else ())
     return Check("data", "ok", f"data/ is {version.dvc_md5}")
 
 

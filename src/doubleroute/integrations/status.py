@@ -17,7 +17,7 @@ def describe(project: Project) -> dict[str, Any]:
         "project": project.name,
         "tasks": {name: task.kind for name, task in project.tasks.items()},
         "registry": Registry(project.root, project.model_name).describe(),
-        "data": _data(project.root),
+        "data": _data(project),
         "stages": _stages(project.root),
         "workspace": _size(Workspace(project.root).root),
     }
@@ -55,12 +55,12 @@ def _version(version: dict[str, Any]) -> str:
     return f"version {version['version']}{verdict}"
 
 
-def _data(root: Path) -> dict[str, Any]:
+def _data(project: Project) -> dict[str, Any]:
     try:
-        pointer = versions.read_pointer(root)
-        if pointer is not None and not (root / "data").is_dir():
+        pointer = versions.read_pointer(project.root)
+        if pointer is not None and not (project.root / "data").is_dir():
             return {"problem": f"data/ is missing; `dvc pull` fetches {pointer}"}
-        return versions.pull(root).as_dict()
+        return versions.pull(project.root, project.all_paths).as_dict()
     except DoublerouteError as error:
         return {"problem": str(error)}
 

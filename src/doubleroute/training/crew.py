@@ -6,16 +6,18 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from doubleroute import errors
 from doubleroute.config import Project
 from doubleroute.errors import DoublerouteError, MachineError
-from doubleroute.training.machine import cores, gpus
-from doubleroute.training.variants import Name
-from doubleroute.workspace import Stage
+from doubleroute.training.activations import activations
+from doubleroute.training.fit import fit_inputs
+from doubleroute.training.machine import cores, gpus, resolve_precision
+from doubleroute.training.variants import Name, variants
+from doubleroute.workspace import Stage, Workspace, digest_of
 
 #: Told for each model: its name and a point of its history with the total number of steps.
 Progress = Callable[[str, dict[str, Any]], None]
@@ -49,12 +51,54 @@ class Order:
         )
 
 
+def store(project: Project, workspace: Workspace, encoded: Stage, progress: Progress) -> Stage | None:
+    """The stored outputs of every trunk that the run's models share; None when all layers learn."""
+    depths = {each.depth for each in variants(project).values() if each.depth}
+    if not depths:
+        return None
+
+    def tell(done: int, total: int) -> None:
+        progress("trunk", {"step": done, "total": total})
+
+    precision = resolve_precision(project.training.precision)
+    return activations(project, workspace, encoded, sorted(depths), precision, tell)
+
+
+def fit(
+    project: Project,
+    workspace: Workspace,
+    validated: Stage,
+    encoded: Stage,
+    stored: Stage | None,
+    progress: Progress,
+) -> dict[Name, Stage]:
+    """The project's model and its baselines; those that are not there yet are fitted side by side."""
+    precision = resolve_precision(project.training.precision)
+    wanted = variants(project)
+    found: dict[Name, Stage] = {}
+    missing: dict[str, Name] = {}
+    for name, each in wanted.items():
+        inputs = fit_inputs(project, each, validated, encoded, stored, precision)
+        stage = workspace.find("fit", inputs)
+        if stage is not None:
+            found[name] = stage
+        else:  # without a router the routed model is the plain one: fit it once
+            missing.setdefault(digest_of(inputs), name)
+    if missing:
+        fit_all(Order(project, validated, encoded, stored, precision), list(missing.values()), progress)
+    for name, each in wanted.items():
+        if name not in found:
+            stage = workspace.find("fit", fit_inputs(project, each, validated, encoded, stored, precision))
+            assert stage is not None, name
+            found[name] = replace(stage, reused=False)
+    return {name: found[name] for name in wanted}
+
+
 def fit_all(order: Order, names: list[Name], progress: Progress) -> dict[Name, Stage]:
     """Fit these models, as many at once as there are processors (one at a time on GPUs).
 
-    The stages of models that are whole already are given at once by their workers' absence: the caller
-    asks for missing ones only. When one fails the others are stopped and its error is raised; no process
-    is left behind, also not by an interrupt.
+    When one fails the others are stopped and its error is raised; no process is left behind, also not
+    by an interrupt.
     """
     at_once = 1 if gpus() else min(len(names), cores())
     threads = max(1, cores() // max(1, at_once))

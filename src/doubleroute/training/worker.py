@@ -5,28 +5,27 @@ the end ``{"stage": {...}}`` or ``{"error": {...}}``. Under ``accelerate launch`
 group runs this; the first one owns the stage and writes.
 """
 
-import ctypes
 import json
 import os
 import shutil
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from doubleroute.config import Project
+from doubleroute.environment import set_defaults
 from doubleroute.errors import DoublerouteError
+from doubleroute.processes import end_with_parent
 from doubleroute.workspace import Stage, Workspace
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-_PR_SET_PDEATHSIG = 1
-
 
 def main() -> None:
     """Run the order on stdin."""
-    _die_with_parent()
+    end_with_parent()
+    set_defaults()
     order = json.loads(sys.stdin.read())
     try:
         stage = _run(order)
@@ -88,15 +87,6 @@ def _group() -> "Accelerator | None":
 def _say(message: dict[str, Any]) -> None:
     if int(os.environ.get("RANK", "0")) == 0:
         print(json.dumps(message), flush=True)
-
-
-def _die_with_parent() -> None:
-    """On Linux the kernel ends this process when the one that started it is killed."""
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,25 @@
+"""What the tools read from the environment, set before they are imported; the user's own values win."""
+
+import os
+
+_DEFAULTS = {
+    # Nothing reports usage.
+    "DO_NOT_TRACK": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # Nothing unpickles a model.
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    # We say what happens, in our own words.
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+
+
+def set_defaults() -> None:
+    """Set what is not set yet."""
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)

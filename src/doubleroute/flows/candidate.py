@@ -1,0 +1,143 @@
+"""What goes with a trained model into its report and into the registry."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from doubleroute.config import Project
+from doubleroute.data.tables import read_validated
+from doubleroute.data.tokens import join_tokens
+from doubleroute.integrations.registry import Candidate, DatasetUse
+from doubleroute.integrations.versions import DataVersion
+from doubleroute.modeling.inference import Answerer
+from doubleroute.reports.evaluation import write_report
+from doubleroute.training.evaluate import read_evaluation
+from doubleroute.workspace import Stage, Workspace, code_digest, versions_of
+
+#: Test rows of each task whose answers a registered model must give again in a new process.
+GOLDEN = 4
+_LIBRARIES = ("torch", "transformers", "tokenizers", "mlflow", "prefect", "great-expectations", "dvc")
+
+
+def report(
+    project: Project,
+    workspace: Workspace,
+    data: DataVersion,
+    validated: Stage,
+    fits: Mapping[str, Stage],
+    evaluated: Stage,
+    counts: dict[str, Any],
+) -> Stage:
+    """Give the stage with report.html and report.md."""
+    provenance = {
+        "project": project.name,
+        "data version": data.as_dict(),
+        "backbone": project.backbone.source,
+        "seed": project.seed,
+        "stages": {
+            "validate": validated.digest,
+            **{f"fit {name}": each.digest for name, each in fits.items()},
+        },
+        "versions": {"python": platform.python_version(), **versions_of("doubleroute", *_LIBRARIES)},
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
+        "configuration": project.model_dump_json(indent=1),
+    }
+    inputs = {"evaluation": evaluated.digest, "provenance": provenance, "code": code_digest("reports")}
+
+    def make(folder: Path) -> None:
+        histories = {
+            name: json.loads((stage.path / "history.json").read_text(encoding="utf-8"))
+            for name, stage in fits.items()
+        }
+        write_report(folder, read_evaluation(evaluated), histories, provenance, counts)
+
+    return workspace.build("report", inputs, make)
+
+
+def candidate(
+    project: Project,
+    data: DataVersion,
+    validated: Stage,
+    fits: Mapping[str, Stage],
+    evaluated: Stage,
+    reported: Stage,
+) -> Candidate:
+    """The routed model with all that the registry keeps about it."""
+    fit = fits["routed"]
+    history = json.loads((fit.path / "history.json").read_text(encoding="utf-8"))
+    examples = _examples(project, validated)
+    data_tags = {name: str(value) for name, value in data.as_dict().items() if value is not None}
+    return Candidate(
+        run_key=fit.digest,
+        model_folder=fit.path / "model",
+        examples=examples,
+        golden=Answerer(fit.path / "model").answer(examples),
+        params=project.model_dump(mode="json"),
+        metrics=_metrics(read_evaluation(evaluated), history),
+        history=[{"step": each["step"], "train_loss": each["loss"]} for each in history["steps"]]
+        + [_flat_epoch(each) for each in history["epochs"]],
+        artifacts={
+            "report.html": reported.path / "report.html",
+            "report.md": reported.path / "report.md",
+            "evaluation.json": evaluated.path / "evaluation.json",
+            "history.json": fit.path / "history.json",
+        },
+        datasets=_datasets(project, validated, data_tags),
+        tags={**data_tags, "seed": str(project.seed), "evaluation": evaluated.digest},
+    )
+
+
+def _examples(project: Project, validated: Stage) -> list[dict[str, str]]:
+    """A few test rows of every task, as the served model is asked."""
+    rows = []
+    for task in project.tasks:
+        frame = read_validated(validated.path, task, "test").head(GOLDEN)
+        texts = [join_tokens(each) for each in frame["tokens"]] if "tokens" in frame else list(frame["text"])
+        pairs = list(frame["text_pair"]) if "text_pair" in frame else [None] * len(texts)
+        rows += [
+            {"text": text} if pair is None else {"text": text, "text_pair": pair}
+            for text, pair in zip(texts, pairs, strict=True)
+        ]
+    return rows
+
+
+def _metrics(evaluation: Mapping[str, Any], history: Mapping[str, Any]) -> dict[str, float | None]:
+    """Test scores of the routed model with their bounds, and what training cost."""
+    found: dict[str, float | None] = {
+        "train_seconds": history["seconds"],
+        "parameters": history["parameters"],
+        "trained_parameters": history["trained_parameters"],
+    }
+    for task, about in evaluation["tasks"].items():
+        found[f"test/{task}/rows"] = about["rows"]
+        for metric, score in about["models"]["routed"]["scores"].items():
+            found[f"test/{task}/{metric}"] = score["value"]
+            found[f"test/{task}/{metric}_low"] = score["low"]
+            found[f"test/{task}/{metric}_high"] = score["high"]
+    return found
+
+
+def _flat_epoch(epoch: Mapping[str, Any]) -> dict[str, Any]:
+    scores = {
+        f"validation/{task}/{metric}": value
+        for task, metrics in epoch["validation"].items()
+        for metric, value in metrics.items()
+    }
+    return {"step": epoch["step"], "validation/mean": epoch["mean"], **scores}
+
+
+def _datasets(project: Project, validated: Stage, tags: Mapping[str, str]) -> list[DatasetUse]:
+    files = validated.manifest["files"]
+    uses = []
+    for task in project.tasks:
+        for split in ("train", "validation", "test"):
+            frame = read_validated(validated.path, task, split)
+            source = ", ".join(sorted(set(frame["file"])))
+            digest = files[f"{task}/{split}.parquet"]["sha256"]
+            uses.append(
+                DatasetUse(task, split, source, len(frame), tuple(frame.columns), digest[:32], dict(tags))
+            )
+    return uses

@@ -1,0 +1,118 @@
+"""Library functions as Prefect tasks ("steps"): names, retries, artifacts.
+
+Results stay in the workspace, which finds them again by content: Prefect neither caches nor stores them.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from prefect import Task, task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from doubleroute.config import Project
+from doubleroute.errors import MachineError
+from doubleroute.flows.candidate import candidate, report
+from doubleroute.integrations.registry import CHAMPION, Registry, Version
+from doubleroute.integrations.validation import validate
+from doubleroute.integrations.versions import DataVersion, pull
+from doubleroute.promotion import Decision, decide
+from doubleroute.reports.tables import score_rows, verdicts
+from doubleroute.training.crew import fit, store
+from doubleroute.training.encode import encode
+from doubleroute.training.evaluate import Champion, evaluate
+from doubleroute.workspace import Stage
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def step(function: Callable[P, R], name: str | None = None, retries: int = 0) -> Task[P, R]:
+    """A Prefect task around a plain function. Only errors of the environment are worth a retry."""
+    return task(
+        function,
+        name=name or function.__name__,
+        retries=retries,
+        retry_delay_seconds=[2 * 3**attempt for attempt in range(retries)],
+        retry_condition_fn=_is_environment,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+    )
+
+
+def _is_environment(_task: object, _run: object, state: Any) -> bool:
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, MachineError | ConnectionError | TimeoutError)
+
+
+def _register(
+    project: Project,
+    registry: Registry,
+    data: DataVersion,
+    validated: Stage,
+    fits: Mapping[str, Stage],
+    evaluated: Stage,
+    reported: Stage,
+) -> Version:
+    """The version of the routed model: the champion if it is that very model, else a challenger."""
+    champion = registry.champion()
+    if champion is not None and champion.run_key == fits["routed"].digest:
+        registry.model_folder(champion)  # checks its files
+        return champion
+    return registry.register(candidate(project, data, validated, fits, evaluated, reported))
+
+
+def _promote(
+    project: Project, registry: Registry, version: Version, against: str | None, evaluation: Mapping[str, Any]
+) -> Decision:
+    """Decide about the version, which was compared with the champion ``against``, and do it."""
+    if CHAMPION in version.aliases:
+        return Decision("promote", ("this very model is the champion already",), {})
+    decision = decide(evaluation, project.promotion)
+    if decision.promoted:
+        registry.promote(version, against, decision.as_dict())
+    else:
+        registry.record(version, decision.as_dict())
+    return decision
+
+
+def champion_to_compare(registry: Registry, fit: Stage) -> tuple[str | None, Champion | None]:
+    """Number and model of the champion; no model when it is the one that was just fitted."""
+    version = registry.champion()
+    if version is None:
+        return None, None
+    if version.run_key == fit.digest:
+        return version.number, None
+    about = {"router": None, "steps": 0, "parameters": 0, "trained_parameters": 0, "seconds": 0.0}
+    digest = version.run_key or version.digest or version.source
+    return version.number, Champion(
+        registry.model_folder(version), digest, {**about, "version": version.number}
+    )
+
+
+pull_data = step(pull, "pull", retries=2)
+validate_rows = step(validate, "validate")
+tokenise = step(encode, "tokenise", retries=1)
+store_activations = step(store, "activations")
+fit_models = step(fit, "fit")
+evaluate_models = step(evaluate, "evaluate")
+write_reports = step(report, "report")
+register = step(_register, "register", retries=2)
+promote = step(_promote, "promote", retries=2)
+
+
+def show(project: str, counts: Mapping[str, Any], evaluation: Mapping[str, Any], report_file: Path) -> None:
+    """Row counts, scores, verdicts and the report's link as artifacts of the flow run."""
+    rows = [
+        {"task": name, "split": split, **each}
+        for name, splits in counts.items()
+        for split, each in splits.items()
+    ]
+    create_table_artifact(rows, key=f"{project}-rows", description="rows in = rows out + quarantined")
+    header, scores = score_rows(evaluation)
+    table = [dict(zip(header, row, strict=True)) for row in scores]
+    create_table_artifact(table, key=f"{project}-scores", description="scores on the test split")
+    said = "\n".join(f"- {verdict}" for verdict in verdicts(evaluation))
+    create_markdown_artifact(said, key=f"{project}-verdicts", description="what the scores say")
+    create_link_artifact(report_file.as_uri(), link_text="report.html", key=f"{project}-report")

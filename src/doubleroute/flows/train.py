@@ -1,0 +1,75 @@
+"""The train flow: from the data to a champion."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from doubleroute.config import Project, load_project
+from doubleroute.flows import steps
+from doubleroute.flows.server import prefect_api
+from doubleroute.flows.timeline import FitProgress, Timeline
+from doubleroute.integrations.registry import Registry
+from doubleroute.integrations.validation import read_summary
+from doubleroute.reports.tables import verdicts
+from doubleroute.training.evaluate import read_evaluation
+from doubleroute.workspace import Workspace
+
+
+def run(
+    project: Project, changes: Sequence[str] = (), waiting: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
+    """Run the train flow of this project, on the server of PREFECT_API_URL or on a temporary one.
+
+    ``changes`` are the overrides that ``project`` was read with. Another run of the same project is
+    waited for. Gives what ``train`` gives.
+    """
+    workspace = Workspace(project.root)
+    with workspace.lock("train", waiting), prefect_api(workspace.root / "prefect"):
+        return train(str(project.root), list(changes))
+
+
+@flow(name="train", persist_result=False, validate_parameters=True)
+def train(project: str = ".", changes: list[str] | None = None) -> dict[str, Any]:
+    """Train, evaluate and register the project's model, and promote it if it is the better one.
+
+    1. pull: the data are what data.dvc says
+    2. validate: good rows go on, bad ones into quarantine
+    3. tokenise: ids and labels, packed
+    4. activations: what the frozen layers make of every row, once
+    5. fit: the routed model and its baselines, side by side
+    6. evaluate: all of them and the champion on the same test rows, with intervals
+    7. report: HTML and Markdown
+    8. register: a version in MLflow, read back in a new process
+    9. promote: the promotion gate decides; the champion's alias moves or stays
+    """
+    loaded = load_project(Path(project), changes or ())
+    workspace, registry, clock = Workspace(loaded.root), Registry(loaded.root, loaded.model_name), Timeline()
+
+    data = clock(steps.pull_data, loaded.root, loaded.all_paths)
+    validated = clock(steps.validate_rows, loaded, workspace)
+    counts = read_summary(validated)["tasks"]
+    encoded = clock(steps.tokenise, loaded, workspace, validated)
+    with FitProgress() as progress:
+        stored = clock(steps.store_activations, loaded, workspace, encoded, progress)
+        fits = clock(steps.fit_models, loaded, workspace, validated, encoded, stored, progress)
+    against, champion = steps.champion_to_compare(registry, fits["routed"])
+    evaluated = clock(steps.evaluate_models, loaded, workspace, validated, encoded, fits, champion)
+    evaluation = read_evaluation(evaluated)
+    reported = clock(steps.write_reports, loaded, workspace, data, validated, fits, evaluated, counts)
+    version = clock(steps.register, loaded, registry, data, validated, fits, evaluated, reported)
+    decision = clock(steps.promote, loaded, registry, version, against, evaluation)
+
+    steps.show(loaded.name, counts, evaluation, reported.path / "report.html")
+    return {
+        "evaluation": evaluation,
+        "verdicts": verdicts(evaluation),
+        "version": version.number,
+        "decision": decision.as_dict(),
+        "report": str(reported.path / "report.html"),
+        "data_version": data.as_dict(),
+        "counts": counts,
+        "stages": clock.stages,
+        "seconds": clock.seconds,
+    }

@@ -1,0 +1,34 @@
+"""The simplest baseline: the same answer for every row, taken from the training labels."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def majority_answer(kind: str, values: Sequence[Any], labels: Sequence[str]) -> dict[str, Any]:
+    """What always answering the commonest thing says, from the n canonical training labels.
+
+    classification: the commonest label, with the labels' shares as probabilities; multilabel: the
+    labels that more than half of the rows have; regression: the mean; tagging: the commonest tag of all
+    tokens, as the only item of ``tags`` (see ``for_words``).
+    """
+    if kind == "regression":
+        return {"value": float(np.mean(values))}
+    if kind == "classification":
+        counts = Counter(values)
+        shares = {label: counts[label] / len(values) for label in labels}
+        return {"label": max(labels, key=lambda label: shares[label]), "probabilities": shares}
+    counts = Counter(item for value in values for item in value)
+    if kind == "multilabel":
+        shares = {label: counts[label] / len(values) for label in labels}
+        return {"labels": [label for label in labels if shares[label] > 0.5], "probabilities": shares}
+    return {"tags": [max(labels, key=lambda label: counts[label])]}
+
+
+def for_words(answer: dict[str, Any], words: int) -> dict[str, Any]:
+    """The same tag for each of ``words`` words; other answers stay as they are."""
+    if "tags" not in answer:
+        return answer
+    return {"tags": answer["tags"] * words, "entities": []}
