@@ -62,3 +62,67 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sep_token="[SEP]",
     ).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the random two-layer BERT of ``tiny_model`` and its tokenizer. Do not write into it."""
+    import shutil
+
+    from doubleroute.modeling.model import load_model
+
+    folder = tmp_path_factory.mktemp("tiny") / "backbone"
+    load_model(tiny_model).backbone.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny_model / name, folder / name)
+    return folder
+
+
+@pytest.fixture
+def tiny_project(tiny_backbone: Path, tmp_path: Path) -> Path:
+    """A project folder that trains in seconds: sentiment (of "good", "bad") and entities (numbers)."""
+    return write_tiny_project(tmp_path / "project", tiny_backbone)
+
+
+def write_tiny_project(root: Path, backbone: Path, rows: int = 60) -> Path:
+    """Write project.yaml and data files whose labels can be learned from single words."""
+    import json
+    import random
+
+    draw = random.Random(5)
+    plain = ["the", "model", "reads", "this", "short", "line", "of", "plain", "words"]
+    data = root / "data"
+    data.mkdir(parents=True)
+    sentences, tweets = ["text,label,source\n"], []
+    for number in range(rows):
+        words = draw.sample(plain, 4)
+        label = ("neg", "pos")[number % 2]
+        words.insert(draw.randrange(5), ("bad", "good")[number % 2])
+        sentences.append(f"{' '.join(words)},{label},{('mail', 'chat')[number % 3 == 0]}\n")
+        tokens = [*draw.sample(plain, 3), "42", *draw.sample(plain, 2)]
+        tags = ["B-number" if token == "42" else "O" for token in tokens]
+        tweets.append(json.dumps({"tokens": tokens, "tags": tags}) + "\n")
+    (data / "sentiment.csv").write_text("".join(sentences), encoding="utf-8")
+    (data / "entities.jsonl").write_text("".join(tweets), encoding="utf-8")
+    (root / "project.yaml").write_text(
+        f"""\
+name: tiny
+seed: 3
+backbone: {{source: '{backbone}', max_tokens: 16}}
+router: {{kind: experts, experts: 2, bottleneck: 4}}
+tasks:
+  sentiment:
+    kind: classification
+    files: {{train: data/sentiment.csv}}
+    split: {{validation: 0.2, test: 0.2}}
+    slices: [source]
+  entities:
+    kind: tagging
+    files: {{train: data/entities.jsonl}}
+    split: {{validation: 0.2, test: 0.2}}
+training: {{epochs: 2, batch_size: 8, trainable: 1, precision: float32, checkpoint_seconds: 0}}
+evaluation: {{bootstrap: 100}}
+""",
+        encoding="utf-8",
+    )
+    return root

@@ -2,14 +2,9 @@
 
 import ast
 import json
-import os
-import random
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -98,16 +93,6 @@ def another(registry: Registry, **tags: str) -> Version:
         "demo", first.source, first.run_id, tags={**first.tags, **tags}
     )
     return registry.version(str(made.version))
-
-
-def test_looking_creates_nothing(tmp_path: Path) -> None:
-    registry = Registry(tmp_path, "demo")
-    assert registry.champion() is None
-    assert registry.challenger() is None
-    assert registry.describe()["exists"] is False
-    assert list(tmp_path.iterdir()) == []
-    with pytest.raises(InputError, match="nothing is registered yet"):
-        registry.version("champion")
 
 
 def test_the_same_run_registered_twice_at_once_is_one_version(
@@ -294,82 +279,6 @@ def test_a_copied_project_reads_and_writes_its_own_files(
     assert experiment.artifact_location == (copy / "mlflow" / "artifacts" / "demo").as_uri()
     assert client.get_run(moved.version("1").run_id).info.artifact_uri.startswith(copy.as_uri())
     assert registry.model_folder(registry.version("1")).is_relative_to(root)
-
-
-def test_a_damaged_database_is_an_error_that_says_where(tmp_path: Path) -> None:
-    (tmp_path / "mlflow").mkdir()
-    (tmp_path / "mlflow" / "mlflow.db").write_bytes(b"this is no database at all " * 100)
-    with pytest.raises(MachineError, match=r"mlflow\.db: .*not a database"):
-        Registry(tmp_path, "demo").champion()
-
-
-def test_a_model_name_that_mlflow_would_refuse_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"promotion\.model_name: 'a/b'"):
-        Registry(tmp_path, "a/b")
-
-
-def test_a_server_that_is_not_there_is_named_without_its_password(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for uri in ("http://me:secret@127.0.0.1:9", "postgresql://me:secret@127.0.0.1:9/mlflow"):
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-        start = time.monotonic()
-        with pytest.raises(MachineError, match=r"me:\*\*\*@127\.0\.0\.1:9.*does not answer") as caught:
-            Registry(tmp_path, "demo").champion()
-        assert time.monotonic() - start < 10
-        assert "secret" not in str(caught.value)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_server_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as hung:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{hung.getsockname()[1]}")
-        start = time.monotonic()
-        with pytest.raises(MachineError, match="does not answer"):
-            Registry(tmp_path, "demo").champion()
-        assert time.monotonic() - start < 10
-
-
-REGISTER = """
-import json, sys
-from pathlib import Path
-from doubleroute.integrations.registry import Candidate, Registry
-root, model, golden, examples = sys.argv[1:]
-registry = Registry(Path(root), "demo")
-candidate = Candidate(
-    run_key="killed", model_folder=Path(model), examples=json.loads(examples), golden=json.loads(golden)
-)
-version = registry.register(candidate)
-registry.promote(version, None, {"verdict": "promote"})
-print("done")
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_killed_anywhere_and_started_again_it_ends_with_one_version(
-    candidate: Candidate, tmp_path: Path
-) -> None:
-    def command(root: Path) -> list[str]:
-        plain = [json.dumps(candidate.golden), json.dumps(EXAMPLES)]
-        return [sys.executable, "-c", REGISTER, str(root), str(candidate.model_folder), *plain]
-
-    start = time.monotonic()
-    subprocess.run(command(tmp_path / "unharmed"), check=True)
-    whole = time.monotonic() - start
-    root = tmp_path / "killed"
-    chance = random.Random(3)
-    for _ in range(8):
-        process = subprocess.Popen(command(root), stdout=subprocess.PIPE, text=True, start_new_session=True)
-        time.sleep(chance.uniform(0.15, 1.0) * whole)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-    done = subprocess.run(command(root), check=True, capture_output=True, text=True)
-    assert "done" in done.stdout
-    registry = Registry(root, "demo")
-    (version,) = registry.versions()
-    assert version.aliases == ("champion",)
-    assert registry.model_folder(version).is_dir()
 
 
 @pytest.mark.slow

@@ -1,0 +1,60 @@
+"""Which store the registry opens, and what is said when it cannot be opened."""
+
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from doubleroute.errors import InputError, MachineError
+from doubleroute.integrations.registry import Registry
+
+
+@pytest.fixture(autouse=True)
+def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
+
+
+def test_looking_creates_nothing(tmp_path: Path) -> None:
+    registry = Registry(tmp_path, "demo")
+    assert registry.champion() is None
+    assert registry.challenger() is None
+    assert registry.describe()["exists"] is False
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InputError, match="nothing is registered yet"):
+        registry.version("champion")
+
+
+def test_a_damaged_database_is_an_error_that_says_where(tmp_path: Path) -> None:
+    (tmp_path / "mlflow").mkdir()
+    (tmp_path / "mlflow" / "mlflow.db").write_bytes(b"this is no database at all " * 100)
+    with pytest.raises(MachineError, match=r"mlflow\.db: .*not a database"):
+        Registry(tmp_path, "demo").champion()
+
+
+def test_a_model_name_that_mlflow_would_refuse_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"promotion\.model_name: 'a/b'"):
+        Registry(tmp_path, "a/b")
+
+
+def test_a_server_that_is_not_there_is_named_without_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for uri in ("http://me:secret@127.0.0.1:9", "postgresql://me:secret@127.0.0.1:9/mlflow"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        start = time.monotonic()
+        with pytest.raises(MachineError, match=r"me:\*\*\*@127\.0\.0\.1:9.*does not answer") as caught:
+            Registry(tmp_path, "demo").champion()
+        assert time.monotonic() - start < 10
+        assert "secret" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as hung:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{hung.getsockname()[1]}")
+        start = time.monotonic()
+        with pytest.raises(MachineError, match="does not answer"):
+            Registry(tmp_path, "demo").champion()
+        assert time.monotonic() - start < 10
