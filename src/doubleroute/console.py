@@ -79,6 +79,8 @@ def session(
 
     ``goes_on`` says what happens to a stopped command's work when it is started again.
     """
+    # Bars for every file that is opened say nothing; ours show what takes time. Inherited by workers.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     with _stdout_kept_apart(as_json or pure) as out:
         terminal = Terminal(as_json, as_json or pure, out)
         advice = goes_on or (lambda: "nothing was changed")

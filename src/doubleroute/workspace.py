@@ -160,7 +160,7 @@ def versions_of(*distributions: str) -> dict[str, str]:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON document whole or not at all."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:

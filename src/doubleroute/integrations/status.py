@@ -44,14 +44,14 @@ def lines(status: dict[str, Any]) -> list[str]:
         dirty = ", with changes that are not committed" if data["git_dirty"] else ""
         said.append(f"data       {version} at commit {(data['git_commit'] or 'none')[:12]}{dirty}")
     said += [
-        f"stage      {stage['name']:<10} {stage['used']}  {stage['digest']}" for stage in status["stages"]
+        f"stage      {stage['name']:<12} {stage['used']}  {stage['digest']}" for stage in status["stages"]
     ]
     said.append(f"workspace  {size['stages']} stages, {size['bytes'] / 2**20:.0f} MiB in {size['folder']}")
     return said
 
 
 def _version(version: dict[str, Any]) -> str:
-    verdict = f", {version['verdict']}" if version["verdict"] else ""
+    verdict = f" (decision: {version['verdict']})" if version["verdict"] else ""
     return f"version {version['version']}{verdict}"
 
 

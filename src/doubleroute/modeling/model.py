@@ -30,11 +30,14 @@ class DoublerouteConfig(PreTrainedConfig):
         router: dict[str, Any] | None = None,
         tasks: dict[str, dict[str, Any]] | None = None,
         max_tokens: int = 128,
+        task_names: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
         self.backbone = backbone or {}
         self.router = router or {"kind": "none"}
-        self.tasks = tasks or {}
+        # A saved config has its keys sorted; routers know tasks by number, so the order is kept apart.
+        self.task_names = task_names or list(tasks or {})
+        self.tasks = {name: (tasks or {})[name] for name in self.task_names}
         self.max_tokens = max_tokens
         super().__init__(**kwargs)
 

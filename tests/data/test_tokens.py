@@ -1,0 +1,60 @@
+"""Packed tokens: words found by characters, cuts counted."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from doubleroute.data.tokens import Packed, encode_texts, join_tokens, word_spans
+from doubleroute.modeling.backbone import Source, load_tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_model: Path):
+    return load_tokenizer(Source("tiny", tiny_model))
+
+
+def test_words_are_those_of_the_tokenizer_itself(tokenizer) -> None:
+    tokens = ["good", "film", ",", "42!", "unheard-of", "", "words"]
+    text = join_tokens(tokens)
+    packed = encode_texts(tokenizer, [text], 64, spans=[word_spans(text, tokens)])
+    by_words = tokenizer([tokens], is_split_into_words=True)
+    assert packed.ids.tolist() == by_words["input_ids"][0]
+    expected, before = [], None
+    for word in by_words.word_ids(0):
+        expected.append(-1 if word is None or word == before else word)
+        before = word
+    assert packed.words is not None
+    assert packed.words.tolist() == expected
+
+
+def test_the_words_of_a_text_are_the_runs_between_white_space() -> None:
+    assert word_spans(" a  bc\n d").tolist() == [[1, 2], [4, 6], [8, 9]]
+    assert word_spans("").shape == (0, 2)
+    assert word_spans("a bc", ["a", "bc"]).tolist() == [[0, 1], [2, 4]]
+
+
+def test_long_rows_are_cut_and_counted(tokenizer) -> None:
+    packed = encode_texts(tokenizer, ["good film", "good " * 50], 8)
+    assert packed.lengths.tolist() == [4, 8]
+    assert packed.truncated == 1
+
+
+def test_unknown_words_are_counted(tokenizer) -> None:
+    assert encode_texts(tokenizer, ["good zebra", "yak"], 8).unknown == 2
+
+
+def test_pairs_carry_their_segments(tokenizer) -> None:
+    packed = encode_texts(tokenizer, ["good film"], 16, pairs=["bad"])
+    assert packed.types is not None
+    assert packed.types.tolist() == [0, 0, 0, 0, 1, 1]
+
+
+def test_packed_rows_survive_the_disk(tokenizer, tmp_path: Path) -> None:
+    packed = encode_texts(tokenizer, ["good film", "bad"], 16)
+    packed.save(tmp_path)
+    loaded = Packed.load(tmp_path)
+    assert np.array_equal(loaded.ids, packed.ids)
+    assert np.array_equal(loaded.starts, packed.starts)
+    assert loaded.types is None
+    assert len(loaded) == 2

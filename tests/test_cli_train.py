@@ -1,0 +1,133 @@
+"""`doubleroute train` on a tiny project, and what the commands after it say."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import write_tiny_project
+from typer.testing import CliRunner, Result
+
+from doubleroute.cli import app
+
+
+def call(project: Path, command: str, *arguments: str, stdin: str | None = None) -> Result:
+    words = [command, "--project", str(project), *arguments]
+    return CliRunner().invoke(app, words, input=stdin)
+
+
+def rows(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """A project after its first `doubleroute train`, and what that printed."""
+    project = write_tiny_project(tmp_path_factory.mktemp("trained") / "project", tiny_backbone)
+    result = call(project, "train")
+    assert result.exit_code == 0, result.stderr
+    return project, result
+
+
+def test_train_prints_stages_scores_verdicts_report_and_what_comes_next(trained: tuple[Path, Result]) -> None:
+    _, result = trained
+    assert all(
+        f"{stage} " in result.stdout for stage in ("validate", "tokenise", "fit", "register", "promote")
+    )
+    assert "95% interval" in result.stdout
+    assert "sentiment: accuracy" in result.stdout
+    assert "version 1 of tiny: promote" in result.stdout
+    assert "doubleroute predict --project" in result.stdout
+    assert "mlflow ui --backend-store-uri sqlite:" in result.stdout
+    assert Path(result.stdout.split("report: ")[1].splitlines()[0]).is_file()
+    assert "\x1b" not in result.stdout
+
+
+def test_training_again_reuses_every_stage_and_is_the_same_version(trained: tuple[Path, Result]) -> None:
+    project, _ = trained
+    result = call(project, "train", "--json")
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["version"] == "1"
+    made = {stage["name"] for stage in found["stages"] if not stage["reused"]}
+    assert not made & {"validate", "tokenise", "fit"}
+
+
+def test_one_text_is_answered_for_people(trained: tuple[Path, Result]) -> None:
+    result = call(trained[0], "predict", "--text", "a good film 42")
+    assert result.exit_code == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["sentiment", "entities"]
+    assert "pos 0." in lines[0]
+
+
+def test_lines_of_stdin_are_answered_as_jsonl_and_nothing_else_is_on_stdout(
+    trained: tuple[Path, Result],
+) -> None:
+    result = call(
+        trained[0], "predict", "--input", "-", "--task", "sentiment", stdin="a good film\nbad words\n"
+    )
+    assert result.exit_code == 0, result.stderr
+    answers = rows(result.stdout)
+    assert [answer["row"] for answer in answers] == [1, 2]
+    assert all(set(answer["answers"]) == {"sentiment"} for answer in answers)
+
+
+def test_a_file_is_answered_into_a_csv_file(trained: tuple[Path, Result], tmp_path: Path) -> None:
+    target = tmp_path / "answers.csv"
+    result = call(
+        trained[0], "predict", "--input", str(trained[0] / "data" / "sentiment.csv"), "--output", str(target)
+    )
+    assert result.exit_code == 0, result.stderr
+    assert f"60 answers in {target}" in result.stdout
+    with target.open(newline="") as file:
+        found = list(csv.DictReader(file))
+    assert len(found) == 60
+    assert {"sentiment", "sentiment_probability", "entities"} <= set(found[0])
+
+
+def test_answers_in_json_are_one_document_with_the_version(trained: tuple[Path, Result]) -> None:
+    result = call(trained[0], "predict", "--text", "good", "--model-version", "1", "--json")
+    found = json.loads(result.stdout)
+    assert (found["model"], found["version"]) == ("tiny", "1")
+    assert found["answers"][0]["answers"]["sentiment"]["label"] in ("neg", "pos")
+
+
+WRONG = {
+    "task": (["--text", "a", "--task", "mood"], "it has: sentiment, entities"),
+    "version": (["--text", "a", "--model-version", "9"], "there are: 1, champion"),
+    "missing file": (["--input", "gone.csv"], "gone.csv cannot be read"),
+    "unknown ending": (["--input", "a.xlsx"], "names no format of requests"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG.values(), ids=WRONG)
+def test_what_cannot_be_answered_is_bad_input(
+    trained: tuple[Path, Result], arguments: list[str], message: str
+) -> None:
+    result = call(trained[0], "predict", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_bad_row_leaves_no_half_written_file(trained: tuple[Path, Result], tmp_path: Path) -> None:
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text('{"text": "good"}\n{"tex": "bad"}\n')
+    result = call(trained[0], "predict", "--input", str(source), "--output", str(target))
+    assert result.exit_code == 2
+    assert "line 2: 'text' is missing" in result.stderr
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_status_and_doctor_know_the_champion(trained: tuple[Path, Result]) -> None:
+    status = json.loads(call(trained[0], "status", "--json").stdout)
+    assert status["registry"]["champion"]["version"] == "1"
+    assert {"validate", "tokenise", "fit"} <= {stage["name"] for stage in status["stages"]}
+    checks = {
+        check["name"]: check for check in json.loads(call(trained[0], "doctor", "--json").stdout)["checks"]
+    }
+    assert checks["mlflow"]["state"] == "ok"
+    assert "champion is version 1" in checks["mlflow"]["found"]
+    assert checks["workspace"]["state"] == "ok"

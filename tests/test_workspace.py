@@ -1,0 +1,149 @@
+"""Stages: whole or not there, built once, found again."""
+
+import errno
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from doubleroute.errors import DataError, MachineError
+from doubleroute.workspace import Workspace, code_digest, digest_of, file_digest, write_json, write_text
+
+
+def _one_file(folder: Path) -> None:
+    (folder / "a.txt").write_text("a", encoding="utf-8")
+
+
+def test_a_stage_is_built_once_and_then_found(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    first = workspace.build("fit", {"seed": 1}, _one_file)
+
+    def never(_: Path) -> None:
+        raise AssertionError("a whole stage was built again")
+
+    second = workspace.build("fit", {"seed": 1}, never)
+    assert (first.reused, second.reused) == (False, True)
+    assert first.path == second.path
+    assert second.manifest["inputs"] == {"seed": 1}
+    assert list(second.manifest["files"]) == ["a.txt"]
+
+
+def test_other_inputs_are_another_stage(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    stages = [workspace.build("fit", {"seed": seed}, _one_file) for seed in (1, 2)]
+    assert stages[0].path != stages[1].path
+
+
+def test_a_failed_stage_leaves_nothing(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+
+    def fails(folder: Path) -> None:
+        _one_file(folder)
+        raise ValueError("half done")
+
+    with pytest.raises(ValueError, match="half done"):
+        workspace.build("fit", {}, fails)
+    assert list(workspace.stages.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "word"), [(errno.ENOSPC, "no space"), (errno.EROFS, "read-only"), (errno.EACCES, "permission")]
+)
+def test_a_disk_that_does_not_take_it_is_said_to_be_the_reason(
+    tmp_path: Path, number: int, word: str
+) -> None:
+    workspace = Workspace(tmp_path)
+
+    def fails(folder: Path) -> None:
+        raise OSError(number, "refused", str(folder / "a.txt"))
+
+    with pytest.raises(MachineError, match=word):
+        workspace.build("fit", {}, fails)
+    assert list(workspace.stages.iterdir()) == []
+
+
+def test_a_stage_that_lost_a_file_is_built_again(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    (workspace.build("fit", {}, _one_file).path / "a.txt").unlink()
+    assert workspace.find("fit", {}) is None
+    again = workspace.build("fit", {}, _one_file)
+    assert not again.reused
+    assert (again.path / "a.txt").read_text(encoding="utf-8") == "a"
+
+
+def test_processes_that_want_the_same_stage_build_it_once(tmp_path: Path) -> None:
+    code = """
+import sys, time
+from pathlib import Path
+from doubleroute.workspace import Workspace
+def make(folder):
+    time.sleep(0.3)
+    (folder / "a.txt").write_text("a")
+print(Workspace(Path(sys.argv[1])).build("fit", {}, make).reused)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    said = sorted(process.communicate()[0].strip() for process in running)
+    assert said == ["False", "True", "True"]
+
+
+def test_a_lock_says_that_it_waits_and_is_free_after_its_holder_was_killed(tmp_path: Path) -> None:
+    code = """
+import sys, time
+from pathlib import Path
+from doubleroute.workspace import Workspace
+with Workspace(Path(sys.argv[1])).lock("train"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        said = []
+
+        def waiting() -> None:
+            said.append("waits")
+            holder.kill()
+
+        with Workspace(tmp_path).lock("train", waiting):
+            assert said == ["waits"]
+
+
+def test_a_document_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, {"a": float("nan")})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"a": 1}
+    write_text(path, "2")
+    assert [each.name for each in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_file_that_changes_while_it_is_read_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import hashlib
+
+    path = tmp_path / "data.csv"
+    path.write_text("a", encoding="utf-8")
+    real = hashlib.file_digest
+
+    def slow(file: object, name: str) -> object:
+        path.write_text("ab", encoding="utf-8")
+        return real(file, name)  # type: ignore[arg-type, type-var]
+
+    monkeypatch.setattr(hashlib, "file_digest", slow)
+    with pytest.raises(DataError, match="changed while it was read"):
+        file_digest(path)
+
+
+def test_digests_depend_on_values_and_not_on_the_order_of_keys() -> None:
+    assert digest_of({"a": 1, "b": 2}) == digest_of({"b": 2, "a": 1})
+    assert digest_of({"a": 1}) != digest_of({"a": 2})
+
+
+def test_the_digest_of_code_tells_packages_apart() -> None:
+    assert code_digest("kinds") != code_digest("data")
+    assert code_digest("training/fit") != code_digest("training/feed")
