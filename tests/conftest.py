@@ -3,6 +3,10 @@
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
+
+# Every tensor shape in a signature is checked while the tests run.
+install_import_hook(["doubleroute.modeling"], "beartype.beartype")
 
 WORDS = (
     "[PAD] [UNK] [CLS] [SEP] the model reads this short line of plain words and numbers like 42 "

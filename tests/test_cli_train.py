@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,44 +19,47 @@ def call(project: Path, command: str, *arguments: str, stdin: str | None = None)
     return CliRunner().invoke(app, words, input=stdin)
 
 
+def train(project: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """The installed command, in a process of its own as Prefect and its server want it."""
+    command = [str(Path(sys.executable).with_name("doubleroute")), "train", "--project", str(project)]
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=280)
+
+
 def rows(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
 @pytest.fixture(scope="module")
-def trained(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+def trained(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A project after its first `doubleroute train`, and what that printed."""
     project = write_tiny_project(tmp_path_factory.mktemp("trained") / "project", tiny_backbone)
-    result = call(project, "train")
-    assert result.exit_code == 0, result.stderr
-    return project, result
+    result = train(project)
+    assert result.returncode == 0, result.stderr
+    return project, result.stdout
 
 
-def test_train_prints_stages_scores_verdicts_report_and_what_comes_next(trained: tuple[Path, Result]) -> None:
-    _, result = trained
-    assert all(
-        f"{stage} " in result.stdout for stage in ("validate", "tokenise", "fit", "register", "promote")
-    )
-    assert "95% interval" in result.stdout
-    assert "sentiment: accuracy" in result.stdout
-    assert "version 1 of tiny: promote" in result.stdout
-    assert "doubleroute predict --project" in result.stdout
-    assert "mlflow ui --backend-store-uri sqlite:" in result.stdout
-    assert Path(result.stdout.split("report: ")[1].splitlines()[0]).is_file()
-    assert "\x1b" not in result.stdout
+def test_train_prints_stages_scores_verdicts_report_and_what_comes_next(trained: tuple[Path, str]) -> None:
+    _, printed = trained
+    assert all(f"{stage} " in printed for stage in ("validate", "tokenise", "fit", "register", "promote"))
+    assert "95% interval" in printed
+    assert "sentiment: accuracy" in printed
+    assert "version 1 of tiny: promote" in printed
+    assert "doubleroute predict --project" in printed
+    assert "mlflow ui --backend-store-uri sqlite:" in printed
+    assert Path(printed.split("report: ")[1].splitlines()[0]).is_file()
+    assert "\x1b" not in printed
 
 
-def test_training_again_reuses_every_stage_and_is_the_same_version(trained: tuple[Path, Result]) -> None:
-    project, _ = trained
-    result = call(project, "train", "--json")
-    assert result.exit_code == 0, result.stderr
+def test_training_again_reuses_every_stage_and_is_the_same_version(trained: tuple[Path, str]) -> None:
+    result = train(trained[0], "--json")
+    assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)
     assert found["version"] == "1"
     made = {stage["name"] for stage in found["stages"] if not stage["reused"]}
     assert not made & {"validate", "tokenise", "fit"}
 
 
-def test_one_text_is_answered_for_people(trained: tuple[Path, Result]) -> None:
+def test_one_text_is_answered_for_people(trained: tuple[Path, str]) -> None:
     result = call(trained[0], "predict", "--text", "a good film 42")
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.splitlines()
@@ -63,7 +68,7 @@ def test_one_text_is_answered_for_people(trained: tuple[Path, Result]) -> None:
 
 
 def test_lines_of_stdin_are_answered_as_jsonl_and_nothing_else_is_on_stdout(
-    trained: tuple[Path, Result],
+    trained: tuple[Path, str],
 ) -> None:
     result = call(
         trained[0], "predict", "--input", "-", "--task", "sentiment", stdin="a good film\nbad words\n"
@@ -74,7 +79,7 @@ def test_lines_of_stdin_are_answered_as_jsonl_and_nothing_else_is_on_stdout(
     assert all(set(answer["answers"]) == {"sentiment"} for answer in answers)
 
 
-def test_a_file_is_answered_into_a_csv_file(trained: tuple[Path, Result], tmp_path: Path) -> None:
+def test_a_file_is_answered_into_a_csv_file(trained: tuple[Path, str], tmp_path: Path) -> None:
     target = tmp_path / "answers.csv"
     result = call(
         trained[0], "predict", "--input", str(trained[0] / "data" / "sentiment.csv"), "--output", str(target)
@@ -87,7 +92,7 @@ def test_a_file_is_answered_into_a_csv_file(trained: tuple[Path, Result], tmp_pa
     assert {"sentiment", "sentiment_probability", "entities"} <= set(found[0])
 
 
-def test_answers_in_json_are_one_document_with_the_version(trained: tuple[Path, Result]) -> None:
+def test_answers_in_json_are_one_document_with_the_version(trained: tuple[Path, str]) -> None:
     result = call(trained[0], "predict", "--text", "good", "--model-version", "1", "--json")
     found = json.loads(result.stdout)
     assert (found["model"], found["version"]) == ("tiny", "1")
@@ -104,7 +109,7 @@ WRONG = {
 
 @pytest.mark.parametrize(("arguments", "message"), WRONG.values(), ids=WRONG)
 def test_what_cannot_be_answered_is_bad_input(
-    trained: tuple[Path, Result], arguments: list[str], message: str
+    trained: tuple[Path, str], arguments: list[str], message: str
 ) -> None:
     result = call(trained[0], "predict", *arguments)
     assert result.exit_code == 2
@@ -112,7 +117,7 @@ def test_what_cannot_be_answered_is_bad_input(
     assert result.stdout == ""
 
 
-def test_a_bad_row_leaves_no_half_written_file(trained: tuple[Path, Result], tmp_path: Path) -> None:
+def test_a_bad_row_leaves_no_half_written_file(trained: tuple[Path, str], tmp_path: Path) -> None:
     source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text('{"text": "good"}\n{"tex": "bad"}\n')
     result = call(trained[0], "predict", "--input", str(source), "--output", str(target))
@@ -121,7 +126,7 @@ def test_a_bad_row_leaves_no_half_written_file(trained: tuple[Path, Result], tmp
     assert list(tmp_path.iterdir()) == [source]
 
 
-def test_status_and_doctor_know_the_champion(trained: tuple[Path, Result]) -> None:
+def test_status_and_doctor_know_the_champion(trained: tuple[Path, str]) -> None:
     status = json.loads(call(trained[0], "status", "--json").stdout)
     assert status["registry"]["champion"]["version"] == "1"
     assert {"validate", "tokenise", "fit"} <= {stage["name"] for stage in status["stages"]}

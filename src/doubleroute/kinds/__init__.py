@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from doubleroute.data.batches import IGNORE as IGNORE
@@ -86,7 +87,9 @@ class RowHead(nn.Module):
         self.query = nn.Linear(hidden, 1) if pooling == "attention" else None
         self.out = nn.Linear(hidden, outputs)
 
-    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+    def forward(
+        self, states: Float[Tensor, "rows seq hidden"], mask: Int[Tensor, "rows seq"]
+    ) -> Float[Tensor, "rows outputs"]:
         """states [rows, seq, hidden], mask [rows, seq] (1 = a token) -> logits [rows, outputs]."""
         if self.pooling == "first":
             pooled = states[:, 0]
@@ -110,7 +113,11 @@ class TokenHead(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(hidden, outputs)
 
-    def forward(self, states: Tensor, mask: Tensor) -> Tensor:  # noqa: ARG002  every head takes the mask
+    def forward(
+        self,
+        states: Float[Tensor, "rows seq hidden"],
+        mask: Int[Tensor, "rows seq"],  # noqa: ARG002
+    ) -> Float[Tensor, "rows seq outputs"]:
         """states [rows, seq, hidden] -> logits [rows, seq, outputs]."""
         logits: Tensor = self.out(self.dropout(states))
         return logits

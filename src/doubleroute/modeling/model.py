@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
@@ -74,9 +75,9 @@ class DoublerouteModel(PreTrainedModel):
 
     def forward(
         self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        token_type_ids: Tensor | None = None,
+        input_ids: Int[Tensor, "batch seq"],
+        attention_mask: Int[Tensor, "batch seq"],
+        token_type_ids: Int[Tensor, "batch seq"] | None = None,
         rows: Mapping[str, Tensor] | None = None,
         targets: Mapping[str, Tensor] | None = None,
         tasks: Sequence[str] | None = None,
@@ -106,8 +107,11 @@ class DoublerouteModel(PreTrainedModel):
         return RoutedOutput(loss=loss, logits=logits)
 
     def encode(
-        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
-    ) -> Tensor:
+        self,
+        input_ids: Int[Tensor, "batch seq"],
+        attention_mask: Int[Tensor, "batch seq"],
+        token_type_ids: Int[Tensor, "batch seq"] | None = None,
+    ) -> Float[Tensor, "batch seq hidden"]:
         """H = M(x): [batch, seq] ids -> [batch, seq, hidden] states."""
         extra = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         states: Tensor = self.backbone(
@@ -115,7 +119,12 @@ class DoublerouteModel(PreTrainedModel):
         ).last_hidden_state
         return states
 
-    def answer(self, states: Tensor, mask: Tensor, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def answer(
+        self,
+        states: Float[Tensor, "batch seq hidden"],
+        mask: Int[Tensor, "batch seq"],
+        rows: Mapping[str, Tensor],
+    ) -> dict[str, Tensor]:
         """F(R(H, task)) for the rows of each task: states [batch, seq, hidden] -> logits by task."""
         index = torch.cat([rows[name] for name in rows])
         task = torch.cat(

@@ -10,7 +10,12 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+States = Float[Tensor, "rows seq hidden"]
+Mask = Int[Tensor, "rows seq"]
+Tasks = Int[Tensor, "rows"]
 
 
 class Router(nn.Module, ABC):
@@ -22,7 +27,7 @@ class Router(nn.Module, ABC):
         self.tasks = tasks
 
     @abstractmethod
-    def forward(self, states: Tensor, mask: Tensor, task: Tensor) -> Tensor:
+    def forward(self, states: States, mask: Mask, task: Tasks) -> States:
         """states [rows, seq, hidden], mask [rows, seq], task [rows] -> routed states [rows, seq, hidden]."""
 
 

@@ -5,10 +5,11 @@ task-conditioned routing (Ma et al. 2018); the experts are adapters (Houlsby et 
 """
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from doubleroute.modeling.routers import Router
+from doubleroute.modeling.routers import Mask, Router, States, Tasks
 
 
 class ExpertsRouter(Router):
@@ -40,7 +41,7 @@ class ExpertsRouter(Router):
         if self.token_gate is not None:
             nn.init.normal_(self.token_gate, std=0.02)
 
-    def gate(self, states: Tensor, task: Tensor) -> Tensor:
+    def gate(self, states: States, task: Tasks) -> Float[Tensor, "rows seq experts"]:
         """Weights of the experts: float32 [rows, seq, experts], non-negative, sum one."""
         with torch.autocast(states.device.type, enabled=False):
             rows, seq, _ = states.shape
@@ -55,7 +56,7 @@ class ExpertsRouter(Router):
                 logits = torch.full_like(logits, float("-inf")).scatter(-1, kept, logits.gather(-1, kept))
             return logits.softmax(-1)
 
-    def forward(self, states: Tensor, mask: Tensor, task: Tensor) -> Tensor:  # noqa: ARG002
+    def forward(self, states: States, mask: Mask, task: Tasks) -> States:  # noqa: ARG002
         """Add the gated sum of the experts to each token's state."""
         weights = self.gate(states, task)
         features = functional.gelu(self.down(states)).unflatten(-1, (self.experts, -1))

@@ -1,9 +1,9 @@
 """A square matrix for each task."""
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from doubleroute.modeling.routers import Router
+from doubleroute.modeling.routers import Mask, Router, States, Tasks
 
 
 class LinearRouter(Router):
@@ -13,6 +13,6 @@ class LinearRouter(Router):
         super().__init__(hidden, tasks)
         self.up = nn.Parameter(torch.zeros(tasks, hidden, hidden))
 
-    def forward(self, states: Tensor, mask: Tensor, task: Tensor) -> Tensor:  # noqa: ARG002
+    def forward(self, states: States, mask: Mask, task: Tasks) -> States:  # noqa: ARG002
         """Add the task's linear map of each token's state."""
         return states + torch.bmm(states, self.up[task].to(states.dtype))

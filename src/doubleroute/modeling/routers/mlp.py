@@ -1,9 +1,9 @@
 """A shared two-layer body and an up-projection for each task."""
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from doubleroute.modeling.routers import Router
+from doubleroute.modeling.routers import Mask, Router, States, Tasks
 
 
 class MlpRouter(Router):
@@ -14,7 +14,7 @@ class MlpRouter(Router):
         self.body = nn.Sequential(nn.Linear(hidden, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
         self.up = nn.Parameter(torch.zeros(tasks, width, hidden))
 
-    def forward(self, states: Tensor, mask: Tensor, task: Tensor) -> Tensor:  # noqa: ARG002
+    def forward(self, states: States, mask: Mask, task: Tasks) -> States:  # noqa: ARG002
         """Add the task's projection of the shared features of each token's state."""
         features = self.body(states)
         return states + torch.bmm(features, self.up[task].to(features.dtype)).to(states.dtype)

@@ -1,13 +1,11 @@
 """No router: the plain fine-tuned baseline."""
 
-from torch import Tensor
-
-from doubleroute.modeling.routers import Router
+from doubleroute.modeling.routers import Mask, Router, States, Tasks
 
 
 class NoneRouter(Router):
     """H' = H."""
 
-    def forward(self, states: Tensor, mask: Tensor, task: Tensor) -> Tensor:  # noqa: ARG002
+    def forward(self, states: States, mask: Mask, task: Tasks) -> States:  # noqa: ARG002
         """Give the states as they are."""
         return states
