@@ -59,6 +59,13 @@ def test_training_again_reuses_every_stage_and_is_the_same_version(trained: tupl
     assert not made & {"validate", "tokenise", "fit"}
 
 
+def test_evaluate_scores_the_champion_and_writes_a_report(trained: tuple[Path, str]) -> None:
+    result = call(trained[0], "evaluate")
+    assert result.exit_code == 0, result.stderr
+    assert "champion" in result.stdout
+    assert Path(result.stdout.split("report: ")[1].splitlines()[0]).is_file()
+
+
 def test_one_text_is_answered_for_people(trained: tuple[Path, str]) -> None:
     result = call(trained[0], "predict", "--text", "a good film 42")
     assert result.exit_code == 0, result.stderr

@@ -8,7 +8,7 @@ from types import ModuleType
 from typer.main import get_command
 
 from doubleroute.cli import app
-from doubleroute.config import Project, json_schema
+from doubleroute.config import Project, json_schema, load_project
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -25,6 +25,12 @@ def script() -> ModuleType:
 def test_the_pages_are_up_to_date() -> None:
     stale = [path.name for path, text in script().references().items() if path.read_text("utf-8") != text]
     assert stale == [], "run `python docs/references.py`"
+
+
+def test_the_example_of_the_page_loads(tmp_path: Path) -> None:
+    page = (DOCS / "project-file.md").read_text("utf-8")
+    (tmp_path / "project.yaml").write_text(page.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
+    assert load_project(tmp_path).name == "moods"
 
 
 def test_every_key_of_the_project_file_says_what_it_means() -> None:

@@ -241,7 +241,7 @@ class Promotion(Section):
 
 
 class Project(Section):
-    """project.yaml."""
+    """All of project.yaml."""
 
     name: Name = Field(description="of the project and, by default, of its model in the registry")
     seed: int = Field(

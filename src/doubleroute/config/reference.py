@@ -21,7 +21,18 @@ One file names the tasks and how they are learned. It is read as YAML 1.2: `1e-4
 of range are reported all at once, each with its line and what would be right. Paths are relative to
 the folder of project.yaml. `--set KEY.PATH=VALUE` overrides one value for one run.
 
-Editors complete and check it with [project.schema.json](project.schema.json).
+Editors complete and check it with [project.schema.json](project.schema.json): put
+`# yaml-language-server: $schema=PATH/project.schema.json` into its first line. `doubleroute init
+DATA_FILE` writes a commented one. The least that it must hold:
+
+```yaml
+name: moods
+backbone: {source: sentence-transformers/all-MiniLM-L6-v2}
+tasks:
+  mood:
+    kind: classification
+    files: {train: data/train.jsonl}
+```
 """
 
 
