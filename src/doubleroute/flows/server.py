@@ -11,21 +11,23 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from doubleroute.errors import MachineError
 from doubleroute.processes import end_with_parent
+from doubleroute.workspace import Workspace
 
 #: Seconds that a temporary server may take to answer; a new database on a busy machine takes longest.
 PATIENCE = 120.0
 
 
 @contextmanager
-def prefect_api(home: Path) -> Iterator[None]:
-    """Give the flows inside an API to talk to; a temporary server keeps its database in ``home``.
+def prefect_api(workspace: Workspace, waiting: Callable[[], None]) -> Iterator[None]:
+    """Give the flows inside an API to talk to; a temporary server keeps its database in the workspace.
 
+    One temporary server at a time serves a project: ``waiting`` is called when another run has it.
     Raises MachineError when no server answers.
     """
     from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
@@ -33,17 +35,19 @@ def prefect_api(home: Path) -> Iterator[None]:
     if PREFECT_API_URL.value():
         yield
         return
-    process, url = _start(home)
-    try:
-        with temporary_settings({PREFECT_API_URL: url, PREFECT_HOME: home}):
-            yield
-    finally:
-        process.terminate()
+    home = workspace.root / "prefect"
+    with workspace.lock("prefect", waiting):
+        process, url = _start(home)
         try:
-            process.wait(timeout=3)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            with temporary_settings({PREFECT_API_URL: url, PREFECT_HOME: home}):
+                yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=3)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def _start(home: Path) -> "tuple[subprocess.Popen[bytes], str]":

@@ -25,8 +25,7 @@ def run(
     ``changes`` are the overrides that ``project`` was read with. Another run of the same project is
     waited for. Gives what ``train`` gives.
     """
-    workspace = Workspace(project.root)
-    with workspace.lock("train", waiting), prefect_api(workspace.root / "prefect"):
+    with prefect_api(Workspace(project.root), waiting):
         return train(str(project.root), list(changes))
 
 
@@ -45,31 +44,32 @@ def train(project: str = ".", changes: list[str] | None = None) -> dict[str, Any
     9. promote: the promotion gate decides; the champion's alias moves or stays
     """
     loaded = load_project(Path(project), changes or ())
-    workspace, registry, clock = Workspace(loaded.root), Registry(loaded.root, loaded.model_name), Timeline()
+    workspace = Workspace(loaded.root)
+    with workspace.lock("train"):
+        registry, clock = Registry(loaded.root, loaded.model_name), Timeline()
+        data = clock(steps.pull_data, loaded.root, loaded.all_paths)
+        validated = clock(steps.validate_rows, loaded, workspace)
+        counts = read_summary(validated)["tasks"]
+        encoded = clock(steps.tokenise, loaded, workspace, validated)
+        with FitProgress() as progress:
+            stored = clock(steps.store_activations, loaded, workspace, encoded, progress)
+            fits = clock(steps.fit_models, loaded, workspace, validated, encoded, stored, progress)
+        against, champion = steps.champion_to_compare(registry, fits["routed"])
+        evaluated = clock(steps.evaluate_models, loaded, workspace, validated, encoded, fits, champion)
+        evaluation = read_evaluation(evaluated)
+        reported = clock(steps.write_reports, loaded, workspace, data, validated, fits, evaluated, counts)
+        version = clock(steps.register, loaded, registry, data, validated, fits, evaluated, reported)
+        decision = clock(steps.promote, loaded, registry, version, against, evaluation)
 
-    data = clock(steps.pull_data, loaded.root, loaded.all_paths)
-    validated = clock(steps.validate_rows, loaded, workspace)
-    counts = read_summary(validated)["tasks"]
-    encoded = clock(steps.tokenise, loaded, workspace, validated)
-    with FitProgress() as progress:
-        stored = clock(steps.store_activations, loaded, workspace, encoded, progress)
-        fits = clock(steps.fit_models, loaded, workspace, validated, encoded, stored, progress)
-    against, champion = steps.champion_to_compare(registry, fits["routed"])
-    evaluated = clock(steps.evaluate_models, loaded, workspace, validated, encoded, fits, champion)
-    evaluation = read_evaluation(evaluated)
-    reported = clock(steps.write_reports, loaded, workspace, data, validated, fits, evaluated, counts)
-    version = clock(steps.register, loaded, registry, data, validated, fits, evaluated, reported)
-    decision = clock(steps.promote, loaded, registry, version, against, evaluation)
-
-    steps.show(loaded.name, counts, evaluation, reported.path / "report.html")
-    return {
-        "evaluation": evaluation,
-        "verdicts": verdicts(evaluation),
-        "version": version.number,
-        "decision": decision.as_dict(),
-        "report": str(reported.path / "report.html"),
-        "data_version": data.as_dict(),
-        "counts": counts,
-        "stages": clock.stages,
-        "seconds": clock.seconds,
-    }
+        steps.show(loaded.name, counts, evaluation, reported.path / "report.html")
+        return {
+            "evaluation": evaluation,
+            "verdicts": verdicts(evaluation),
+            "version": version.number,
+            "decision": decision.as_dict(),
+            "report": str(reported.path / "report.html"),
+            "data_version": data.as_dict(),
+            "counts": counts,
+            "stages": clock.stages,
+            "seconds": clock.seconds,
+        }
