@@ -34,7 +34,7 @@ Set = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a value of project.yaml; repeatable."),
 ]
 
-WAITING = "another run of this project is under way; waiting for its end"
+WAITING = "another run of this project is under way; waiting for it to end"
 
 
 @app.command()
@@ -101,8 +101,7 @@ def train(project: Folder = Path(), changes: Set = None, as_json: Json = False, 
         from doubleroute.flows.train import run
         from doubleroute.integrations.registry import Registry
 
-        waits = "another run of this project is under way; waiting for it to end"
-        result = run(loaded, changes or (), waiting=lambda: terminal.note(waits))
+        result = run(loaded, changes or (), waiting=lambda: terminal.note(WAITING))
         terminal.document = result
         show_stages(terminal, result)
         show_scores(terminal, result)
@@ -277,9 +276,13 @@ def show_stages(terminal: Terminal, result: dict[str, Any]) -> None:
 
 
 def show_scores(terminal: Terminal, result: dict[str, Any]) -> None:
-    """The score table, a verdict for each task, and where the report lies."""
-    from doubleroute.reports.tables import score_rows
+    """Rows in and out, the score table, a verdict for each task, and where the report lies."""
+    from doubleroute.integrations.validation import summary_lines
+    from doubleroute.reports.tables import cut_texts, score_rows
 
+    terminal.line()
+    for line in summary_lines({"tasks": result["counts"]}) + cut_texts(result["evaluation"]):
+        terminal.line(line)
     header, rows = score_rows(result["evaluation"])
     terminal.line()
     terminal.table(header, rows, words=3)

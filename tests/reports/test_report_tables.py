@@ -181,6 +181,18 @@ def test_counts_say_whether_they_add_up():
     assert rows[3][-1] == "NO"
 
 
+def test_texts_that_were_cut_are_counted_and_said():
+    found = evaluation(s=classification())
+    rows = details.tokens_table(found["tokens"]).rows
+    assert rows == [
+        ("s", "train", "853", "21,325", "12", "4"),
+        ("s", "test", "853", "21,325", "0", "4"),
+    ]
+    assert tables.cut_texts(found) == [
+        "s: 12 of 853 train texts are longer than backbone.max_tokens and were cut"
+    ]
+
+
 def test_models_are_told_with_their_size_time_and_precision():
     found = evaluation(s=classification())
     row = details.models_table(found, {"routed": history({"s": "accuracy"})}).rows[3]

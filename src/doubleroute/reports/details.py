@@ -97,8 +97,7 @@ def counts_table(counts: Mapping[str, Any]) -> Table:
     """Rows in, out and quarantined for each task and split, and whether they add up."""
     rows = []
     for name, splits in counts.items():
-        order = sorted(splits, key=lambda s: (_SPLITS.index(s) if s in _SPLITS else 9, s))
-        for split in order:
+        for split in _in_order(splits):
             entry = splits[split]
             adds_up = entry["rows_in"] == entry["rows_out"] + entry["quarantined"]
             cells = (count(entry[key]) for key in ("rows_in", "rows_out", "quarantined"))
@@ -108,6 +107,19 @@ def counts_table(counts: Mapping[str, Any]) -> Table:
     header = ("task", "split", "rows in", "rows out", "quarantined", "without label", "adds up")
     note = "Rows in = rows out + quarantined. Rows without a label are rows out that another task uses."
     return Table("Rows", header, rows, words=2, note=note)
+
+
+def tokens_table(tokens: Mapping[str, Any]) -> Table:
+    """What the tokenizer made of each task and split: tokens, texts that were cut, unknown tokens."""
+    keys = ("rows", "tokens", "truncated", "unknown")
+    rows = [
+        (shown(name, 70), shown(split, 20), *(count(splits[split][key]) for key in keys))
+        for name, splits in tokens.items()
+        for split in _in_order(splits)
+    ]
+    header = ("task", "split", "rows", "tokens", "cut", "unknown tokens")
+    note = "Rows with a label. Cut: longer than backbone.max_tokens."
+    return Table("Tokens", header, rows, words=2, note=note)
 
 
 def models_table(evaluation: Mapping[str, Any], histories: Mapping[str, Any]) -> Table:
@@ -141,6 +153,10 @@ def provenance_blocks(provenance: Mapping[str, Any]) -> list[Table | Source]:
         else:
             facts.append((shown(path, 100), shown(value, 300)))
     return [Table("Run", ("what", "value"), facts, words=2), *blocks]
+
+
+def _in_order(splits: Mapping[str, Any]) -> list[str]:
+    return sorted(splits, key=lambda split: (_SPLITS.index(split) if split in _SPLITS else 9, split))
 
 
 def _facts(value: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

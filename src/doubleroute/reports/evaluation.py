@@ -83,7 +83,8 @@ def sections_of(
         return [block for name, task in evaluation["tasks"].items() for block in blocks(name, task)]
 
     scores = of_tasks(lambda name, task: _scores(evaluation, name, task))
-    went_in: list[Block] = [details.counts_table(counts), details.models_table(evaluation, histories)]
+    went_in: list[Block] = [details.counts_table(counts), details.tokens_table(evaluation["tokens"])]
+    went_in.append(details.models_table(evaluation, histories))
     sections = {
         "Scores": [*scores, Note(fair)] if fair else scores,
         "Slices": of_tasks(lambda name, _: iter(tables.slices_tables(evaluation, name))),

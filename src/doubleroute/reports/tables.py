@@ -78,6 +78,17 @@ def verdicts(evaluation: Mapping[str, Any]) -> list[str]:
     return [_verdict(name, task, evaluation) for name, task in evaluation["tasks"].items()]
 
 
+def cut_texts(evaluation: Mapping[str, Any]) -> list[str]:
+    """A sentence for each task and split that has texts longer than ``backbone.max_tokens``."""
+    return [
+        f"{shown(name, 70)}: {count(entry['truncated'])} of {count(entry['rows'])} {shown(split, 20)} texts "
+        "are longer than backbone.max_tokens and were cut"
+        for name, splits in evaluation["tokens"].items()
+        for split, entry in splits.items()
+        if entry["truncated"]
+    ]
+
+
 def scores_table(evaluation: Mapping[str, Any], name: str) -> Table:
     """All metrics of one task: a row for each model, a column for each metric with its interval."""
     task = evaluation["tasks"][name]

@@ -32,7 +32,8 @@ Answers = dict[str, list[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Champion:
-    """The model that serves now: its folder, and a digest of its files."""
+    """The model that serves now: its folder, a digest that names its weights, and what else
+    ``evaluation.json`` says about it."""
 
     folder: Path
     digest: str
@@ -62,7 +63,7 @@ def evaluate(
         "seed": project.seed,
         "tasks": {task: [options.judged_by, options.slices] for task, options in project.tasks.items()},
         "code": code_digest("kinds", "modeling", *(f"training/{name}" for name in _CODE)),
-        "versions": versions_of("torch", "transformers"),
+        "versions": versions_of("torch", "transformers", "numpy"),
     }
 
     def make(folder: Path) -> None:
@@ -72,16 +73,20 @@ def evaluate(
             task: Truths(validated.path, task, SPLIT, each, about[task]["labels"])
             for task, each in rows.items()
         }
+        models = _models(fits, champion, majority=inputs["majority"])
         answers: dict[str, Answers] = {}
         if inputs["majority"]:
             answers["majority"] = _majority(validated.path, about, truths)
         answers |= {name: _fitted(stage.path / "model", rows, truths) for name, stage in fits.items()}
         if champion is not None:
-            answers["champion"] = _champion(champion.folder, about, truths)
+            answerer = Answerer(champion.folder)
+            models["champion"]["tasks"] = list(answerer.tasks)
+            answers["champion"] = _champion(answerer, about, truths)
         evaluation = {
             "split": SPLIT,
-            "models": _models(fits, champion, answers),
+            "models": models,
             "tasks": {task: _score(project, task, about[task], truths[task], answers) for task in rows},
+            "tokens": {task: each["splits"] for task, each in about.items()},
         }
         write_json(folder / "evaluation.json", _without_nan(evaluation))
         _write_answers(folder / "answers", answers, truths)
@@ -89,7 +94,7 @@ def evaluate(
     return workspace.build("evaluate", inputs, make)
 
 
-_CODE = ("evaluate", "intervals", "majority", "scoring")
+_CODE = ("evaluate", "intervals", "machine", "majority", "scoring")
 
 
 def read_evaluation(stage: Stage) -> dict[str, Any]:
@@ -114,8 +119,7 @@ def _fitted(folder: Path, rows: dict[str, Encoded], truths: dict[str, Truths]) -
     return {task: answers_of(model, task, each, truths[task], pad_id) for task, each in rows.items()}
 
 
-def _champion(folder: Path, about: dict[str, Any], truths: dict[str, Truths]) -> Answers:
-    answerer = Answerer(folder)
+def _champion(answerer: Answerer, about: dict[str, Any], truths: dict[str, Truths]) -> Answers:
     found = {}
     for task, each in truths.items():
         if answerer.tasks.get(task, {}).get("kind") == about[task]["kind"]:
@@ -126,10 +130,11 @@ def _champion(folder: Path, about: dict[str, Any], truths: dict[str, Truths]) ->
 
 
 def _models(
-    fits: Mapping[str, Stage], champion: Champion | None, answers: Mapping[str, Answers]
+    fits: Mapping[str, Stage], champion: Champion | None, majority: bool
 ) -> dict[str, dict[str, Any]]:
+    """What is known about each model apart from its answers."""
     found: dict[str, dict[str, Any]] = {}
-    if "majority" in answers:
+    if majority:
         found["majority"] = {
             "router": None,
             "steps": 0,

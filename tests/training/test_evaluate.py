@@ -1,0 +1,101 @@
+"""The evaluation of a fitted model beside the majority answer and a champion, on a tiny project."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import write_tiny_project
+
+from doubleroute.config import load_project
+from doubleroute.integrations.validation import validate
+from doubleroute.promotion import decide
+from doubleroute.training.crew import fit, store
+from doubleroute.training.encode import encode
+from doubleroute.training.evaluate import Champion, evaluate
+from doubleroute.workspace import Workspace
+
+ABOUT = {"router": None, "steps": 0, "parameters": 0, "trained_parameters": 0, "seconds": 0.0}
+SETTINGS = ("training.epochs=1", "evaluation.baselines=[majority]")
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_backbone: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The evaluate stage of a routed model after one epoch; the champion is ``tiny_model``, which never
+    learned anything and answers two more tasks."""
+    root = write_tiny_project(tmp_path_factory.mktemp("evaluate") / "project", tiny_backbone)
+    project, workspace = load_project(root, SETTINGS), Workspace(root)
+    validated = validate(project, workspace)
+    encoded = encode(project, workspace, validated)
+    stored = store(project, workspace, encoded, lambda *_: None)
+    fits = fit(project, workspace, validated, encoded, stored, lambda *_: None)
+    champion = Champion(tiny_model, "0123", ABOUT)
+    return evaluate(project, workspace, validated, encoded, dict(fits), champion).path
+
+
+@pytest.fixture(scope="module")
+def evaluation(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    return found
+
+
+def answers(folder: Path, model: str, task: str) -> list[dict[str, Any]]:
+    text = (folder / "answers" / model / f"{task}.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_every_answer_stands_beside_the_label_of_its_own_row(folder: Path) -> None:
+    data = folder.parents[2] / "data"
+    with (data / "sentiment.csv").open(encoding="utf-8", newline="") as file:
+        labels = [row["label"] for row in csv.DictReader(file)]
+    lines = (data / "entities.jsonl").read_text(encoding="utf-8").splitlines()
+    tags = [json.loads(line)["tags"] for line in lines]
+    for model in ("majority", "routed", "champion"):
+        for task, truths in (("sentiment", labels), ("entities", tags)):
+            found = answers(folder, model, task)
+            assert found
+            assert all(truths[each["row"] - 1] == each["truth"] for each in found)
+
+
+def test_scores_are_those_of_the_answers(folder: Path, evaluation: dict[str, Any]) -> None:
+    task = evaluation["tasks"]["sentiment"]
+    assert list(task["models"]) == ["majority", "routed", "champion"]
+    for model, about in task["models"].items():
+        found = answers(folder, model, "sentiment")
+        right = sum(each["truth"] == each["answer"]["label"] for each in found)
+        score = about["scores"]["accuracy"]
+        assert score["value"] == pytest.approx(right / len(found))
+        assert score["low"] <= score["value"] <= score["high"]
+        assert task["rows"] == len(found)
+        assert sum(each["rows"] for each in about["slices"]["source"].values()) == len(found)
+
+
+def test_a_difference_is_that_of_the_two_scores(evaluation: dict[str, Any]) -> None:
+    for task in evaluation["tasks"].values():
+        value = {model: about["scores"][task["metric"]]["value"] for model, about in task["models"].items()}
+        against = {each["against"]: each["value"] for each in task["differences"]}
+        assert set(against) == {"majority", "champion"}
+        assert against["champion"] == pytest.approx(value["routed"] - value["champion"])
+
+
+def test_a_champion_that_answers_tasks_which_the_project_dropped_is_not_replaced(
+    folder: Path, evaluation: dict[str, Any]
+) -> None:
+    assert evaluation["models"]["champion"]["tasks"] == ["sentiment", "topics", "stars", "entities"]
+    decision = decide(evaluation, load_project(folder.parents[2], SETTINGS).promotion)
+    assert decision.verdict == "refuse"
+    assert any(reason.startswith("topics: the champion answers this task") for reason in decision.reasons)
+
+
+def test_the_worst_errors_come_first_and_name_their_row(evaluation: dict[str, Any]) -> None:
+    errors = evaluation["tasks"]["sentiment"]["errors"]
+    assert all(each["truth"] != each["answer"] for each in errors)
+    sure = [each["confidence"] for each in errors]
+    assert sure == sorted(sure, reverse=True)
+    assert all(each["file"] == "data/sentiment.csv" and each["row"] >= 1 for each in errors)
+
+
+def test_the_tokens_of_every_split_are_counted(evaluation: dict[str, Any]) -> None:
+    assert set(evaluation["tokens"]["sentiment"]) == {"train", "validation", "test"}
+    assert evaluation["tokens"]["sentiment"]["test"]["rows"] == evaluation["tasks"]["sentiment"]["rows"]
