@@ -13,12 +13,12 @@ from doubleroute.data.formats_arrow import is_saved_dataset, read_parquet, read_
 from doubleroute.data.formats_text import read_conll, read_delimited, read_jsonl
 from doubleroute.data.raw import Problem, Raw, Table, listed, missing, near, read_raw, shown
 from doubleroute.errors import DataError
-from doubleroute.workspace import file_digest
+from doubleroute.workspace import Stage, digest_of, file_digest
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Problem", "Table", "combined", "digests", "read_tables", "read_validated"]
+__all__ = ["Problem", "Table", "combined", "digests", "read_tables", "read_validated", "rows_digest"]
 
 #: ending -> format
 FORMATS = {
@@ -95,6 +95,14 @@ def read_validated(stage_path: Path, task: str, split: str) -> "pd.DataFrame":
         values = column.to_numpy() if kept else column.to_pylist()
         columns[name] = pd.Series(values, dtype=None if kept else object)
     return pd.DataFrame(columns)
+
+
+def rows_digest(validated: Stage) -> str:
+    """A digest of the rows and labels that the validation stage holds, whatever rules led to them: what
+    was made from the same rows is found again after a change of the rules."""
+    files = validated.manifest["files"]
+    names = [name for name in files if name.endswith(".parquet") or name == "labels.json"]
+    return digest_of({name: files[name]["sha256"] for name in names})
 
 
 def _read_file(path: Path, wanted: Collection[str] | None) -> Table:

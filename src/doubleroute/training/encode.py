@@ -8,7 +8,7 @@ import numpy as np
 
 from doubleroute.config import Project
 from doubleroute.data.batches import Encoded
-from doubleroute.data.tables import read_validated
+from doubleroute.data.tables import read_validated, rows_digest
 from doubleroute.data.tokens import encode_texts, join_tokens, word_spans
 from doubleroute.errors import DataError
 from doubleroute.kinds import IGNORE, Kind, kind
@@ -31,9 +31,10 @@ def encode(project: Project, workspace: Workspace, validated: Stage) -> Stage:
     """
     source = locate(project.backbone.source, project.root)
     inputs = {
-        "validated": validated.digest,
+        "rows": rows_digest(validated),
         "backbone": source_digest(source),
         "max_tokens": project.backbone.max_tokens,
+        "kinds": {task: options.kind for task, options in project.tasks.items()},
         "code": code_digest("data/tokens", "data/batches", "kinds", "training/encode"),
         "versions": versions_of("tokenizers", "transformers"),
     }

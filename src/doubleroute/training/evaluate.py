@@ -11,7 +11,7 @@ import torch
 
 from doubleroute.config import LOWER_IS_BETTER, Project
 from doubleroute.data.batches import Encoded
-from doubleroute.data.tables import read_validated
+from doubleroute.data.tables import read_validated, rows_digest
 from doubleroute.data.tokens import join_tokens
 from doubleroute.kinds import Scorer
 from doubleroute.modeling.backbone import Source, load_tokenizer
@@ -54,7 +54,7 @@ def evaluate(
     kind that they have now. Intervals are 95% percentile bootstraps over rows; differences are paired.
     """
     inputs = {
-        "validated": validated.digest,
+        "rows": rows_digest(validated),
         "encoded": encoded.digest,
         "fits": {name: stage.digest for name, stage in fits.items()},
         "champion": champion and champion.digest,
@@ -73,7 +73,7 @@ def evaluate(
             task: Truths(validated.path, task, SPLIT, each, about[task]["labels"])
             for task, each in rows.items()
         }
-        models = _models(fits, champion, majority=inputs["majority"])
+        models = _models(fits, champion, majority=bool(inputs["majority"]))
         answers: dict[str, Answers] = {}
         if inputs["majority"]:
             answers["majority"] = _majority(validated.path, about, truths)

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from doubleroute.config import LOWER_IS_BETTER, Project
+from doubleroute.config import Project
+from doubleroute.config import Router as RouterOptions
 from doubleroute.data.batches import Batch
+from doubleroute.data.tables import rows_digest
 from doubleroute.errors import ConfigError
 from doubleroute.modeling.backbone import load_backbone, load_tokenizer, locate
 from doubleroute.modeling.model import DoublerouteConfig, assemble
 from doubleroute.training import checkpoints
 from doubleroute.training.encode import load_split, read_meta
 from doubleroute.training.feed import Feed, load_states
+from doubleroute.training.history import History
 from doubleroute.training.machine import autocast, compute_device
 from doubleroute.training.optimise import (
     count,
@@ -33,8 +36,6 @@ from doubleroute.workspace import Stage, code_digest, versions_of, write_json
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-#: Points of the training curve that are kept.
-_POINTS = 200
 Progress = Callable[[dict[str, Any]], None]
 
 
@@ -46,7 +47,7 @@ def fit_inputs(
         mode="json", exclude={"checkpoint_seconds", "trainable", "precision"}
     )
     return {
-        "validated": validated.digest,
+        "rows": rows_digest(validated),
         "encoded": encoded.digest,
         "activations": stored.digest if stored and variant.depth else None,
         "tasks": _task_options(project, encoded.path),
@@ -56,11 +57,14 @@ def fit_inputs(
         "precision": precision,
         "seed": project.seed,
         "code": code_digest("kinds", "data/batches", "data/mixture", "modeling", *_CODE),
-        "versions": versions_of("torch", "transformers"),
+        "versions": versions_of("torch", "transformers", "numpy"),
     }
 
 
-_CODE = tuple(f"training/{name}" for name in ("fit", "feed", "optimise", "scoring"))
+_CODE = tuple(
+    f"training/{name}"
+    for name in ("checkpoints", "feed", "fit", "history", "machine", "optimise", "scoring", "variants")
+)
 
 
 def _task_options(project: Project, encoded: Path) -> dict[str, dict[str, Any]]:
@@ -91,52 +95,47 @@ class Learner:
         precision: str,
         parallel: "Accelerator | None" = None,
     ) -> None:
-        self.project, self.training, self.precision, self.parallel = (
-            project,
-            project.training,
-            precision,
-            parallel,
-        )
-        source = locate(project.backbone.source, project.root)
+        self.project, self.training = project, project.training
+        self.precision, self.parallel = precision, parallel
+        self._build_model(variant, encoded)
+        self._open_data(variant, validated, encoded, stored)
+        self._build_optimizer(variant.router)
+        self.step, self.best = 0, dict[str, Tensor]()
+        self.history = History(self.total, self.feed.steps)
+
+    def _build_model(self, variant: Variant, encoded: Stage) -> None:
+        source = locate(self.project.backbone.source, self.project.root)
         self.tokenizer = load_tokenizer(source)
-        pad_id = self.tokenizer.pad_token_id or 0
         backbone = load_backbone(source)
         config = DoublerouteConfig(
             backbone=backbone.config.to_dict(),
             router=variant.router.model_dump(mode="json"),
-            tasks=_task_options(project, encoded.path),
-            max_tokens=project.backbone.max_tokens,
+            tasks=_task_options(self.project, encoded.path),
+            max_tokens=self.project.backbone.max_tokens,
         )
-        self.model = assemble(config, backbone, project.seed)
+        self.model = assemble(config, backbone, self.project.seed)
         self.trunk = freeze(self.model, variant.depth, self.training.dropout)
         self.model.to(compute_device())
+
+    def _open_data(self, variant: Variant, validated: Stage, encoded: Stage, stored: Stage | None) -> None:
         rows = {split: load_split(encoded.path, split) for split in ("train", "validation")}
         states = {split: load_states(stored, variant.depth, split, each) for split, each in rows.items()}
-        self.feed = Feed(rows["train"], states["train"], self.training, project.seed, pad_id)
+        pad_id = self.tokenizer.pad_token_id or 0
+        self.feed = Feed(rows["train"], states["train"], self.training, self.project.seed, pad_id)
         self.validation, self.validation_states = rows["validation"], states["validation"]
+        tasks = self.model.config.tasks
         self.truths = {
-            task: Truths(validated.path, task, "validation", each, config.tasks[task]["labels"])
+            task: Truths(validated.path, task, "validation", each, tasks[task]["labels"])
             for task, each in self.validation.items()
         }
-        router_rate = getattr(variant.router, "learning_rate", self.training.head_learning_rate)
+
+    def _build_optimizer(self, router: RouterOptions) -> None:
+        router_rate = getattr(router, "learning_rate", self.training.head_learning_rate)
         groups = parameter_groups(self.model, self.training, router_rate)
         self.rates = [group["lr"] for group in groups]
         self.optimizer = make_optimizer(self.training, groups)
         self.total = self.training.epochs * self.feed.steps
         self.factor = schedule(self.training.schedule, self.total, self.training.warmup)
-        self.step, self.best = 0, dict[str, Tensor]()
-        self.log: dict[str, Any] = {
-            "steps": [],
-            "epochs": [],
-            "best_epoch": 0,
-            "best_mean": None,
-            "seconds": 0.0,
-            "stopped": False,
-            "loss_sum": 0.0,
-            "loss_count": 0,
-            "epoch_loss": 0.0,
-            "tokens": 0,
-        }
 
     def run(self, folder: Path, partial: Path, progress: Progress) -> None:
         """Go on from the newest checkpoint in ``partial``, or begin; write the result into ``folder``."""
@@ -145,23 +144,22 @@ class Learner:
         if self.trunk is not None and self.feed.states is not None:
             self.trunk.take_out()
         runner = self.parallel.prepare(self.model) if self.parallel else self.model
-        self._saved = self._resumed = time.monotonic()
-        self._tokens_before = self.log["tokens"]
-        while self.step < self.total and not self.log["stopped"]:
+        self.history.go_on()
+        self._saved = time.monotonic()
+        while self.step < self.total and not self._is_over:
             epoch, done = divmod(self.step, self.feed.steps)
             learn_mode(self.model)
             for chosen in self.feed.plan(epoch)[done:]:
                 batch = self.feed.batch(chosen, self._rank, self._world).to(compute_device())
-                self._learn(runner, batch)
-                self._report(progress)
+                self._learn(runner, batch, progress)
                 if self.step % self.feed.steps and self._is_due:
                     self._save(partial)
             self._end_epoch(epoch + 1)
             self._save(partial)
         self._finish(folder)
 
-    def _learn(self, runner: Callable[..., Any], batch: Batch) -> None:
-        """One step: loss, gradients, clipping, optimizer."""
+    def _learn(self, runner: Callable[..., Any], batch: Batch, progress: Progress) -> None:
+        """One step: loss, gradients, clipping, optimizer; tell the progress now and then."""
         factor = self.factor(self.step)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
@@ -185,61 +183,22 @@ class Learner:
         self.step += 1
         value = loss.item()
         if not math.isfinite(value):
-            raise ConfigError(
-                f"the loss became {value} at step {self.step}; lower training.learning_rate or training.clip"
-            )
-        log = self.log
-        log["loss_sum"] += value
-        log["loss_count"] += 1
-        log["epoch_loss"] += value
-        log["tokens"] += int(batch.inputs.mask.sum()) * self._world
-
-    def _report(self, progress: Progress) -> None:
-        """Keep a point of the curve now and then, and tell the progress."""
-        log, spent = self.log, self._seconds
-        if self.step % max(1, self.total // _POINTS) == 0 or self.step == self.total:
-            log["steps"].append(
-                {
-                    "step": self.step,
-                    "loss": log["loss_sum"] / log["loss_count"],
-                    "learning_rate": self.optimizer.param_groups[0]["lr"],
-                    "tokens_per_second": round(log["tokens"] / spent, 1) if spent else 0.0,
-                    "seconds": round(spent, 3),
-                }
-            )
-            log["loss_sum"], log["loss_count"] = 0.0, 0
-            progress({**log["steps"][-1], "total": self.total})
+            raise self._diverged(f"the loss became {value}")
+        tokens = int(batch.inputs.mask.sum()) * self._world
+        point = self.history.note_step(self.step, value, tokens, self.optimizer.param_groups[0]["lr"])
+        if point is not None:
+            progress(point)
 
     def _end_epoch(self, epoch: int) -> None:
-        """Score the validation rows, keep the best weights, decide about stopping early."""
-        scores = self._validate()
-        signed = [
-            0.0 if math.isnan(value) else -value if metric in LOWER_IS_BETTER else value
-            for each in scores.values()
-            for metric, value in each.items()
-        ]
-        log, mean = self.log, sum(signed) / len(signed)
-        log["epochs"].append(
-            {
-                "epoch": epoch,
-                "step": self.step,
-                "seconds": round(self._seconds, 3),
-                "train_loss": log["epoch_loss"] / self.feed.steps,
-                "validation": {
-                    task: {name: None if math.isnan(value) else value for name, value in each.items()}
-                    for task, each in scores.items()
-                },
-                "mean": mean,
-            }
-        )
-        log["epoch_loss"] = 0.0
-        if log["best_mean"] is None or mean > log["best_mean"]:
-            log["best_mean"], log["best_epoch"] = mean, epoch
-            self.best = {
-                name: value.detach().clone() for name, value in checkpoints.learned(self.model).items()
-            }
-        patience = self.training.early_stopping
-        log["stopped"] = patience is not None and epoch - log["best_epoch"] >= patience
+        """Score the validation rows and keep the weights if they are the best so far."""
+        weights = checkpoints.learned(self.model)
+        if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
+            raise self._diverged("weights became NaN or infinite")
+        if self.history.note_epoch(epoch, self.step, self._validate()):
+            self.best = {name: value.detach().clone() for name, value in weights.items()}
+
+    def _diverged(self, what: str) -> ConfigError:
+        return ConfigError(f"{what} at step {self.step}; lower training.learning_rate or training.clip")
 
     def _validate(self) -> dict[str, dict[str, float]]:
         """{task: {its metric: value}} on the validation rows."""
@@ -265,11 +224,10 @@ class Learner:
         self.model.eval()
         self.model.save_pretrained(folder / "model")
         self.tokenizer.save_pretrained(folder / "model")
-        kept = ("steps", "epochs", "best_epoch", "seconds")
         write_json(
             folder / "history.json",
             {
-                **{name: self.log[name] for name in kept},
+                **self.history.as_dict(),
                 "total_steps": self.step,
                 "parameters": count(self.model.parameters()),
                 "trained_parameters": count(checkpoints.learned(self.model).values()),
@@ -284,22 +242,21 @@ class Learner:
             return
         tensors, state = found
         self.best = checkpoints.unpack(tensors, self.model, self.optimizer)
-        self.step, self.log = state["step"], state["log"]
+        self.step = state["step"]
+        self.history.go_on(state["log"])
         # Another number of threads sums in another order: keep the one that the fit began with.
         torch.set_num_threads(state["threads"])
 
     def _save(self, partial: Path) -> None:
         if self._rank:
             return
-        self.log["seconds"] = self._seconds
-        self._resumed = self._saved = time.monotonic()
-        state = {"step": self.step, "log": self.log, "threads": torch.get_num_threads()}
+        self._saved = time.monotonic()
+        state = {"step": self.step, "log": self.history.kept(), "threads": torch.get_num_threads()}
         checkpoints.save(partial, self.step, checkpoints.pack(self.model, self.optimizer, self.best), state)
 
     @property
-    def _seconds(self) -> float:
-        """Seconds of training in all, those before a kill included."""
-        return float(self.log["seconds"] + time.monotonic() - self._resumed)
+    def _is_over(self) -> bool:
+        return self.history.is_over(self.training.early_stopping)
 
     @property
     def _is_due(self) -> bool:
