@@ -50,6 +50,14 @@ def test_pairs_carry_their_segments(tokenizer) -> None:
     assert packed.types.tolist() == [0, 0, 0, 0, 1, 1]
 
 
+def test_the_words_of_a_pair_are_those_of_its_first_text(tokenizer) -> None:
+    spans = [word_spans("good film good")]
+    packed = encode_texts(tokenizer, ["good film good"], 7, pairs=["bad words and lines"], spans=spans)
+    assert packed.words is not None
+    assert packed.truncated == 1
+    assert packed.words.tolist() == [-1, 0, 1, -1, -1, -1, -1]
+
+
 def test_packed_rows_survive_the_disk(tokenizer, tmp_path: Path) -> None:
     packed = encode_texts(tokenizer, ["good film", "bad"], 16)
     packed.save(tmp_path)

@@ -87,7 +87,8 @@ def encode_texts(
 ) -> Packed:
     """Tokenise n texts (or pairs) with special tokens, cut to ``max_tokens``.
 
-    ``spans``: for each row the character spans of its words, [words, 2], to fill ``Packed.words``.
+    ``spans``: for each row the character spans of the words of its (first) text, [words, 2], to fill
+    ``Packed.words``.
     """
     backend = tokenizer.backend_tokenizer
     backend.no_padding()
@@ -109,7 +110,7 @@ def encode_texts(
             if pairs is not None:
                 types.append(np.array(encoding.type_ids, np.uint8))
             if spans is not None:
-                words.append(_first_subwords(encoding.offsets, spans[row]))
+                words.append(_first_subwords(encoding, spans[row]))
     flat = np.concatenate(ids) if ids else np.zeros(0, np.int32)
     return Packed(
         ids=flat,
@@ -121,10 +122,11 @@ def encode_texts(
     )
 
 
-def _first_subwords(offsets: Sequence[tuple[int, int]], spans: np.ndarray) -> np.ndarray:
-    """For each sub-word the index of the word that it begins, else -1: int32 [tokens]."""
-    places = np.array(offsets, np.int64).reshape(-1, 2)
-    real = places[:, 1] > places[:, 0]
+def _first_subwords(encoding: Any, spans: np.ndarray) -> np.ndarray:
+    """For each sub-word of the first text the index of the word that it begins, else -1: int32 [tokens]."""
+    places = np.array(encoding.offsets, np.int64).reshape(-1, 2)
+    # Places in the second text of a pair are counted from its own beginning.
+    real = (places[:, 1] > places[:, 0]) & np.array([text == 0 for text in encoding.sequence_ids], bool)
     # The last character decides: byte-level tokenizers may count the space before a word as its part.
     word = np.searchsorted(spans[:, 0], places[:, 1] - 1, side="right") - 1
     found = np.full(len(places), -1, np.int32)
