@@ -90,6 +90,12 @@ def test_conll_becomes_tagging(tmp_path: Path) -> None:
     assert project.tasks["entities"].kind == "tagging"
 
 
+def test_tags_that_validation_will_not_take_are_a_doubt(tmp_path: Path) -> None:
+    (tmp_path / "ner.txt").write_text("Paris\tS-place\n.\tO\n\nHello\tO\n" * 5)
+    _, starter = started(tmp_path, tmp_path / "ner.txt")
+    assert any("E- and S- tags; write them as I- and B-" in doubt for doubt in starter.doubts)
+
+
 @pytest.mark.parametrize(
     "names",
     [("text_a", "text_b"), ("sentence1", "sentence2"), ("premise", "hypothesis"), ("text", "text_pair")],

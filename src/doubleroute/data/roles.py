@@ -138,6 +138,8 @@ def _tagging(columns: Mapping[str, Column], roles: Roles) -> None:
         for tokens in sorted(columns.values(), key=lambda column: column.is_text):
             if tokens is not tags and _same_lengths(tokens, tags):
                 roles.tokens, roles.tags = tokens.name, tags.name
+                if any(tag[:2] in ("E-", "S-") for tag in chain.from_iterable(parts)):
+                    roles.doubts.append(f"'{tags.name}' holds E- and S- tags; write them as I- and B-")
                 return
 
 

@@ -12,7 +12,8 @@ from doubleroute.workspace import MANIFEST, Workspace
 
 
 def describe(project: Project) -> dict[str, Any]:
-    """Plain JSON: project, registry, data, stages, workspace. Fetches and creates nothing."""
+    """Plain JSON: project, registry, data, stages, workspace. Fetches nothing; notes the md5 of data files
+    that it has read."""
     return {
         "project": project.name,
         "tasks": {name: task.kind for name, task in project.tasks.items()},
@@ -58,7 +59,7 @@ def _version(version: dict[str, Any]) -> str:
 def _data(project: Project) -> dict[str, Any]:
     try:
         pointer = versions.read_pointer(project.root)
-        if pointer is not None and not (project.root / "data").is_dir():
+        if pointer is not None and not versions.has_files(project.root / "data"):
             return {"problem": f"data/ is missing; `dvc pull` fetches {pointer}"}
         return versions.pull(project.root, project.all_paths).as_dict()
     except DoublerouteError as error:

@@ -57,7 +57,7 @@ def pull(root: Path, files: Sequence[Path] = ()) -> DataVersion:
     root = root.resolve()
     pointer = read_pointer(root)
     data = root / "data"
-    fetched = pointer is not None and not _has_files(data)
+    fetched = pointer is not None and not has_files(data)
     if pointer is not None and fetched:
         _fetch(root)
     with Record(root) as record:
@@ -110,7 +110,8 @@ def read_pointer(root: Path) -> str | None:
     return md5
 
 
-def _has_files(data: Path) -> bool:
+def has_files(data: Path) -> bool:
+    """Whether there is any file below ``data``; without one ``pull`` fetches."""
     return any(path.is_file() for path in data.rglob("*"))
 
 
@@ -174,7 +175,7 @@ def _fetch(root: Path) -> None:
             raise InputError(f"{root} has data.dvc but no .dvc folder; `dvc init` makes one") from None
         except (DvcException, OSError) as error:
             reason = " ".join(re.sub(r"\x1b\[\d*m", "", str(error)).split())
-    if _has_files(root / "data"):
+    if has_files(root / "data"):
         return
     if not remotes:
         reason = "DVC's cache here does not hold it and no remote is configured"

@@ -1,7 +1,7 @@
 """The two-level router: a gate of task and token weighs parallel bottleneck experts.
 
 The gate is that of a mixture of experts (Shazeer et al. 2017) with a bias for each task, as in
-task-conditioned routing (Ma et al. 2018); the experts are adapters (Houlsby et al. 2019).
+task-conditioned routing (Ma et al. 2018); an expert is a bottleneck with a residual (Houlsby et al. 2019).
 """
 
 import torch
