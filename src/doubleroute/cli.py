@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from doubleroute.console import Terminal, progress_of, session
+from doubleroute.console import Commands, Terminal, progress_of, session
 from doubleroute.environment import set_defaults
 
 if TYPE_CHECKING:
     from doubleroute.config import Project
     from doubleroute.modeling.inference import Answerer
-    from doubleroute.serving.predictor import Request
+    from doubleroute.serving.requests import Request
+
 
 app = typer.Typer(
     name="doubleroute",
+    cls=Commands,
     help="Routed multi-task fine-tuning of one pretrained transformer, and the pipeline that keeps it good.",
     epilog="Exit codes: 0 done, 2 bad input, 3 refused by a gate, 4 the machine or a store, 130 stopped.",
     no_args_is_help=True,
@@ -171,6 +173,10 @@ def predict(
 
         if (source is None) == (text is None):
             raise InputError("give either --input FILE (- is standard input) or --text 'one text'")
+        if source == "" or output == "":
+            raise InputError(
+                f"--{'input' if source == '' else 'output'} is empty; name a file, or - for a stream"
+            )
         registry = Registry(loaded.root, loaded.model_name)
         chosen = registry.version(version)
         from doubleroute.modeling.inference import Answerer
@@ -238,10 +244,10 @@ def _requests(
     project: "Project", source: str | None, text: str | None, column: str | None, pair: str | None
 ) -> "Iterator[Request]":
     """The requests of --text or --input; columns are named as the project's tasks name them."""
-    from doubleroute.serving.predictor import Request, read_requests
+    from doubleroute.serving.requests import one_request, read_requests
 
     if text is not None:
-        return iter([Request(1, {"text": text})])
+        return iter([one_request(text)])
     names = {task.columns.text for task in project.tasks.values() if task.kind != "tagging"}
     pairs = {task.columns.text_pair for task in project.tasks.values()} - {None}
     column = column or (names.pop() if len(names) == 1 else "text")

@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Any, NoReturn, TextIO
 
 import typer
+from typer.core import TyperGroup
 
 from doubleroute.errors import DoublerouteError
 
@@ -115,6 +116,22 @@ def session(
             _internal(terminal, debug, error)
 
 
+class Commands(TyperGroup):
+    """The commands; under --json, wrong use of one is a document on stdout too."""
+
+    def invoke(self, ctx: Any) -> Any:
+        as_json = "--json" in ctx.args
+        try:
+            return super().invoke(ctx)
+        except typer.TyperException as error:
+            if as_json:
+                message = error.format_message() if hasattr(error, "format_message") else str(error)
+                terminal = Terminal(as_json=True, pure=False, out=sys.stdout)
+                terminal.document = _error("UsageError", message, 2)
+                terminal.show_document()
+            raise
+
+
 def progress_of(root: Path) -> str:
     """What a stopped run finds when it is started again, from the folders of its workspace."""
     partial = root / ".doubleroute" / "partial"
@@ -130,9 +147,13 @@ def _fail(terminal: Terminal, debug: bool, kind: str, message: str, code: int) -
         traceback.print_exc()
     print(f"error: {message}" if code < 128 else f"\n{message}", file=sys.stderr, flush=True)
     if terminal.as_json:
-        terminal.document = {"error": {"type": kind, "message": message, "exit_code": code}}
+        terminal.document = _error(kind, message, code)
         terminal.show_document()
     raise typer.Exit(code)
+
+
+def _error(kind: str, message: str, code: int) -> dict[str, Any]:
+    return {"error": {"type": kind, "message": message, "exit_code": code}}
 
 
 def _internal(terminal: Terminal, debug: bool, error: Exception) -> NoReturn:

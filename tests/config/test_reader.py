@@ -116,11 +116,11 @@ def test_a_missing_file_or_folder_says_what_to_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
 def test_a_file_in_another_encoding_is_named(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "project.yaml").write_bytes(f"# Größe\n{MINIMAL}".encode(encoding))
-    with pytest.raises(ConfigError, match=r"byte .* is not UTF-8"):
+    with pytest.raises(ConfigError, match=r"not UTF-8; save"):
         load_project(tmp_path)
 
 
 def test_a_folder_in_place_of_the_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "project.yaml").mkdir()
-    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+    with pytest.raises(ConfigError, match="is a folder; it must be a file"):
         load_project(tmp_path)

@@ -20,7 +20,7 @@ from doubleroute.config.models import (
     Training,
     Validation,
 )
-from doubleroute.config.reader import load_project
+from doubleroute.config.reader import check_folder, load_project
 from doubleroute.config.reference import json_schema
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "Task",
     "Training",
     "Validation",
+    "check_folder",
     "json_schema",
     "load_project",
 ]

@@ -31,17 +31,32 @@ def load_project(root: Path, overrides: Sequence[str] = (), file: str = "project
     return _check(data, notes, path, root)
 
 
+def check_folder(root: Path) -> None:
+    """Raises ConfigError when the folder of a project is missing or is a file."""
+    if not root.exists():
+        raise ConfigError(f"the project folder {root} does not exist")
+    if not root.is_dir():
+        raise ConfigError(f"--project {root} is a file; name the folder that holds project.yaml")
+
+
 def _text(path: Path, root: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        if not root.is_dir():
-            raise ConfigError(f"the project folder {root} does not exist") from None
+    except (FileNotFoundError, NotADirectoryError):
+        check_folder(root)
+        if path.is_symlink():
+            raise ConfigError(f"{path} is a link to a file that does not exist; point it elsewhere") from None
         raise ConfigError(
             f"{path} does not exist; `doubleroute init DATA_FILE` writes one, --project names another folder"
         ) from None
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+        if error.object.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise ConfigError(f"{path} is UTF-16, not UTF-8; save the file as UTF-8") from None
+        line = error.object.count(b"\n", 0, error.start) + 1
+        byte = f"byte 0x{error.object[error.start]:02x} is not UTF-8"
+        raise ConfigError(f"{path}: line {line}: {byte}; save the file as UTF-8") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path} is a folder; it must be a file: move the folder aside") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
 

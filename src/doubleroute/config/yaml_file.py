@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
 
 KeyPath = tuple[str | int, ...]
 
@@ -76,6 +77,12 @@ def parse(text: str, notes: Notes, at: KeyPath = (), in_file: bool = True) -> An
         problem = str(error.problem or error.context)
         hint = next((f"; {hint}" for sign, hint in HINTS.items() if sign in problem), "")
         raise Unreadable(f"{where}not valid YAML: {problem}{hint}") from None
+    except ReaderError as error:
+        before = text[: text.find(chr(error.character))]
+        where = f"line {before.count(chr(10)) + 1}: " if in_file else ""
+        raise Unreadable(
+            f"{where}not valid YAML: it holds U+{error.character:04X}, which no text file may; remove it"
+        ) from None
     except (YAMLError, ValueError) as error:
         raise Unreadable(f"not valid YAML: {error}") from None
     except RecursionError:

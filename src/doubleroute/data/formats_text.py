@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Collection, Iterator
 from itertools import islice
 from typing import Any
@@ -103,9 +104,14 @@ def _check_header(header: list[str], delimiter: str, wanted: Collection[str] | N
             f"{name} line 1: the header {short(header[0])!r} is one column; the file seems to be separated "
             f"by {_DELIMITERS[found]}, not {_DELIMITERS[delimiter]}: {fix}"
         )
-    twice = sorted({column for column in header if header.count(column) > 1})
-    if twice:
-        raise DataError(f"{name} line 1: the header has column '{twice[0]}' twice; rename one of them")
+    counts = Counter(header)
+    twice = next((column for column in header if counts[column] > 1), None)
+    if twice == "":
+        raise DataError(
+            f"{name} line 1: {counts['']} columns of the header have no name; name them, or remove them"
+        )
+    if twice is not None:
+        raise DataError(f"{name} line 1: the header has column '{short(twice)}' twice; rename one of them")
 
 
 def _check_count(count: int, name: str) -> None:
@@ -126,7 +132,7 @@ def read_jsonl(raw: Raw, wanted: Collection[str] | None) -> Table:
     numbers: list[int] = []
     problems: list[Problem] = []
     names: dict[str, None] = {}
-    parse = json.loads
+    parse = json.JSONDecoder(object_pairs_hook=_object).decode
     for number, line in enumerate(text.split("\n"), start=1):
         if not line or line.isspace():
             continue
@@ -153,14 +159,28 @@ def read_jsonl(raw: Raw, wanted: Collection[str] | None) -> Table:
     return Table(raw.path, "jsonl", tuple(names), columns, numbers, problems, raw.digest)
 
 
+class _Twice(ValueError):
+    """A key stands twice in an object: one of the values would silently win."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        raise _Twice(next(key for key, count in counts.items() if count > 1))
+    return made
+
+
 def _bad_json(error: Exception, line: str) -> str:
     if isinstance(error, json.JSONDecodeError):
         if error.pos >= len(line.rstrip()) or error.msg.startswith("Unterminated"):
             return f"the line is cut: it is not a whole JSON object ({error.msg}, column {error.pos + 1})"
         return f"not valid JSON: {error.msg}, column {error.pos + 1}"
-    return (
-        "not valid JSON: nested too deep" if isinstance(error, RecursionError) else f"not valid JSON: {error}"
-    )
+    if isinstance(error, _Twice):
+        return f"the key '{short(str(error))}' stands twice; keep one"
+    if isinstance(error, RecursionError):
+        return "not valid JSON: nested too deep"
+    return "not valid JSON: a number has thousands of digits; write it as text, in quotes"
 
 
 def _json_type(value: Any) -> str:

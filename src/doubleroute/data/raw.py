@@ -50,11 +50,11 @@ class Table:
     def require(self, column: str, key: str) -> list[Any]:
         """The values of a column. Raises DataError, naming the ``key`` of project.yaml that asks for it."""
         if column not in self.names:
-            has = ", ".join(self.names) or "no columns"
-            raise DataError(
-                f"{key}: column '{column}' is not in {shown(self.path)}; it has: {has}"
-                f"{near(column, self.names)}"
-            )
+            has = columns_listed(self.names) or "no columns"
+            hint = near(short(column), [short(name) for name in self.names])
+            if not hint and self.format == "csv":
+                hint = "; line 1 is read as the header: is it missing?"
+            raise DataError(f"{key}: column '{column}' is not in {shown(self.path)}; it has: {has}{hint}")
         return self.columns[column]
 
 
@@ -102,8 +102,12 @@ def missing(path: Path) -> DataError:
     if not folder.is_dir():
         while not folder.is_dir():
             folder, last = folder.parent, folder
+        if last.is_symlink():
+            return DataError(f"{shown(path)} does not exist: {shown(last)} is a link to nothing")
         close = near(last.name, [entry.name for entry in folder.iterdir()])
         return DataError(f"{shown(path)} does not exist: there is no folder {shown(last)}{close}")
+    if path.is_symlink():
+        return DataError(f"{shown(path)} is a link to a file that does not exist; point it elsewhere")
     names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
     there = f"; {shown(folder)} holds: {listed(names)}" if names else f"; {shown(folder)} is empty"
     return DataError(f"{shown(path)} does not exist{near(path.name, names) or there}")
@@ -121,6 +125,11 @@ def listed(names: Collection[str], most: int = 12) -> str:
     """a, b, c and 4 more"""
     rest = len(names) - most
     return ", ".join(list(names)[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def columns_listed(names: Collection[str]) -> str:
+    """Names of columns for a message; quoted where blanks at an end would not be seen."""
+    return listed([short(name) if name == name.strip() != "" else repr(short(name)) for name in names])
 
 
 def shown(path: Path) -> str:

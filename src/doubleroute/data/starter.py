@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from doubleroute.config.values import NAME_PATTERN
+from doubleroute.data.raw import columns_listed
 from doubleroute.data.roles import Roles, find_roles
 from doubleroute.data.starter_yaml import SPLITS, DataSet, document, label_values
 from doubleroute.data.tables import Table, read_tables
@@ -72,6 +73,8 @@ def look(files: Sequence[Path], project: Path, name: str | None = None) -> Start
 def write(starter: Starter, project: Path, force: bool = False) -> Path:
     """Write project.yaml into the folder. Raises InputError when one is there and ``force`` is not set."""
     path = project / "project.yaml"
+    if project.exists() and not project.is_dir():
+        raise InputError(f"--project {project} is a file; name a folder")
     if path.exists() and not force:
         raise InputError(f"{path} is there already; --force replaces it, --project names another folder")
     project.mkdir(parents=True, exist_ok=True)
@@ -139,7 +142,7 @@ def _tables(file: Path) -> Iterable[tuple[str, Table]]:
 
 
 def _nothing_to_learn(place: str, data_set: DataSet, roles: Roles) -> str:
-    has = ", ".join(data_set.columns)
+    has = columns_listed(data_set.columns)
     if roles.text is None:
         return f"{place}: no column holds text; it has: {has}"
     return (

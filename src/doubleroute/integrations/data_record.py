@@ -50,8 +50,12 @@ class Record:
         files = {**self.known, **self.files} if kind else self.files
         new = {"files": files, "matched": self.last_match}
         if new != self.old:
-            with suppress(FileExistsError):
+            try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
+            except FileExistsError:
+                raise MachineError(
+                    f"{self.path.parent} is a file; results are kept in a folder of that name: move it aside"
+                ) from None
             write_json(self.path, new)
 
     def md5(self, path: Path) -> str:
@@ -72,6 +76,8 @@ class Record:
             raise DataError(f"{path} vanished, or is a link to nothing; remove the link") from None
         except PermissionError:
             raise MachineError(f"{path} cannot be read: permission is denied") from None
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
         if max(now[1:3]) < started - SETTLED_NS:
             self.files[name] = [*now, md5]
         return md5

@@ -1,7 +1,7 @@
 """`doubleroute doctor`: what is wrong with the machine, the project or the stores, and what to do.
 
-Every check looks and changes nothing. One that finds a DoublerouteError shows its message: the same that
-the command would show which needs the thing.
+Every check looks and changes nothing, but for noting the md5 of data files that it read. One that finds
+a DoublerouteError shows its message: the same that the command would show which needs the thing.
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from doubleroute.config import Project, load_project
+from doubleroute.config import Project, check_folder, load_project
 from doubleroute.errors import DoublerouteError
 from doubleroute.integrations import versions
 from doubleroute.integrations.doctor_machine import Check, examine_machine
@@ -28,10 +28,14 @@ HUB_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
 
 def examine(root: Path) -> Iterator[Check]:
-    """Check everything, one after the other. Without a project.yaml only the machine is looked at."""
+    """Check everything, one after the other. Without a project.yaml only the machine is looked at.
+
+    Raises ConfigError when there is no such folder.
+    """
+    check_folder(root)
     yield from examine_machine(root)
     project: Project | None = None
-    if (root / "project.yaml").exists():
+    if os.path.lexists(root / "project.yaml"):
         try:
             project = load_project(root)
             yield Check("project", "ok", f"{project.name}: {', '.join(project.tasks)}")
@@ -64,7 +68,7 @@ def git(root: Path) -> Check:
 def data(root: Path, project: Project | None) -> Check:
     """Whether data/ is what data.dvc says, and every file of the project is there."""
     pointer = versions.read_pointer(root)
-    if pointer is not None and not (root / "data").is_dir():
+    if pointer is not None and not versions.has_files(root / "data"):
         return Check("data", "warn", "data/ is missing", "`dvc pull`, or `doubleroute validate` fetches it")
     if project is not None:
         missing = sorted({str(path) for path in project.all_paths if not path.exists()})
@@ -124,6 +128,10 @@ def _hub(name: str) -> Check:
 def workspace(root: Path) -> Check:
     """Whether every stage holds the bytes that its manifest says."""
     stages = Workspace(root).stages
+    for folder in (stages.parent, stages):
+        if folder.exists() and not folder.is_dir():
+            advice = "results are kept in a folder of that name: move the file aside"
+            return Check("workspace", "fail", f"{folder} is a file", advice)
     damaged: list[str] = []
     count = size = 0
     for folder in sorted(stages.iterdir()) if stages.is_dir() else []:

@@ -58,6 +58,10 @@ def settle(
     ``quarantine``) or a check of a whole table failed; DataError for one class or an empty split.
     """
     _refuse_failed_tables(results)
+    for name, splits in rows.items():
+        taken = not (project.paths(name, "validation") and project.paths(name, "test"))
+        if taken and not splits["train"]["row"] and any(each["row"] for each in splits.values()):
+            _check_enough(project, name, splits)  # every label would seem unknown below
     kept, failing = _sift(rows, batches, results)
     bad = [*unreadable, *failing]
     counts = _counts(kept, bad)
@@ -74,6 +78,7 @@ def settle(
     }
     warnings = [warning for result in results for warning in _warning(result, batches, rows)]
     for name, known in labels.items():
+        warnings += _alike(name, known)
         warnings += _rare(project, name, known, class_counts[name]["train"])
     summary = {
         "tasks": counts,
@@ -245,6 +250,19 @@ def _warning(result: Result, batches: Sequence[Batch], rows: Mapping[str, Mappin
     count = len(result.rows)
     said = check.description or f"{check.type} ({check.origin})"
     return [f'{where}: {count:,} row{"s" if count != 1 else ""} against "{said}": {examples}']
+
+
+def _alike(name: str, known: Sequence[str]) -> list[str]:
+    """Labels that a person would read as one."""
+    groups: dict[str, list[str]] = {}
+    for label in known:
+        groups.setdefault(" ".join(label.casefold().split()), []).append(label)
+    return [
+        f"{name}: the labels {', '.join(repr(short(label)) for label in group)} differ in case or blanks "
+        "alone and are learned as different ones; write them alike"
+        for group in groups.values()
+        if len(group) > 1
+    ]
 
 
 def _rare(project: Project, name: str, known: Sequence[str], counts: Mapping[str, int]) -> list[str]:

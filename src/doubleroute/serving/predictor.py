@@ -1,13 +1,4 @@
-"""Requests in, answers out, a batch at a time: what `doubleroute predict` does. Memory stays constant.
-
-| format | a request | suffix |
-|---|---|---|
-| jsonl | an object with ``text`` (and ``text_pair``) or ``tokens``; an ``id`` comes back | .jsonl .ndjson |
-| csv, tsv | a row under a header with ``text`` (and ``text_pair``, ``id``) | .csv .tsv |
-| text | a line | .txt |
-
-All of them are UTF-8. Blank lines are passed over. A bad request stops with its line number.
-"""
+"""Requests in, answers out, a batch at a time: what `doubleroute predict` does. Memory stays constant."""
 
 import csv
 import itertools
@@ -17,33 +8,16 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
+from doubleroute.data.raw import near
 from doubleroute.errors import InputError, MachineError
+from doubleroute.serving.requests import Request
 
 if TYPE_CHECKING:
     from doubleroute.modeling.inference import Answerer
 
-InputFormat = Literal["jsonl", "csv", "tsv", "text"]
 OutputFormat = Literal["jsonl", "csv"]
-FORMATS: dict[str, InputFormat] = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".txt": "text",
-}
-#: A longer line is no text to classify: it is refused before it fills the memory.
-MAX_LINE_BYTES = 10_000_000
-
-
-@dataclass(frozen=True)
-class Request:
-    """One thing to answer. ``row``: the 1-based data row of a CSV file, the line of any other."""
-
-    row: int
-    values: Mapping[str, Any]
-    id: Any = None
 
 
 @dataclass(frozen=True)
@@ -52,34 +26,6 @@ class Answer:
 
     request: Request
     tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-
-
-def read_requests(
-    source: Path | BinaryIO,
-    form: InputFormat | None = None,
-    text: str = "text",
-    text_pair: str = "text_pair",
-) -> Iterator[Request]:
-    """Read requests one by one from a file or a binary stream such as ``sys.stdin.buffer``.
-
-    The format of a file follows from its suffix; of a stream, from its first line: a JSON object means
-    jsonl, all else text. ``text`` and ``text_pair`` name the columns or keys. Raises InputError with the
-    file and line of whatever cannot be read.
-    """
-    if not isinstance(source, Path):
-        yield from _requests(source, "standard input", form, (text, text_pair))
-        return
-    if form is None and source.suffix.lower() not in FORMATS:
-        raise InputError(
-            f"{source}: the suffix '{source.suffix}' names no format of requests; name one of jsonl, csv, "
-            f"tsv, text, or use a file that ends in {', '.join(FORMATS)}"
-        )
-    try:
-        file = source.open("rb")
-    except OSError as error:
-        raise InputError(f"{source} cannot be read: {error.strerror}") from error
-    with file:
-        yield from _requests(file, str(source), form or FORMATS[source.suffix.lower()], (text, text_pair))
 
 
 def predict(
@@ -94,7 +40,8 @@ def predict(
     """
     unknown = sorted(set(tasks or ()) - set(answerer.tasks))
     if unknown:
-        raise InputError(f"the model has no task '{unknown[0]}'; it has: {', '.join(answerer.tasks)}")
+        has = f"it has: {', '.join(answerer.tasks)}{near(unknown[0], answerer.tasks)}"
+        raise InputError(f"the model has no task '{unknown[0]}'; {has}")
     return _answers(answerer, iter(requests), tasks, batch)
 
 
@@ -108,11 +55,19 @@ def write(
 
     ``about``: {task: {"kind", ...}} of the tasks that are answered, in the order of the columns. The
     format of a file follows from its suffix (.csv), JSONL otherwise. A file is written beside its place
-    and renamed when it is whole. Raises MachineError when it cannot be written.
+    and renamed when it is whole; a pipe or device is written to. Raises InputError for a folder that is
+    not there, MachineError when the target cannot be written.
     """
     if not isinstance(target, Path):
         return _write(answers, about, target, form or "jsonl")
     form = form or ("csv" if target.suffix.lower() == ".csv" else "jsonl")
+    target = _place(target)
+    if target.exists() and not target.is_file():  # a pipe or device stays what it is
+        try:
+            with target.open("w", encoding="utf-8", newline="") as file:
+                return _write(answers, about, file, form)
+        except OSError as error:
+            raise MachineError(f"cannot write {target}: {error.strerror}") from error
     try:
         handle, beside = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
     except OSError as error:
@@ -131,124 +86,24 @@ def write(
     return count
 
 
+def _place(target: Path) -> Path:
+    """The file that is written: behind links, in a folder that is there."""
+    if target.is_dir():
+        raise InputError(f"cannot write {target}: it is a folder; name a file in it")
+    if not target.parent.is_dir():
+        raise InputError(f"cannot write {target}: there is no folder {target.parent}; make it first")
+    try:
+        return target.resolve()
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"cannot write {target}: it is a link that never ends") from error
+
+
 def _answers(
     answerer: "Answerer", requests: Iterator[Request], tasks: Sequence[str] | None, batch: int
 ) -> Iterator[Answer]:
     while chunk := list(itertools.islice(requests, batch)):
         found = answerer.answer([request.values for request in chunk], tasks)
         yield from (Answer(request, each) for request, each in zip(chunk, found, strict=True))
-
-
-def _requests(
-    stream: BinaryIO, name: str, form: InputFormat | None, columns: tuple[str, str]
-) -> Iterator[Request]:
-    """Requests of an open stream; ``columns`` are those of text and text_pair."""
-    lines = _lines(stream, name)
-    if form is None:
-        first = list(itertools.islice(((n, line) for n, line in lines if line.strip()), 1))
-        lines = itertools.chain(first, lines)
-        form = "jsonl" if first and _is_object(first[0][1]) else "text"
-    if form in ("csv", "tsv"):
-        yield from _table(lines, name, "," if form == "csv" else "\t", columns)
-        return
-    for number, line in lines:
-        if not line.strip():
-            continue
-        where = f"{name}, line {number}"
-        if form == "text":
-            yield Request(number, {"text": line.rstrip("\r\n")})
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            raise InputError(f"{where}: not a JSON object in one line: {line.strip()[:60]!r}") from None
-        if not isinstance(record, dict):
-            raise InputError(f'{where}: a JSON object such as {{"text": "..."}} is needed')
-        yield Request(number, _values(record, where, columns), record.get("id"))
-
-
-def _lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
-    """Numbered lines of UTF-8 with their ends, none longer than MAX_LINE_BYTES."""
-    for number in itertools.count(1):
-        line = stream.readline(MAX_LINE_BYTES + 1)
-        if not line:
-            return
-        where = f"{name}, line {number}"
-        if len(line) > MAX_LINE_BYTES:
-            raise InputError(f"{where}: longer than {MAX_LINE_BYTES:,} bytes; one request a line is needed")
-        if number == 1:
-            if line.startswith((b"\xff\xfe", b"\xfe\xff")):
-                raise InputError(f"{name} is UTF-16; save it as UTF-8")
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        if b"\0" in line:
-            raise InputError(f"{where}: holds a NUL byte; a UTF-8 text file is needed")
-        try:
-            yield number, line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"{where}: byte {error.start + 1} is not UTF-8; save the file as UTF-8"
-            ) from None
-
-
-def _table(
-    lines: Iterator[tuple[int, str]], name: str, delimiter: str, columns: tuple[str, str]
-) -> Iterator[Request]:
-    """Requests of a CSV or TSV file; text stays text."""
-    reader = csv.reader((line for _, line in lines), delimiter=delimiter, strict=True)
-    header: list[str] | None = None
-    row, start = 0, 1
-    try:
-        for cells in reader:
-            where, start = f"{name}, line {start}", reader.line_num + 1
-            if not cells:
-                continue
-            if header is None:
-                header = _header(cells, where, columns)
-                continue
-            row += 1
-            if len(cells) != len(header):
-                raise InputError(f"{where}: {len(cells)} fields, and the header has {len(header)}")
-            record = dict(zip(header, cells, strict=True))
-            yield Request(row, _values(record, where, columns), record.get("id"))
-    except csv.Error as error:
-        hint = "; is a quote not closed?" if "end of data" in str(error) else ""
-        raise InputError(f"{name}, line {start}: {error}{hint}") from None
-    if header is None:
-        raise InputError(f"{name} is empty; a header with the column '{columns[0]}' is needed")
-
-
-def _header(cells: list[str], where: str, columns: tuple[str, str]) -> list[str]:
-    if columns[0] not in cells:
-        raise InputError(f"{where}: no column '{columns[0]}' in the header; it has: {', '.join(cells)}")
-    twice = sorted({cell for cell in cells if cells.count(cell) > 1})
-    if twice:
-        raise InputError(f"{where}: column '{twice[0]}' stands twice in the header")
-    return cells
-
-
-def _values(record: Mapping[str, Any], where: str, columns: tuple[str, str]) -> dict[str, Any]:
-    """What the model reads of a record: text and text_pair, or tokens."""
-    text, pair = (record.get(column) for column in columns)
-    tokens = record.get("tokens")
-    if text is None and isinstance(tokens, list):
-        if not tokens or not all(isinstance(token, str) and token for token in tokens):
-            raise InputError(f"{where}: 'tokens' must be a list of one or more texts, none empty")
-        return {"tokens": tokens}
-    if not isinstance(text, str) or not text.strip():
-        state = "missing" if text is None else "empty" if isinstance(text, str) else "not text"
-        raise InputError(f"{where}: '{columns[0]}' is {state}")
-    if pair is None or pair == "":
-        return {"text": text}
-    if not isinstance(pair, str):
-        raise InputError(f"{where}: '{columns[1]}' is not text")
-    return {"text": text, "text_pair": pair}
-
-
-def _is_object(line: str) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
-        return False
 
 
 def _write(

@@ -1,0 +1,219 @@
+"""Requests of `doubleroute predict`, read one by one from a file or standard input.
+
+| format | a request | suffix |
+|---|---|---|
+| jsonl | an object with ``text`` (and ``text_pair``) or ``tokens``; an ``id`` comes back | .jsonl .ndjson |
+| csv, tsv | a row under a header with ``text`` (and ``text_pair``, ``id``) | .csv .tsv |
+| text | a line | .txt |
+
+All of them are UTF-8. Blank lines are passed over. A bad request stops with its line number.
+"""
+
+import csv
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+from doubleroute.data.raw import columns_listed, near, short
+from doubleroute.errors import InputError
+
+InputFormat = Literal["jsonl", "csv", "tsv", "text"]
+FORMATS: dict[str, InputFormat] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".txt": "text",
+}
+#: A longer line is no text to classify: it is refused before it fills the memory.
+MAX_LINE_BYTES = 10_000_000
+
+
+@dataclass(frozen=True)
+class Request:
+    """One thing to answer. ``row``: the 1-based data row of a CSV file, the line of any other."""
+
+    row: int
+    values: Mapping[str, Any]
+    id: Any = None
+
+
+def read_requests(
+    source: Path | BinaryIO,
+    form: InputFormat | None = None,
+    text: str = "text",
+    text_pair: str = "text_pair",
+) -> Iterator[Request]:
+    """Read requests one by one from a file or a binary stream such as ``sys.stdin.buffer``.
+
+    The format of a file follows from its suffix; of a stream, from its first line: a JSON object means
+    jsonl, all else text. ``text`` and ``text_pair`` name the columns or keys. Raises InputError with the
+    file and line of whatever cannot be read.
+    """
+    if not isinstance(source, Path):
+        yield from _requests(source, "standard input", form, (text, text_pair))
+        return
+    if source.is_dir():
+        raise InputError(f"{source} is a folder; name a file of requests in it")
+    if form is None and source.suffix.lower() not in FORMATS:
+        raise InputError(
+            f"{source}: the suffix '{source.suffix}' names no format of requests; name one of jsonl, csv, "
+            f"tsv, text, or use a file that ends in {', '.join(FORMATS)}"
+        )
+    try:
+        file = source.open("rb")
+    except OSError as error:
+        raise InputError(f"{source} cannot be read: {error.strerror}") from error
+    with file:
+        yield from _requests(file, str(source), form or FORMATS[source.suffix.lower()], (text, text_pair))
+
+
+def one_request(text: str) -> Request:
+    """The request of one text on the command line. Raises InputError when it is empty or not UTF-8."""
+    return Request(1, _values({"text": text}, "--text", ("text", "text_pair")))
+
+
+def _requests(
+    stream: BinaryIO, name: str, form: InputFormat | None, columns: tuple[str, str]
+) -> Iterator[Request]:
+    """Requests of an open stream; ``columns`` are those of text and text_pair."""
+    lines = _lines(stream, name)
+    if form is None:
+        first = list(itertools.islice(((n, line) for n, line in lines if line.strip()), 1))
+        lines = itertools.chain(first, lines)
+        form = "jsonl" if first and _is_object(first[0][1]) else "text"
+    if form in ("csv", "tsv"):
+        found = _table(lines, name, "," if form == "csv" else "\t", columns)
+    else:
+        found = _each_line(lines, name, form, columns)
+    request = next(found, None)
+    if request is None:
+        raise InputError(f"{name} is empty; it must hold at least one text to answer")
+    yield request
+    yield from found
+
+
+def _each_line(
+    lines: Iterator[tuple[int, str]], name: str, form: InputFormat, columns: tuple[str, str]
+) -> Iterator[Request]:
+    """Requests of JSONL or plain text."""
+    for number, line in lines:
+        if not line.strip():
+            continue
+        where = f"{name}, line {number}"
+        if form == "text":
+            yield Request(number, {"text": line.rstrip("\r\n")})
+            continue
+        try:
+            record = json.loads(line, parse_constant=_no_constant)
+        except (ValueError, RecursionError):
+            raise InputError(f"{where}: not a JSON object in one line: {line.strip()[:60]!r}") from None
+        if not isinstance(record, dict):
+            raise InputError(f'{where}: a JSON object such as {{"text": "..."}} is needed')
+        yield Request(number, _values(record, where, columns), _encodable(record.get("id"), where, "id"))
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
+    """Numbered lines of UTF-8 with their ends, none longer than MAX_LINE_BYTES."""
+    for number in itertools.count(1):
+        line = stream.readline(MAX_LINE_BYTES + 1)
+        if not line:
+            return
+        where = f"{name}, line {number}"
+        if len(line) > MAX_LINE_BYTES:
+            raise InputError(f"{where}: longer than {MAX_LINE_BYTES:,} bytes; one request a line is needed")
+        if number == 1:
+            if line.startswith((b"\xff\xfe", b"\xfe\xff")):
+                raise InputError(f"{name} is UTF-16; save it as UTF-8")
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if b"\0" in line:
+            raise InputError(f"{where}: holds a NUL byte; a UTF-8 text file is needed")
+        try:
+            yield number, line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{where}: byte {error.start + 1} is not UTF-8; save the file as UTF-8"
+            ) from None
+
+
+def _table(
+    lines: Iterator[tuple[int, str]], name: str, delimiter: str, columns: tuple[str, str]
+) -> Iterator[Request]:
+    """Requests of a CSV or TSV file; text stays text."""
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
+    reader = csv.reader((line for _, line in lines), delimiter=delimiter, strict=True)
+    header: list[str] | None = None
+    row, start = 0, 1
+    try:
+        for cells in reader:
+            where, start = f"{name}, line {start}", reader.line_num + 1
+            if not cells:
+                continue
+            if header is None:
+                header = _header(cells, where, columns)
+                continue
+            row += 1
+            if len(cells) != len(header):
+                raise InputError(f"{where}: {len(cells)} fields, and the header has {len(header)}")
+            record = dict(zip(header, cells, strict=True))
+            yield Request(row, _values(record, where, columns), record.get("id"))
+    except csv.Error as error:
+        unclosed = "end of data" in str(error) or "field larger" in str(error)
+        raise InputError(f"{name}, line {start}: {error}{'; is a quote not closed?' * unclosed}") from None
+    if header is None:
+        raise InputError(f"{name} is empty; a header with the column '{columns[0]}' is needed")
+
+
+def _header(cells: list[str], where: str, columns: tuple[str, str]) -> list[str]:
+    if columns[0] not in cells:
+        hint = near(columns[0], [short(cell) for cell in cells])
+        has = columns_listed(cells)
+        raise InputError(f"{where}: no column '{columns[0]}' in the header; it has: {has}{hint}")
+    twice = sorted({cell for cell in cells if cells.count(cell) > 1})
+    if twice:
+        raise InputError(f"{where}: column '{short(twice[0])}' stands twice in the header")
+    return cells
+
+
+def _values(record: Mapping[str, Any], where: str, columns: tuple[str, str]) -> dict[str, Any]:
+    """What the model reads of a record: text and text_pair, or tokens."""
+    text, pair = (record.get(column) for column in columns)
+    tokens = record.get("tokens")
+    if text is None and isinstance(tokens, list):
+        if not tokens or not all(isinstance(token, str) and token for token in tokens):
+            raise InputError(f"{where}: 'tokens' must be a list of one or more texts, none empty")
+        return {"tokens": _encodable(tokens, where, "tokens")}
+    if not isinstance(text, str) or not text.strip():
+        state = "missing" if text is None else "empty" if isinstance(text, str) else "not text"
+        raise InputError(f"{where}: '{columns[0]}' is {state}")
+    _encodable(text, where, columns[0])
+    if pair is None or pair == "":
+        return {"text": text}
+    if not isinstance(pair, str):
+        raise InputError(f"{where}: '{columns[1]}' is not text")
+    return {"text": text, "text_pair": _encodable(pair, where, columns[1])}
+
+
+def _encodable(value: Any, where: str, key: str) -> Any:
+    """The value. Raises InputError when a text in it cannot be written as UTF-8."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = f"U+{ord(text[error.start]):04X}"
+        raise InputError(f"{where}: '{key}' holds {half}, which is half a character; mend the text") from None
+    return value
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
