@@ -10,16 +10,32 @@ from typing import Any
 from doubleroute.config import Project
 from doubleroute.data.tables import read_validated
 from doubleroute.data.tokens import join_tokens
-from doubleroute.integrations.registry import Candidate, DatasetUse
+from doubleroute.integrations.registry import Candidate, DatasetUse, Registry, Version
 from doubleroute.integrations.versions import DataVersion
 from doubleroute.modeling.inference import Answerer
 from doubleroute.reports.evaluation import write_report
-from doubleroute.training.evaluate import read_evaluation
+from doubleroute.training.evaluate import Champion, read_evaluation
 from doubleroute.workspace import Stage, Workspace, code_digest, versions_of
 
 #: Test rows of each task whose answers a registered model must give again in a new process.
 GOLDEN = 4
-_LIBRARIES = ("torch", "transformers", "tokenizers", "mlflow", "prefect", "great-expectations", "dvc")
+_LIBRARIES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "mlflow",
+    "prefect",
+    "great-expectations",
+    "dvc",
+    "matplotlib",
+)
+
+
+def champion_of(registry: Registry, version: Version) -> Champion:
+    """A registered version as evaluation takes it; what it cost to train is not known any more."""
+    about = {"router": None, "steps": 0, "parameters": 0, "trained_parameters": 0, "seconds": 0.0}
+    digest = version.run_key or version.source
+    return Champion(registry.model_folder(version), digest, {**about, "version": version.number})
 
 
 def report(

@@ -4,13 +4,13 @@ from typing import Any
 
 from doubleroute.config import Project
 from doubleroute.errors import InputError
-from doubleroute.flows.candidate import report
+from doubleroute.flows.candidate import champion_of, report
 from doubleroute.integrations.registry import Registry
 from doubleroute.integrations.validation import read_summary, validate
 from doubleroute.integrations.versions import pull
 from doubleroute.reports.tables import verdicts
 from doubleroute.training.encode import encode
-from doubleroute.training.evaluate import Champion, evaluate, read_evaluation
+from doubleroute.training.evaluate import evaluate, read_evaluation
 from doubleroute.workspace import Workspace
 
 
@@ -26,10 +26,7 @@ def evaluate_champion(project: Project) -> dict[str, Any]:
     data = pull(project.root, project.all_paths)
     validated = validate(project, workspace)
     encoded = encode(project, workspace, validated)
-    about = {"router": None, "steps": 0, "parameters": 0, "trained_parameters": 0, "seconds": 0.0}
-    digest = version.run_key or version.source
-    champion = Champion(registry.model_folder(version), digest, {**about, "version": version.number})
-    evaluated = evaluate(project, workspace, validated, encoded, {}, champion)
+    evaluated = evaluate(project, workspace, validated, encoded, {}, champion_of(registry, version))
     evaluation = read_evaluation(evaluated)
     counts = read_summary(validated)["tasks"]
     reported = report(project, workspace, data, validated, {}, evaluated, counts)

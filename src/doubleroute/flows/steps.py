@@ -13,8 +13,8 @@ from prefect.cache_policies import NO_CACHE
 
 from doubleroute.config import Project
 from doubleroute.errors import MachineError
-from doubleroute.flows.candidate import candidate, report
-from doubleroute.integrations.registry import CHAMPION, Registry, Version
+from doubleroute.flows.candidate import candidate, champion_of, report
+from doubleroute.integrations.registry import CHALLENGER, CHAMPION, VERDICT, Registry, Version
 from doubleroute.integrations.validation import validate
 from doubleroute.integrations.versions import DataVersion, pull
 from doubleroute.promotion import Decision, decide
@@ -68,7 +68,11 @@ def _promote(
 ) -> Decision:
     """Decide about the version, which was compared with the champion ``against``, and do it."""
     if CHAMPION in version.aliases:
-        return Decision("promote", ("this very model is the champion already",), {})
+        decision = Decision("promote", ("this very model is the champion already",), {})
+        if VERDICT not in version.tags or CHALLENGER in version.aliases:
+            # A run was killed between moving the alias and noting why: end what it began.
+            registry.promote(version, version.number, decision.as_dict())
+        return decision
     decision = decide(evaluation, project.promotion)
     if decision.promoted:
         registry.promote(version, against, decision.as_dict())
@@ -84,11 +88,7 @@ def champion_to_compare(registry: Registry, fit: Stage) -> tuple[str | None, Cha
         return None, None
     if version.run_key == fit.digest:
         return version.number, None
-    about = {"router": None, "steps": 0, "parameters": 0, "trained_parameters": 0, "seconds": 0.0}
-    digest = version.run_key or version.digest or version.source
-    return version.number, Champion(
-        registry.model_folder(version), digest, {**about, "version": version.number}
-    )
+    return version.number, champion_of(registry, version)
 
 
 pull_data = step(pull, "pull", retries=2)

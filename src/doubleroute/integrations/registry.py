@@ -26,7 +26,16 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-__all__ = ["CHALLENGER", "CHAMPION", "Candidate", "DatasetUse", "Registry", "Version", "model_digest"]
+__all__ = [
+    "CHALLENGER",
+    "CHAMPION",
+    "VERDICT",
+    "Candidate",
+    "DatasetUse",
+    "Registry",
+    "Version",
+    "model_digest",
+]
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
