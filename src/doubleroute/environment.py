@@ -9,11 +9,15 @@ _DEFAULTS = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # Threads that wait sleep: spinning ones halve the speed of two threads when anything else runs too.
+    "OMP_WAIT_POLICY": "PASSIVE",
     # Nothing unpickles a model.
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     # We say what happens, in our own words.
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "PREFECT_LOGGING_LEVEL": "WARNING",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # a server of the user's gets warnings and errors
+    "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
     "TRANSFORMERS_VERBOSITY": "error",
 }

@@ -13,8 +13,9 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -26,6 +27,8 @@ import filelock
 from doubleroute.errors import DataError, MachineError
 
 MANIFEST = "manifest.json"
+#: What nobody comes back for after this many days: half-written files, checkpoints of other settings.
+_FORGOTTEN = {".*": 1, "registry/.*": 1, "partial/*": 30}
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,8 @@ class Workspace:
             shutil.rmtree(place, ignore_errors=True)
             with _disk_errors(self.root):
                 self.stages.mkdir(parents=True, exist_ok=True)
-                beside = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=self.stages))
+                self._sweep(f"{name}-{digest}")
+                beside = Path(tempfile.mkdtemp(prefix=f".{name}-{digest}-", dir=self.stages))
                 try:
                     make(beside)
                     manifest = {
@@ -82,6 +86,18 @@ class Workspace:
                 finally:
                     shutil.rmtree(beside, ignore_errors=True)
         return Stage(name, digest, place, reused=False)
+
+    def _sweep(self, own: str) -> None:
+        """Remove what killed builds left beside their places: a folder whose lock nobody holds. The
+        caller holds the lock ``own``."""
+        for leftover in self.stages.glob(".*-*-*"):
+            place = leftover.name[1:].rpartition("-")[0]
+            if place == own:
+                shutil.rmtree(leftover, ignore_errors=True)
+                continue
+            lock = filelock.FileLock(self.root / "locks" / f"{place}.lock")
+            with suppress(filelock.Timeout), lock.acquire(timeout=0):
+                shutil.rmtree(leftover, ignore_errors=True)
 
     def find(self, name: str, inputs: Mapping[str, Any]) -> Stage | None:
         """The stage of these inputs if it is there and whole."""
@@ -101,6 +117,31 @@ class Workspace:
         with _disk_errors(self.root):
             path.mkdir(parents=True, exist_ok=True)
         return path
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Let temporary files of this process and its children lie in the workspace: what a kill leaves
+        there is removed by the next run. The caller holds a lock."""
+        folder = self.root / "scratch"
+        shutil.rmtree(folder, ignore_errors=True)
+        for pattern, days in _FORGOTTEN.items():
+            for path in self.root.glob(pattern):
+                with suppress(FileNotFoundError):
+                    if time.time() - path.stat().st_mtime > days * 86400:
+                        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        with _disk_errors(self.root):
+            folder.mkdir(parents=True)
+        before, variable = tempfile.tempdir, os.environ.get("TMPDIR")
+        tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
+        try:
+            yield folder
+        finally:
+            tempfile.tempdir = before
+            if variable is None:
+                del os.environ["TMPDIR"]
+            else:
+                os.environ["TMPDIR"] = variable
+            shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
     def lock(self, name: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:

@@ -10,78 +10,121 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from doubleroute.errors import MachineError
-from doubleroute.processes import end_with_parent
+from doubleroute.processes import start
 from doubleroute.workspace import Workspace
 
 #: Seconds that a temporary server may take to answer; a new database on a busy machine takes longest.
 PATIENCE = 120.0
+#: Seconds that the server of PREFECT_API_URL may take to say anything.
+NAMED_PATIENCE = 10.0
+_ENVIRONMENT = {
+    "PREFECT_UI_ENABLED": "false",
+    # Only what records runs: no scheduler, no triggers, no registration of block types (seconds, once).
+    "PREFECT__SERVER_EPHEMERAL": "1",
+    "PREFECT__SERVER_FINAL": "1",
+    "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+    # Errors into its log file.
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR",
+    "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
+}
 
 
 @contextmanager
-def prefect_api(workspace: Workspace, waiting: Callable[[], None]) -> Iterator[None]:
+def prefect_api(
+    workspace: Workspace, waiting: Callable[[], None], meanwhile: Callable[[], None] = lambda: None
+) -> Iterator[None]:
     """Give the flows inside an API to talk to; a temporary server keeps its database in the workspace.
 
     One temporary server at a time serves a project: ``waiting`` is called when another run has it.
-    Raises MachineError when no server answers.
+    ``meanwhile`` is called while the server starts. Raises MachineError when no server answers.
     """
-    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+    from prefect.settings import (
+        PREFECT_API_URL,
+        PREFECT_HOME,
+        PREFECT_LOGGING_TO_API_ENABLED,
+        temporary_settings,
+    )
 
-    if PREFECT_API_URL.value():
+    named = PREFECT_API_URL.value()
+    if named:
+        _check(named)
+        meanwhile()
         yield
         return
     home = workspace.root / "prefect"
-    with workspace.lock("prefect", waiting):
-        process, url = _start(home)
-        try:
-            with temporary_settings({PREFECT_API_URL: url, PREFECT_HOME: home}):
-                yield
-        finally:
-            process.terminate()
-            try:
-                process.wait(timeout=3)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    with workspace.lock("prefect", waiting), _temporary(home, meanwhile) as url:
+        # Nobody reads logs there, and sending them at a stop is what fails first.
+        changes = {PREFECT_API_URL: url, PREFECT_HOME: home, PREFECT_LOGGING_TO_API_ENABLED: False}
+        with temporary_settings(changes):
+            yield
 
 
-def _start(home: Path) -> "tuple[subprocess.Popen[bytes], str]":
-    """Start the server and wait for it. A database that a kill left half-made is put aside once."""
-    for attempt in range(2):
-        home.mkdir(parents=True, exist_ok=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        with (home / "server.log").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "doubleroute.flows.server", str(port)],
-                env={**os.environ, "PREFECT_HOME": str(home), "PREFECT_UI_ENABLED": "false"},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        if _answers(process, port):
-            return process, f"http://127.0.0.1:{port}/api"
+@contextmanager
+def _temporary(home: Path, meanwhile: Callable[[], None]) -> Iterator[str]:
+    """A temporary server's URL. A database that a kill left half-made is put aside, once."""
+    process, port = _start(home)
+    try:
+        meanwhile()
+        for another in (True, True, False):
+            if _answers(process, port):
+                break
+            ended = process.poll() is not None
+            _end(process)
+            log = (home / "server.log").read_text(encoding="utf-8", errors="replace")
+            if not another or not ended:
+                last = (log.strip().splitlines() or ["its log is empty"])[-1]
+                raise MachineError(
+                    f"the temporary Prefect server did not start: {last} ({home / 'server.log'}). "
+                    "`prefect server start` and PREFECT_API_URL use a server of your own"
+                )
+            if "address already in use" not in log:
+                kept = home.with_name(f"{home.name}.damaged")
+                shutil.rmtree(kept, ignore_errors=True)
+                home.rename(kept)
+            process, port = _start(home)
+        yield f"http://127.0.0.1:{port}/api"
+    finally:
+        _end(process)
+
+
+def _start(home: Path) -> "tuple[subprocess.Popen[bytes], int]":
+    home.mkdir(parents=True, exist_ok=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with (home / "server.log").open("wb") as log:
+        process = start(
+            "doubleroute.flows.server",
+            str(port),
+            env={**os.environ, "PREFECT_HOME": str(home), **_ENVIRONMENT},
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+        )
+    return process, port
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Close the server's stdin, which ends it, and kill it when it does not end in time."""
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        process.wait(timeout=3)
+    except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-        if attempt == 0:
-            kept = home.with_name(f"{home.name}.damaged")
-            shutil.rmtree(kept, ignore_errors=True)
-            home.rename(kept)
-    raise MachineError(
-        f"the temporary Prefect server did not start; its log is {home / 'server.log'}. "
-        "`prefect server start` and PREFECT_API_URL use a server of your own"
-    )
 
 
 def _answers(process: "subprocess.Popen[bytes]", port: int) -> bool:
     """Wait until the server is healthy; False when it ended or took too long."""
-    from urllib.error import URLError
     from urllib.request import urlopen
 
     deadline = time.monotonic() + PATIENCE
@@ -89,23 +132,41 @@ def _answers(process: "subprocess.Popen[bytes]", port: int) -> bool:
         try:
             with urlopen(f"http://127.0.0.1:{port}/api/health", timeout=5) as answer:
                 return bool(answer.status == 200)
-        except (URLError, OSError):
+        except OSError:
             time.sleep(0.1)
     return False
 
 
+def _check(url: str) -> None:
+    """Any answer will do, also one that wants a password. Raises MachineError when there is none."""
+    from urllib.error import HTTPError
+    from urllib.request import urlopen
+
+    try:
+        urlopen(f"{url.rstrip('/')}/health", timeout=NAMED_PATIENCE).close()
+    except HTTPError:
+        return
+    except (OSError, ValueError) as error:
+        raise MachineError(
+            f"the Prefect server of PREFECT_API_URL ({url}) does not answer: {error}; start it "
+            "(`prefect server start`), or unset PREFECT_API_URL to use a temporary one"
+        ) from error
+
+
 def _serve(port: int) -> None:
-    end_with_parent()
+    """Serve until stdin is closed: by ``_end``, or by the end of the process that started this one."""
     import uvicorn
 
-    uvicorn.run(
-        "prefect.server.api.server:create_app",
-        factory=True,
-        host="127.0.0.1",
-        port=port,
-        log_level="error",
-        lifespan="on",
-    )
+    application = "prefect.server.api.server:create_app"
+    where: dict[str, Any] = {"factory": True, "host": "127.0.0.1", "port": port}
+    server = uvicorn.Server(uvicorn.Config(application, **where, log_level="error", lifespan="on"))
+
+    def listen() -> None:
+        sys.stdin.buffer.read()
+        server.should_exit = True
+
+    threading.Thread(target=listen, daemon=True).start()
+    server.run()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The train flow: from the data to a champion."""
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,13 +8,8 @@ from typing import Any
 from prefect import flow
 
 from doubleroute.config import Project, load_project
-from doubleroute.flows import steps
 from doubleroute.flows.server import prefect_api
 from doubleroute.flows.timeline import FitProgress, Timeline
-from doubleroute.integrations.registry import Registry
-from doubleroute.integrations.validation import read_summary
-from doubleroute.reports.tables import verdicts
-from doubleroute.training.evaluate import read_evaluation
 from doubleroute.workspace import Workspace
 
 
@@ -25,7 +21,7 @@ def run(
     ``changes`` are the overrides that ``project`` was read with. Another run of the same project is
     waited for. Gives what ``train`` gives.
     """
-    with prefect_api(Workspace(project.root), waiting):
+    with prefect_api(Workspace(project.root), waiting, meanwhile=_import_libraries):
         return train(str(project.root), list(changes))
 
 
@@ -43,10 +39,17 @@ def train(project: str = ".", changes: list[str] | None = None) -> dict[str, Any
     8. register: a version in MLflow, read back in a new process
     9. promote: the promotion gate decides; the champion's alias moves or stays
     """
+    from doubleroute.flows import steps
+    from doubleroute.integrations.registry import Registry
+    from doubleroute.integrations.validation import read_summary
+    from doubleroute.reports.tables import verdicts
+    from doubleroute.training.evaluate import read_evaluation
+
     loaded = load_project(Path(project), changes or ())
     workspace = Workspace(loaded.root)
-    with workspace.lock("train"):
+    with workspace.lock("train", _say_waiting), workspace.scratch():
         registry, clock = Registry(loaded.root, loaded.model_name), Timeline()
+        registry.champion()  # a store that does not answer is told before hours of training
         data = clock(steps.pull_data, loaded.root, loaded.all_paths)
         validated = clock(steps.validate_rows, loaded, workspace)
         counts = read_summary(validated)["tasks"]
@@ -73,3 +76,12 @@ def train(project: str = ".", changes: list[str] | None = None) -> dict[str, Any
             "stages": clock.stages,
             "seconds": clock.seconds,
         }
+
+
+def _import_libraries() -> None:
+    """Torch and its friends take seconds to import: as long as the server takes to start."""
+    import doubleroute.flows.steps  # noqa: F401
+
+
+def _say_waiting() -> None:
+    print("another run of this project is under way; waiting for it to end", file=sys.stderr, flush=True)

@@ -3,7 +3,6 @@
 import json
 import queue
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from typing import Any
 from doubleroute import errors
 from doubleroute.config import Project
 from doubleroute.errors import DoublerouteError, MachineError
+from doubleroute.processes import start
 from doubleroute.training.activations import activations
 from doubleroute.training.fit import fit_inputs
 from doubleroute.training.machine import cores, gpus, resolve_precision
@@ -77,30 +77,37 @@ def fit(
     wanted = variants(project)
     found: dict[Name, Stage] = {}
     missing: dict[str, Name] = {}
+    distinct = set()
     for name, each in wanted.items():
         inputs = fit_inputs(project, each, validated, encoded, stored, precision)
+        distinct.add(digest_of(inputs))
         stage = workspace.find("fit", inputs)
         if stage is not None:
             found[name] = stage
         else:  # without a router the routed model is the plain one: fit it once
             missing.setdefault(digest_of(inputs), name)
     if missing:
-        fit_all(Order(project, validated, encoded, stored, precision), list(missing.values()), progress)
+        order = Order(project, validated, encoded, stored, precision)
+        fit_all(order, list(missing.values()), len(distinct), progress)
     for name, each in wanted.items():
         if name not in found:
             stage = workspace.find("fit", fit_inputs(project, each, validated, encoded, stored, precision))
-            assert stage is not None, name
+            if stage is None:
+                raise MachineError("code or libraries changed while the models were fitted; run again")
             found[name] = replace(stage, reused=False)
     return {name: found[name] for name in wanted}
 
 
-def fit_all(order: Order, names: list[Name], progress: Progress) -> dict[Name, Stage]:
+def fit_all(order: Order, names: list[Name], planned: int, progress: Progress) -> dict[Name, Stage]:
     """Fit these models, as many at once as there are processors (one at a time on GPUs).
 
+    ``planned`` is how many the whole run has, those that are there included. It sets the threads of each
+    fit: another number of threads sums in another order, and a run that was killed and started again has
+    fewer to fit but ends with the same weights.
     When one fails the others are stopped and its error is raised; no process is left behind, also not
     by an interrupt.
     """
-    at_once = 1 if gpus() else min(len(names), cores())
+    at_once = 1 if gpus() else min(planned, cores())
     threads = max(1, cores() // max(1, at_once))
     waiting, running, done = list(names), dict[Name, subprocess.Popen[str]](), dict[Name, Stage]()
     messages: queue.Queue[tuple[Name, dict[str, Any]]] = queue.Queue()
@@ -128,17 +135,14 @@ def fit_all(order: Order, names: list[Name], progress: Progress) -> dict[Name, S
 
 
 def _start(
-    text: str, name: Name, messages: "queue.Queue[tuple[Name, dict[str, Any]]]"
+    order: str, name: Name, messages: "queue.Queue[tuple[Name, dict[str, Any]]]"
 ) -> "subprocess.Popen[str]":
     """Start a worker and a thread that passes on what it says; an empty message is its end."""
-    command = [sys.executable, "-m", "doubleroute.training.worker"]
+    command = ["doubleroute.training.worker"]
     if gpus() > 1:
-        launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(gpus()), "-m"]
-        command = [sys.executable, *launch, "doubleroute.training.worker"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdin is not None
-    process.stdin.write(text)
-    process.stdin.close()
+        group = ["--multi_gpu", "--num_processes", str(gpus()), "-m"]
+        command = ["accelerate.commands.launch", *group, *command]
+    process = start(*command, order, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
 
     def listen() -> None:
         assert process.stdout is not None

@@ -1,13 +1,14 @@
-"""One fit in a process of its own: ``python -m doubleroute.training.worker``.
+"""One fit in a process of its own: ``python -m doubleroute.training.worker ORDER``.
 
-Reads a JSON order on stdin, writes JSON lines on stdout: ``{"progress": {...}}`` now and then, and at
-the end ``{"stage": {...}}`` or ``{"error": {...}}``. Under ``accelerate launch`` every process of the
+The order is JSON. Writes JSON lines on stdout: ``{"progress": {...}}`` now and then, and at the end
+``{"stage": {...}}`` or ``{"error": {...}}``. Under ``accelerate launch`` every process of the
 group runs this; the first one owns the stage and writes.
 """
 
 import json
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Run the order on stdin."""
+    """Run the order."""
     end_with_parent()
     set_defaults()
-    order = json.loads(sys.stdin.read())
+    if "WORLD_SIZE" in os.environ:  # accelerate ends the rest of a group with SIGTERM
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    order = json.loads(sys.argv[1])
     try:
         stage = _run(order)
     except DoublerouteError as error:

@@ -1,0 +1,226 @@
+"""The train flow on a tiny project, with a real Prefect server, a real MLflow store, git and DVC."""
+
+import gc
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import write_tiny_project
+from prefect.artifacts import Artifact
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_HOME
+
+from doubleroute.config import load_project
+from doubleroute.errors import DataError, GateError, MachineError
+from doubleroute.flows.server import prefect_api
+from doubleroute.flows.train import run
+from doubleroute.integrations.registry import CHAMPION, Registry
+from doubleroute.workspace import Workspace
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:unclosed <socket:ResourceWarning",
+    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning",
+)
+
+STEPS = [
+    *("pull", "validate", "tokenise", "activations", "fit"),
+    *("evaluate", "report", "register", "promote"),
+]
+
+
+def command(*words: str, at: Path) -> str:
+    """Run git or dvc; what it printed."""
+    names = {"NAME": "t", "EMAIL": "t@t"}
+    who = {f"GIT_{role}_{name}": value for role in ("AUTHOR", "COMMITTER") for name, value in names.items()}
+    environment = {**os.environ, **who, "DVC_NO_ANALYTICS": "1"}
+    full = [sys.executable, "-m", "dvc", *words[1:]] if words[0] == "dvc" else list(words)
+    return subprocess.run(
+        full, cwd=at, env=environment, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One server for the runs of this file; it is what PREFECT_API_URL names to them."""
+    with prefect_api(Workspace(tmp_path_factory.mktemp("server")), lambda: None):
+        yield
+    with warnings.catch_warnings():  # Prefect's clients leave their sockets to the garbage collector
+        warnings.simplefilter("ignore")
+        gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def _no_mlflow_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A project under git and DVC, and the result of its first run. Do not change it."""
+    root = write_tiny_project(tmp_path_factory.mktemp("trained") / "project", tiny_backbone)
+    ignored = ".doubleroute/\nmlflow/\n/data\n"
+    (root / ".gitignore").write_text(ignored, encoding="utf-8")
+    command("git", "init", "--quiet", at=root)
+    command("dvc", "init", "--quiet", at=root)
+    command("dvc", "add", "--quiet", "data", at=root)
+    command("git", "add", ".", at=root)
+    command("git", "commit", "--quiet", "--message", "data", at=root)
+    return root, run(load_project(root))
+
+
+@pytest.fixture
+def copied(trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> Path:
+    """The trained project at another place, stages and registry included, to be changed."""
+    return Path(shutil.copytree(trained[0], tmp_path / "project", symlinks=True))
+
+
+def stages(root: Path, name: str) -> set[str]:
+    return {path.name for path in (root / ".doubleroute" / "stages").glob(f"{name}-*")}
+
+
+def test_every_step_is_a_task_run_in_prefect(trained: tuple[Path, dict[str, Any]]) -> None:
+    root, result = trained
+    assert [stage["name"] for stage in result["stages"]] == STEPS
+    with get_client(sync_client=True) as client:
+        flows = [each for each in client.read_flow_runs() if each.parameters["project"] == str(root)]
+        first = min(flows, key=lambda each: str(each.start_time))
+        tasks = [each for each in client.read_task_runs() if each.flow_run_id == first.id]
+    assert first.state_name == "Completed"
+    names = [each.name.rpartition("-")[0] for each in sorted(tasks, key=lambda each: str(each.start_time))]
+    assert names == STEPS
+    assert {each.state_name for each in tasks} == {"Completed"}
+
+
+def test_tables_verdicts_and_the_report_s_link_are_artifacts(trained: tuple[Path, dict[str, Any]]) -> None:
+    found = {name: Artifact.get(f"tiny-{name}") for name in ("rows", "scores", "verdicts", "report")}
+    kept = {name: str(artifact.data) for name, artifact in found.items() if artifact is not None}
+    assert kept.keys() == found.keys()
+    assert "quarantined" in kept["rows"]
+    assert "accuracy" in kept["scores"]
+    assert trained[1]["verdicts"][0] in kept["verdicts"]
+    assert "report.html" in kept["report"]
+
+
+def test_the_one_version_is_champion_and_knows_its_data_and_its_run_key(
+    trained: tuple[Path, dict[str, Any]],
+) -> None:
+    root, result = trained
+    (version,) = Registry(root, "tiny").versions()
+    assert (version.number, version.aliases) == (result["version"], (CHAMPION,))
+    assert result["decision"]["verdict"] == "promote"
+    fits = stages(root, "fit")
+    assert f"fit-{version.run_key}" in fits
+    assert len(fits) == 3
+    commit = command("git", "rev-parse", "HEAD", at=root)
+    pointer = command("git", "show", "HEAD:data.dvc", at=root).split("md5: ")[1].split()[0]
+    data = {name: version.tags[name] for name in ("git_commit", "git_dirty", "dvc_md5")}
+    assert data == {"git_commit": commit, "git_dirty": "False", "dvc_md5": pointer}
+    assert result["data_version"]["digest"] == version.tags["digest"]
+
+
+def test_the_run_s_datasets_carry_md5_and_commit(trained: tuple[Path, dict[str, Any]]) -> None:
+    from mlflow import MlflowClient
+
+    root, result = trained
+    registry = Registry(root, "tiny")
+    version = registry.version("champion")
+    inputs = MlflowClient(registry.tracking_uri).get_run(version.run_id).inputs.dataset_inputs
+    assert len(inputs) == 6  # two tasks, three splits
+    for each in inputs:
+        tags = {tag.key: tag.value for tag in each.tags}
+        assert tags["dvc_md5"] == result["data_version"]["dvc_md5"]
+        assert tags["git_commit"] == result["data_version"]["git_commit"]
+        assert tags["mlflow.data.context"] in ("train", "validation", "test")
+
+
+def test_a_second_run_reuses_every_stage_and_is_the_same_version(
+    trained: tuple[Path, dict[str, Any]],
+) -> None:
+    root, first = trained
+    before = set((root / ".doubleroute" / "stages").iterdir())
+    second = run(load_project(root))
+    reused = {stage["name"]: stage["reused"] for stage in second["stages"]}
+    assert all(reused[name] for name in STEPS[1:7])
+    assert (second["version"], second["evaluation"]) == (first["version"], first["evaluation"])
+    assert set((root / ".doubleroute" / "stages").iterdir()) == before
+    assert len(Registry(root, "tiny").versions()) == 1
+
+
+def test_a_changed_row_is_a_new_version_and_a_decision_with_reasons(copied: Path) -> None:
+    (copied / "data.dvc").unlink()
+    table = copied / "data" / "sentiment.csv"
+    table.write_text(table.read_text(encoding="utf-8").replace(",pos,", " good,pos,", 1), encoding="utf-8")
+    result = run(load_project(copied))
+    reused = {stage["name"]: stage["reused"] for stage in result["stages"]}
+    assert not any(reused[name] for name in ("validate", "tokenise", "fit"))
+    assert result["version"] == "2"
+    assert result["data_version"]["dvc_md5"] is None
+    assert result["decision"]["verdict"] in ("promote", "refuse", "cannot tell")
+    assert result["decision"]["reasons"]
+    assert "champion" in result["evaluation"]["models"]
+    registry = Registry(copied, "tiny")
+    old, new = registry.version("1"), registry.version("2")
+    promoted = result["decision"]["verdict"] == "promote"
+    assert (CHAMPION in new.aliases, CHAMPION in old.aliases) == (promoted, not promoted)
+    assert new.as_dict()["verdict"] == result["decision"]["verdict"]
+
+
+def test_data_that_are_not_what_data_dvc_says_stop_the_run_before_training(copied: Path) -> None:
+    with (copied / "data" / "sentiment.csv").open("a", encoding="utf-8") as file:
+        file.write("a good line,pos,mail\n")
+    before = set((copied / ".doubleroute" / "stages").iterdir())
+    with pytest.raises(DataError, match=r"changed: sentiment\.csv"):
+        run(load_project(copied))
+    assert set((copied / ".doubleroute" / "stages").iterdir()) == before
+
+
+def test_too_many_invalid_rows_stop_the_run_before_any_fit(tiny_project: Path) -> None:
+    table = tiny_project / "data" / "sentiment.csv"
+    lines = table.read_text(encoding="utf-8").splitlines(keepends=True)
+    table.write_text("".join([*lines[:-20], *(",pos,mail\n" for _ in range(20))]), encoding="utf-8")
+    with pytest.raises(GateError, match="sentiment"):
+        run(load_project(tiny_project))
+    assert not stages(tiny_project, "fit")
+    assert not (tiny_project / "mlflow").exists()
+
+
+def test_an_mlflow_server_that_does_not_answer_is_told_before_training(
+    tiny_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{taken.getsockname()[1]}")
+    with pytest.raises(MachineError, match="does not answer"):
+        run(load_project(tiny_project))
+    assert not stages(tiny_project, "fit")
+
+
+def test_a_prefect_server_that_does_not_answer_is_told(
+    tiny_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    monkeypatch.setattr("doubleroute.flows.server.NAMED_PATIENCE", 1.0)
+    with (
+        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
+        pytest.raises(MachineError, match=r"PREFECT_API_URL .*does not answer"),
+    ):
+        run(load_project(tiny_project))
+
+
+def test_the_database_of_runs_lies_in_the_workspace() -> None:
+    assert (PREFECT_HOME.value() / "prefect.db").is_file()
+
+
+def test_temporary_files_of_a_run_are_gone(trained: tuple[Path, dict[str, Any]]) -> None:
+    root = trained[0] / ".doubleroute"
+    assert not (root / "scratch").exists()
+    assert not list((root / "stages").glob(".*"))
+    assert not list((root / "partial").iterdir())
