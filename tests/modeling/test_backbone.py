@@ -11,14 +11,13 @@ from safetensors.torch import load_file, save_file
 from doubleroute.errors import MachineError, ModelError
 from doubleroute.modeling.backbone import (
     Source,
-    Trunk,
-    layers_of,
     load_backbone,
     load_tokenizer,
     locate,
     source_digest,
 )
 from doubleroute.modeling.model import load_model
+from doubleroute.modeling.trunk import Trunk, layers_of
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""M, the pretrained encoder: found, loaded with every weight checked, and cut into trunk and top layers."""
+"""M, the pretrained encoder: found, loaded with every weight checked, and run."""
 
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from doubleroute.errors import MachineError, ModelError
+from doubleroute.errors import ConfigError, MachineError, ModelError
 from doubleroute.workspace import digest_of, file_digest
 
 if TYPE_CHECKING:
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 #: A tokenizer for which more than this share of ordinary words is unknown does not belong to the text.
 PROBE = "the model reads this short line of plain words and numbers like 42"
+
+#: How the families name their tables of learned absolute positions.
+_POSITIONS = ("position_embeddings", "position_embedding", "wpe")
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,11 @@ def _not_found(name: str) -> str:
 
 
 def load_backbone(source: Source) -> "PreTrainedModel":
-    """Load the encoder in float32 without its pooler. Raises ModelError for missing or non-finite weights."""
+    """Load the encoder in float32 without its pooler.
+
+    Raises ModelError for missing or non-finite weights, and for a model that is no encoder of token ids
+    (an encoder-decoder, a model of images or sound).
+    """
     from transformers import AutoModel
 
     try:
@@ -120,6 +127,7 @@ def load_backbone(source: Source) -> "PreTrainedModel":
         raise ModelError(f"backbone.source: the weights of {source.location} are damaged: {error}") from error
     drop_pooler(model)
     refuse_bad_weights(model, info["missing_keys"], source.location)
+    refuse_other_models(model, source.location)
     return model
 
 
@@ -138,6 +146,58 @@ def refuse_bad_weights(model: nn.Module, missing: "set[str] | list[str]", where:
     bad = sorted(name for name, value in used.items() if not torch.isfinite(value).all())
     if bad:
         raise ModelError(f"{where}: {len(bad)} weights hold NaN or infinity, such as {bad[0]}")
+
+
+def refuse_other_models(model: Any, where: str) -> None:
+    """Raise ModelError unless token ids and a mask alone give one state a token: [batch, seq, hidden]."""
+    what = f"{where}: {type(model).__name__} cannot be the backbone"
+    width = getattr(model.config, "hidden_size", None)
+    if not isinstance(width, int) or not isinstance(getattr(model.config, "num_hidden_layers", None), int):
+        raise ModelError(f"{what}: its config has no hidden_size and num_hidden_layers")
+    if model.config.is_encoder_decoder:
+        raise ModelError(f"{what}: it is an encoder with a decoder; an encoder such as BERT is needed")
+    ids, mask = probe(model)
+    try:
+        with torch.inference_mode():
+            shape = tuple(states_of(model, ids, mask).shape)
+    except (TypeError, ValueError, AttributeError, RuntimeError, IndexError) as error:
+        raise ModelError(f"{what}: it does not run on token ids and a mask: {error}") from error
+    if shape != (*ids.shape, width):
+        raise ModelError(f"{what}: for {tuple(ids.shape)} tokens it gives states of the shape {shape}")
+
+
+def probe(model: Any) -> tuple[Tensor, Tensor]:
+    """Ids and mask of two short rows to try a backbone with, [2, 3]; the second row is padded."""
+    device = next(model.parameters()).device
+    pad = getattr(model.config, "pad_token_id", None) or 0
+    first = 0 if pad > 1 else pad + 1
+    ids = torch.tensor([[first, first + 1, first], [first, first + 1, pad]], device=device)
+    return ids, torch.tensor([[1, 1, 1], [1, 1, 0]], device=device)
+
+
+def states_of(backbone: Any, ids: Tensor, mask: Tensor, types: Tensor | None = None) -> Tensor:
+    """H = M(x): the last layer's states, [batch, seq] ids -> [batch, seq, hidden].
+
+    Segment types are left out for families that know no second segment (DistilBERT, RoBERTa, MPNet,
+    ModernBERT; GPT-2 would read them as words).
+    """
+    segments = types is not None and (getattr(backbone.config, "type_vocab_size", None) or 0) > 1
+    extra = {"token_type_ids": types} if segments else {}
+    states: Tensor = backbone(input_ids=ids, attention_mask=mask, **extra).last_hidden_state
+    return states
+
+
+def refuse_long_texts(backbone: nn.Module, max_tokens: int) -> None:
+    """Raise ConfigError when ``max_tokens`` is more than the backbone has learned positions for."""
+    for name, module in backbone.named_modules():
+        if isinstance(module, nn.Embedding) and name.endswith(_POSITIONS):
+            # RoBERTa and its kin count positions from the one after that of the padding.
+            places = module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+            if max_tokens > places:
+                raise ConfigError(
+                    f"backbone.max_tokens: {max_tokens} is too long for {type(backbone).__name__}, which has "
+                    f"{places} positions; write {places} or less"
+                )
 
 
 def load_tokenizer(source: Source) -> "PreTrainedTokenizerBase":
@@ -170,56 +230,9 @@ def layer_count(source: Source) -> int:
 
     try:
         return int(AutoConfig.from_pretrained(source.location).num_hidden_layers)
+    except (AttributeError, TypeError, NotImplementedError) as error:
+        raise ModelError(
+            f"backbone.source: {source.location} is no encoder with a number of layers"
+        ) from error
     except OSError as error:
         raise MachineError(_not_found(source.name)) from error
-
-
-def layers_of(backbone: nn.Module) -> nn.ModuleList:
-    """The list of the encoder's layers: the ModuleList as long as config.num_hidden_layers."""
-    config: Any = backbone.config
-    wanted = int(config.num_hidden_layers)
-    for module in backbone.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == wanted:
-            return module
-    raise ModelError(f"no list of {wanted} layers found in {type(backbone).__name__}; use trainable: all")
-
-
-class _Cached(nn.Module):
-    """Stands where the trunk was and gives its stored output instead."""
-
-    states: Tensor | None = None
-
-    def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Tensor:
-        if self.states is None:
-            raise ValueError("a model without its trunk needs trunk_states")
-        return self.states.to(hidden.dtype)
-
-
-class Trunk:
-    """The frozen lower layers of a backbone, which can be taken out while their outputs are stored.
-
-    While they are out, ``feed(states)`` gives what they would have computed: [batch, seq, hidden].
-    """
-
-    def __init__(self, backbone: nn.Module, depth: int) -> None:
-        self.list = layers_of(backbone)
-        self.depth = depth
-        self.taken: list[nn.Module] = []
-        self._cached = _Cached()
-
-    def take_out(self) -> None:
-        """Replace the lower layers; the first position gives what was fed, the others do nothing."""
-        if not self.taken and self.depth:
-            self.taken = list(self.list[: self.depth])
-            for position in range(self.depth):
-                self.list[position] = self._cached
-
-    def put_back(self) -> None:
-        """Restore the layers, so that the model is whole again."""
-        for position, layer in enumerate(self.taken):
-            self.list[position] = layer
-        self.taken = []
-
-    def feed(self, states: Tensor) -> None:
-        """Set the trunk's output for the next forward pass: [batch, seq, hidden]."""
-        self._cached.states = states

@@ -15,7 +15,7 @@ from transformers.utils import ModelOutput
 
 from doubleroute.errors import ModelError
 from doubleroute.kinds import RowHead, TokenHead, kind
-from doubleroute.modeling.backbone import drop_pooler, refuse_bad_weights
+from doubleroute.modeling.backbone import drop_pooler, refuse_bad_weights, refuse_long_texts, states_of
 from doubleroute.modeling.routers import Router, make_router
 
 
@@ -113,11 +113,7 @@ class DoublerouteModel(PreTrainedModel):
         token_type_ids: Int[Tensor, "batch seq"] | None = None,
     ) -> Float[Tensor, "batch seq hidden"]:
         """H = M(x): [batch, seq] ids -> [batch, seq, hidden] states."""
-        extra = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        states: Tensor = self.backbone(
-            input_ids=input_ids, attention_mask=attention_mask, **extra
-        ).last_hidden_state
-        return states
+        return states_of(self.backbone, input_ids, attention_mask, token_type_ids)
 
     def answer(
         self,
@@ -152,8 +148,10 @@ def assemble(config: DoublerouteConfig, backbone: PreTrainedModel, seed: int) ->
     """A fresh routed model on pretrained weights.
 
     Router and heads are drawn from streams of their own, named by seed and part, so that a head starts
-    the same whatever the router and whatever the other tasks.
+    the same whatever the router and whatever the other tasks. Raises ConfigError when ``max_tokens`` is
+    more than the backbone has positions for.
     """
+    refuse_long_texts(backbone, config.max_tokens)
     model = DoublerouteModel(config)
     model.backbone = backbone
     parts: dict[str, nn.Module] = {"router": model.router}

@@ -6,7 +6,7 @@ mapped into memory when it is read.
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,7 +15,14 @@ from torch import Tensor, nn
 from doubleroute.config import Project
 from doubleroute.data.batches import by_tokens, inputs_of, parts_of
 from doubleroute.data.tokens import Packed
-from doubleroute.modeling.backbone import layers_of, load_backbone, load_tokenizer, locate
+from doubleroute.modeling.backbone import (
+    load_backbone,
+    load_tokenizer,
+    locate,
+    refuse_long_texts,
+    states_of,
+)
+from doubleroute.modeling.trunk import Trunk, first_of, layers_of
 from doubleroute.training.encode import load_split
 from doubleroute.training.machine import autocast, compute_device
 from doubleroute.workspace import Stage, Workspace, code_digest, versions_of
@@ -46,13 +53,16 @@ def activations(
         "encoded": encoded.digest,
         "layers": wanted,
         "precision": precision,
-        "code": code_digest("training/activations", "modeling/backbone", "data/batches"),
+        "code": code_digest("training/activations", "modeling/backbone", "modeling/trunk", "data/batches"),
         "versions": versions_of("torch", "transformers"),
     }
 
     def make(folder: Path) -> None:
         source = locate(project.backbone.source, project.root)
         backbone = load_backbone(source).to(compute_device()).eval()
+        refuse_long_texts(backbone, project.backbone.max_tokens)
+        for layer in wanted:
+            Trunk(backbone, layer)  # refuses a backbone that cannot be cut there
         pad_id = load_tokenizer(source).pad_token_id or 0
         rows = {split: load_split(encoded.path, split) for split in SPLITS}
         total = sum(len(each.packed.ids) for tasks in rows.values() for each in tasks.values())
@@ -90,7 +100,8 @@ def _write(
     for chosen in by_tokens(packed.lengths, TOKENS_A_PASS):
         parts = parts_of(packed, chosen)
         with torch.inference_mode(), autocast(precision):
-            backbone(**inputs_of(parts, pad_id).to(compute_device()).keywords)
+            inputs = inputs_of(parts, pad_id).to(compute_device())
+            states_of(backbone, inputs.ids, inputs.mask, inputs.types)
         for layer, states in caught.items():
             bits = states.to(torch.bfloat16).cpu().view(torch.uint16).numpy()
             for row, (_, part) in enumerate(parts):
@@ -103,7 +114,7 @@ def _write(
 
 
 def _catch(caught: dict[int, Tensor], layer: int) -> Callable[..., None]:
-    def hook(_: nn.Module, __: object, output: Tensor | tuple[Tensor, ...]) -> None:
-        caught[layer] = output[0] if isinstance(output, tuple) else output
+    def hook(_: nn.Module, __: object, output: Tensor | tuple[Any, ...]) -> None:
+        caught[layer] = first_of(output)
 
     return hook

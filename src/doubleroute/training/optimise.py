@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from doubleroute.config import Training
-from doubleroute.modeling.backbone import Trunk, layers_of
 from doubleroute.modeling.model import DoublerouteModel
+from doubleroute.modeling.trunk import Trunk, layers_of
 
 
 def freeze(model: DoublerouteModel, depth: int | None, dropout: float) -> Trunk | None:

@@ -11,9 +11,9 @@ from doubleroute.data.batches import Encoded, pad
 from doubleroute.data.tables import read_validated
 from doubleroute.data.tokens import Packed
 from doubleroute.kinds import Scorer, kind
-from doubleroute.modeling.backbone import Trunk
 from doubleroute.modeling.inference import Before, logits_of
 from doubleroute.modeling.model import DoublerouteModel
+from doubleroute.modeling.trunk import Trunk
 
 
 class Truths:

@@ -1,0 +1,120 @@
+"""The frozen lower layers of a backbone, taken out while their outputs are stored."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from doubleroute.errors import ModelError
+from doubleroute.modeling.backbone import probe, states_of
+
+
+def layers_of(backbone: nn.Module) -> nn.ModuleList:
+    """The list of the encoder's layers: the first ModuleList as long as config.num_hidden_layers.
+
+    Raises ModelError for a backbone that has none, such as ALBERT, whose layers share their weights.
+    """
+    config: Any = backbone.config
+    wanted = int(config.num_hidden_layers)
+    for module in backbone.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == wanted:
+            return module
+    raise ModelError(_no_layers(backbone, f"no list of {wanted} layers found"))
+
+
+def _no_layers(backbone: nn.Module, why: str) -> str:
+    return (
+        f"the layers of {type(backbone).__name__} cannot be frozen one by one ({why}); write "
+        "`trainable: all` under training and leave frozen out of evaluation.baselines"
+    )
+
+
+def first_of(output: Tensor | tuple[Any, ...]) -> Tensor:
+    """The states that a layer gives: some families wrap them into a tuple with the attention."""
+    states: Tensor = output[0] if isinstance(output, tuple) else output
+    return states
+
+
+class _Cached(nn.Module):
+    """Stands where a layer of the trunk was and gives the trunk's stored output instead.
+
+    What the backbone asks of the layer besides (ModernBERT: its type of attention) the layer answers.
+    """
+
+    def __init__(self, layer: nn.Module, trunk: "Trunk") -> None:
+        super().__init__()
+        # In a tuple, so that they are no submodules: the weights of the trunk are out.
+        self.behind = (layer, trunk)
+
+    def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Tensor | tuple[Tensor | None, ...]:
+        trunk = self.behind[1]
+        if trunk.states is None:
+            raise ValueError("a model without its trunk needs trunk_states")
+        states = trunk.states.to(hidden.dtype)
+        return states if trunk.extras is None else (states, *[None] * trunk.extras)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.__dict__["behind"][0], name)
+
+
+class Trunk:
+    """The frozen lower layers of a backbone, which can be taken out while their outputs are stored.
+
+    While they are out, ``feed(states)`` gives what they would have computed: [batch, seq, hidden].
+    Raises ModelError when the backbone without its trunk does not give what the whole one gives.
+    """
+
+    def __init__(self, backbone: nn.Module, depth: int) -> None:
+        self.list = layers_of(backbone)
+        self.depth = depth
+        self.taken: list[nn.Module] = []
+        self.states: Tensor | None = None
+        #: How many values besides the states a layer gives in its tuple; None: it gives the bare states.
+        self.extras: int | None = None
+        if depth:
+            self._check(backbone)
+
+    def take_out(self) -> None:
+        """Replace the lower layers: each gives what was fed, so that the last one has the last word."""
+        if not self.taken and self.depth:
+            self.taken = list(self.list[: self.depth])
+            for position, layer in enumerate(self.taken):
+                self.list[position] = _Cached(layer, self)
+
+    def put_back(self) -> None:
+        """Restore the layers, so that the model is whole again."""
+        for position, layer in enumerate(self.taken):
+            self.list[position] = layer
+        self.taken = []
+
+    def feed(self, states: Tensor) -> None:
+        """Set the trunk's output for the next forward pass: [batch, seq, hidden]."""
+        self.states = states
+
+    def _check(self, backbone: nn.Module) -> None:
+        """Compare whole and cut on two short rows; learn what the layers give besides the states."""
+        ids, mask = probe(backbone)
+        caught: list[Any] = []
+        hook = self.list[self.depth - 1].register_forward_hook(lambda *given: caught.append(given[2]))
+        training = backbone.training
+        backbone.eval()
+        try:
+            with torch.inference_mode():
+                whole = states_of(backbone, ids, mask)
+                hook.remove()
+                if len(caught) != 1 or first_of(caught[0]).shape != whole.shape:
+                    raise ModelError(_no_layers(backbone, "they are not run once each, row by row"))
+                self.extras = len(caught[0]) - 1 if isinstance(caught[0], tuple) else None
+                self.feed(first_of(caught[0]))
+                self.take_out()
+                same = torch.allclose(states_of(backbone, ids, mask), whole, atol=1e-4)
+        finally:
+            hook.remove()
+            self.put_back()
+            self.states = None
+            backbone.train(training)
+        if not same:
+            raise ModelError(_no_layers(backbone, "they are not one list that is run in order"))
