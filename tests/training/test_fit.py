@@ -142,6 +142,13 @@ def test_the_best_epoch_s_weights_are_kept_and_training_stops_early(root: Path, 
     assert len(history["epochs"]) == 3
 
 
+def test_the_last_epoch_may_be_a_part_of_one(root: Path, tmp_path: Path) -> None:
+    history = Run(root, "training.epochs=1.5").fit(tmp_path)
+    whole = Run(root, "training.epochs=1").learner().total
+    assert history["total_steps"] == round(1.5 * whole)
+    assert [each["epoch"] for each in history["epochs"]] == [1, 2]
+
+
 @pytest.mark.parametrize(
     ("trainable", "learns"), [("all", "embeddings"), ("1", "layer.1."), ("frozen", "heads.")]
 )

@@ -8,7 +8,7 @@ from doubleroute.training.history import History
 
 
 def test_the_best_epoch_is_that_of_the_best_mean() -> None:
-    history = History(total=3, an_epoch=1)
+    history = History(total=3)
     means = [{"a": {"accuracy": 0.5}, "b": {"mae": 1.0}}, {"a": {"accuracy": 0.6}, "b": {"mae": 0.9}},
              {"a": {"accuracy": 0.9}, "b": {"mae": 2.0}}]  # fmt: skip
     better = [history.note_epoch(number, number, scores) for number, scores in enumerate(means, start=1)]
@@ -19,14 +19,14 @@ def test_the_best_epoch_is_that_of_the_best_mean() -> None:
 
 @pytest.mark.parametrize(("metric", "value"), [("mae", 1e6), ("rmse", 1e6)])
 def test_an_error_that_is_no_number_is_worse_than_any_other(metric: str, value: float) -> None:
-    history = History(total=2, an_epoch=1)
+    history = History(total=2)
     assert history.note_epoch(1, 1, {"a": {metric: value}})
     assert not history.note_epoch(2, 2, {"a": {metric: math.nan}})
     assert history.log["epochs"][1]["validation"] == {"a": {metric: None}}
 
 
 def test_a_fit_is_over_when_no_epoch_was_better_for_long_enough() -> None:
-    history = History(total=4, an_epoch=1)
+    history = History(total=4)
     over = []
     for epoch, value in enumerate([0.5, 0.6, 0.6, 0.1], start=1):
         history.note_epoch(epoch, epoch, {"a": {"accuracy": value}})
@@ -35,7 +35,7 @@ def test_a_fit_is_over_when_no_epoch_was_better_for_long_enough() -> None:
 
 
 def test_points_of_the_curve_are_means_of_the_steps_since_the_last_one() -> None:
-    history = History(total=400, an_epoch=400)
+    history = History(total=400)
     points = [history.note_step(step, float(step % 2), 10, 1e-3) for step in range(1, 401)]
     kept = [point for point in points if point]
     assert len(kept) == len(history.log["steps"]) == 200
@@ -44,11 +44,11 @@ def test_points_of_the_curve_are_means_of_the_steps_since_the_last_one() -> None
 
 
 def test_notes_and_time_go_on_after_a_checkpoint() -> None:
-    first = History(total=4, an_epoch=2)
+    first = History(total=4)
     first.note_step(1, 2.0, 10, 1e-3)
     first.log["seconds"] = 100.0
     log = first.kept()
-    second = History(total=4, an_epoch=2)
+    second = History(total=4)
     second.go_on(log)
     second.note_step(2, 4.0, 10, 1e-3)
     second.note_epoch(1, 2, {"a": {"accuracy": 1.0}})

@@ -181,7 +181,9 @@ class Task(Section):
 class Training(Section):
     """How the model learns."""
 
-    epochs: int = Field(3, ge=1, le=1000, description="one epoch draws as many rows as there are")
+    epochs: Annotated[float, Field(ge=0.1, le=1000)] = Field(
+        3.0, description="one epoch draws as many rows as there are; the last may be a part of one"
+    )
     batch_size: int = Field(32, ge=1, le=65536, description="rows a step")
     trainable: Literal["all", "frozen"] | Annotated[int, Field(ge=1)] = Field(
         "all", description="all layers, frozen (router and heads alone), or how many top layers"

@@ -89,7 +89,7 @@ def source_digest(source: Source) -> str:
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(source.name)
+        config = AutoConfig.from_pretrained(source.name, trust_remote_code=False)
     except OSError as error:
         raise MachineError(_not_found(source.name)) from error
     return digest_of([source.name, getattr(config, "_commit_hash", None)])
@@ -229,7 +229,7 @@ def layer_count(source: Source) -> int:
     from transformers import AutoConfig
 
     try:
-        return int(AutoConfig.from_pretrained(source.location).num_hidden_layers)
+        return int(AutoConfig.from_pretrained(source.location, trust_remote_code=False).num_hidden_layers)
     except (AttributeError, TypeError, NotImplementedError) as error:
         raise ModelError(
             f"backbone.source: {source.location} is no encoder with a number of layers"

@@ -3,6 +3,7 @@
 import json
 import queue
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -146,10 +147,15 @@ def _start(
 
     def listen() -> None:
         assert process.stdout is not None
-        with process.stdout:
-            for line in process.stdout:
-                messages.put((name, json.loads(line)))
-        messages.put((name, {}))
+        try:
+            with process.stdout:
+                for line in process.stdout:
+                    if line.startswith("{"):
+                        messages.put((name, json.loads(line)))
+                    else:  # a library that prints
+                        sys.stderr.write(line)
+        finally:
+            messages.put((name, {}))
 
     threading.Thread(target=listen, daemon=True).start()
     return process

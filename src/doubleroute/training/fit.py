@@ -101,7 +101,7 @@ class Learner:
         self._open_data(variant, validated, encoded, stored)
         self._build_optimizer(variant.router)
         self.step, self.best = 0, dict[str, Tensor]()
-        self.history = History(self.total, self.feed.steps)
+        self.history = History(self.total)
 
     def _build_model(self, variant: Variant, encoded: Stage) -> None:
         source = locate(self.project.backbone.source, self.project.root)
@@ -134,7 +134,7 @@ class Learner:
         groups = parameter_groups(self.model, self.training, router_rate)
         self.rates = [group["lr"] for group in groups]
         self.optimizer = make_optimizer(self.training, groups)
-        self.total = self.training.epochs * self.feed.steps
+        self.total = round(self.training.epochs * self.feed.steps)
         self.factor = schedule(self.training.schedule, self.total, self.training.warmup)
 
     def run(self, folder: Path, partial: Path, progress: Progress) -> None:
@@ -149,7 +149,7 @@ class Learner:
         while self.step < self.total and not self._is_over:
             epoch, done = divmod(self.step, self.feed.steps)
             learn_mode(self.model)
-            for chosen in self.feed.plan(epoch)[done:]:
+            for chosen in self.feed.plan(epoch)[done : self.total - epoch * self.feed.steps]:
                 batch = self.feed.batch(chosen, self._rank, self._world).to(compute_device())
                 self._learn(runner, batch, progress)
                 if self.step % self.feed.steps and self._is_due:

@@ -17,11 +17,10 @@ _WORST = -3.5e38
 
 
 class History:
-    """The notes of a fit of ``total`` steps, ``an_epoch`` of them in each epoch."""
+    """The notes of a fit of ``total`` steps."""
 
-    def __init__(self, total: int, an_epoch: int) -> None:
+    def __init__(self, total: int) -> None:
         self.total = total
-        self.an_epoch = an_epoch
         self.log: dict[str, Any] = {
             "steps": [],
             "epochs": [],
@@ -77,12 +76,13 @@ class History:
         """
         gains = [_gain(metric, value) for each in scores.values() for metric, value in each.items()]
         log, mean = self.log, sum(gains) / len(gains)
+        begun = log["epochs"][-1]["step"] if log["epochs"] else 0
         log["epochs"].append(
             {
                 "epoch": epoch,
                 "step": step,
                 "seconds": round(self.seconds, 3),
-                "train_loss": log["epoch_loss"] / self.an_epoch,
+                "train_loss": log["epoch_loss"] / (step - begun),
                 "validation": {
                     task: {name: None if math.isnan(value) else value for name, value in each.items()}
                     for task, each in scores.items()
