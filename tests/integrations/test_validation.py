@@ -79,7 +79,11 @@ def test_every_bad_row_is_quarantined_with_its_reason_and_nothing_else_is_lost(t
         "quarantined": 7,
         "unlabelled": 0,
     }
-    assert summary_lines(summary)[0] == "sentiment train: 27 rows in = 20 out + 7 quarantined"
+    lines = summary_lines(summary)
+    assert lines[0] == "sentiment train: 27 rows in = 20 out + 7 quarantined"
+    assert all(line.startswith("  quarantined: data/train.jsonl row ") for line in lines[1:3])
+    assert lines[3] == "  quarantined: and 5 more"
+    assert lines[-1] == f"all quarantined rows: {stage.path / 'quarantine.jsonl'}"
     entries = {entry["row"]: entry for entry in quarantine(stage)}
     assert {row: (entry["column"], entry["reason"]) for row, entry in entries.items()} == {
         21: ("text", "the text is empty or white space alone"),

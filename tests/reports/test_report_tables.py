@@ -151,7 +151,8 @@ def test_a_long_label_table_is_folded():
 
 
 def test_confused_pairs_are_the_most_frequent_errors():
-    table = details.confused_pairs(["a", "b", "c"], [[5, 1, 4], [0, 9, 0], [7, 0, 0]], "t")
+    table = details.confused_pairs(["a", "b", "c"], [[5, 1, 4], [0, 9, 0], [7, 0, 0]], "t", "words")
+    assert table.header[2:] == ("words", "share of the truth", "truth's words")
     assert table.rows == [
         ("c", "a", "7", "100.0%", "7"),
         ("a", "c", "4", "40.0%", "10"),

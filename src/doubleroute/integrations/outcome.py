@@ -15,6 +15,9 @@ from doubleroute.errors import DataError, GateError, InputError, MachineError
 from doubleroute.integrations.expectations import Batch, Result
 from doubleroute.workspace import write_text
 
+#: Bad rows of a task and split that the summary quotes; quarantine.jsonl has all.
+_SHOWN = 2
+
 
 @dataclass(frozen=True)
 class Bad:
@@ -82,11 +85,22 @@ def settle(
         warnings += _rare(project, name, known, class_counts[name]["train"])
     summary = {
         "tasks": counts,
+        "quarantined": _first_bad(bad),
         "class_counts": class_counts,
         "warnings": warnings,
         "expectations": [result.as_dict() for result in results],
     }
     return Outcome(kept, text, summary)
+
+
+def _first_bad(bad: Sequence[Bad]) -> dict[str, dict[str, list[str]]]:
+    """A few bad rows of each task and split, with their reasons."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for each in bad:
+        rows = found.setdefault(each.task, {}).setdefault(each.split, [])
+        if len(rows) < _SHOWN:
+            rows.append(str(each))
+    return found
 
 
 def _sift(

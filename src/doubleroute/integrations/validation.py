@@ -259,7 +259,11 @@ def _arrow_type(column: str, kind: str) -> Any:
 
 
 def summary_lines(summary: Mapping[str, Any]) -> list[str]:
-    """The counts of summary.json for a terminal: "sentiment train: 12 rows in = 11 out + 1 quarantined"."""
+    """The counts of summary.json for a terminal: "sentiment train: 12 rows in = 11 out + 1 quarantined".
+
+    Where the summary has them, the first quarantined rows stand below their count, and the file of all
+    of them at the end.
+    """
     lines = []
     for task, splits in summary["tasks"].items():
         for split in SPLITS:
@@ -269,10 +273,16 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
                 f"{task} {split}: {counts['rows_in']:,} rows in = {counts['rows_out']:,} out{unlabelled} + "
                 f"{counts['quarantined']:,} quarantined"
             )
+            quoted = summary.get("quarantined", {}).get(task, {}).get(split, [])
+            lines += [f"  quarantined: {row}" for row in quoted]
+            if quoted and counts["quarantined"] > len(quoted):
+                lines.append(f"  quarantined: and {counts['quarantined'] - len(quoted):,} more")
+    if summary.get("quarantined"):
+        lines.append(f"all quarantined rows: {summary['quarantine_file']}")
     return lines
 
 
 def read_summary(stage: Stage) -> dict[str, Any]:
-    """The summary of a validation stage."""
+    """The summary of a validation stage, and where its quarantine lies."""
     summary: dict[str, Any] = json.loads((stage.path / "summary.json").read_text(encoding="utf-8"))
-    return summary
+    return {**summary, "quarantine_file": str(stage.path / "quarantine.jsonl")}

@@ -50,8 +50,11 @@ def label_tables(task: Mapping[str, Any], name: str) -> list[Table]:
     ]
 
 
-def confused_pairs(labels: list[str], confusion: list[list[int]], title: str) -> Table:
-    """The most frequent pairs of a truth and another answer, for a matrix too large to draw."""
+def confused_pairs(labels: list[str], confusion: list[list[int]], title: str, unit: str) -> Table:
+    """The most frequent pairs of a truth and another answer, for a matrix too large to draw.
+
+    ``unit``: what was counted, rows or words.
+    """
     pairs = [
         (cell, -row, -column)
         for row, cells in enumerate(confusion)
@@ -70,7 +73,7 @@ def confused_pairs(labels: list[str], confusion: list[list[int]], title: str) ->
                 count(truth),
             )
         )
-    header = ("truth", "answer", "rows", "share of the truth", "truth's rows")
+    header = ("truth", "answer", unit, "share of the truth", f"truth's {unit}")
     note = f"The {len(rows)} most confused pairs of {len(labels):,} labels; {len(pairs):,} pairs occur."
     return Table(title, header, rows, words=2, note=note)
 

@@ -112,10 +112,11 @@ def _confusions(name: str, task: Mapping[str, Any]) -> Iterator[Block]:
     if not confusion:
         return
     title = f"{shown(name, 70)}: confusion of {shown(model, 40)}"
+    unit = "words" if task["kind"] == "tagging" else "rows"
     if len(task["labels"]) > details.MOST_CELLS:
-        yield details.confused_pairs(task["labels"], confusion, title)
+        yield details.confused_pairs(task["labels"], confusion, title, unit)
     else:
-        yield figures.confusion_figure(task["labels"], confusion, title)
+        yield figures.confusion_figure(task["labels"], confusion, title, unit)
 
 
 def _reliability(name: str, task: Mapping[str, Any]) -> Iterator[Block]:

@@ -15,18 +15,25 @@ if TYPE_CHECKING:
 # Told apart without colour too.
 _MARKS = {"majority": ("x", ":"), "frozen": ("^", ":"), "plain": ("s", "--"), "routed": ("o", "-")}
 _POINTS = 60
+#: Characters of a label beside the cells of a confusion matrix.
+_NAME = 24
 
 
-def confusion_figure(labels: Sequence[str], confusion: Sequence[Sequence[int]], title: str) -> Figure:
-    """Truth (rows) against answer (columns); a cell's strength is its share of its row's truth."""
+def confusion_figure(
+    labels: Sequence[str], confusion: Sequence[Sequence[int]], title: str, unit: str
+) -> Figure:
+    """Truth (rows) against answer (columns); a cell's strength is its share of its row's truth.
+
+    ``unit``: what was counted, rows or words.
+    """
     size = len(labels)
     cell = 58 if size <= 4 else 34 if size <= 10 else 22
-    margin = 40 + 6 * min(16, max((len(label) for label in labels), default=1))
+    margin = 40 + 6 * min(_NAME, max((len(label) for label in labels), default=1))
     width, height = max(240, size * cell + margin), max(210, size * cell + margin)
 
     def draw(canvas: "Canvas") -> None:
         axes = canvas.add_subplot()
-        names = [shown(label, 16).split("… (cut")[0] for label in labels]
+        names = [_name(label) for label in labels]
         for row, cells in enumerate(confusion):
             total = sum(cells)
             for column, value in enumerate(cells):
@@ -42,9 +49,9 @@ def confusion_figure(labels: Sequence[str], confusion: Sequence[Sequence[int]], 
         axes.set_xlabel("answer")
         axes.set_ylabel("truth")
 
-    rows = sum(sum(cells) for cells in confusion)
+    total = sum(sum(cells) for cells in confusion)
     right = sum(cells[place] for place, cells in enumerate(confusion))
-    words = f"Rows are the truth, columns the answer; {count(right)} of {count(rows)} lie on the diagonal."
+    words = f"Down the truth, across the answer; {count(right)} of {count(total)} {unit} lie on the diagonal."
     return draw_figure(draw, width, height, title, words)
 
 
@@ -119,6 +126,10 @@ def residuals_figure(edges: Sequence[float], counts: Sequence[int], title: str) 
         axes.set_ylabel("rows")
 
     return draw_figure(draw, 352, 250, title, f"Residuals of {sum(counts):,} rows.")
+
+
+def _name(label: str) -> str:
+    return shown(label) if len(label) <= _NAME else f"{shown(label[: _NAME - 1])}…"
 
 
 def _cell(axes: "Axes", row: int, column: int, value: int, share: float, size: int) -> None:
