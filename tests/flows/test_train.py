@@ -1,6 +1,7 @@
 """The train flow on a tiny project, with a real Prefect server, a real MLflow store, git and DVC."""
 
 import gc
+import json
 import os
 import shutil
 import socket
@@ -171,6 +172,20 @@ def test_a_changed_row_is_a_new_version_and_a_decision_with_reasons(copied: Path
     promoted = result["decision"]["verdict"] == "promote"
     assert (CHAMPION in new.aliases, CHAMPION in old.aliases) == (promoted, not promoted)
     assert new.as_dict()["verdict"] == result["decision"]["verdict"]
+
+
+def test_a_model_that_is_fitted_again_alone_has_the_same_weights(copied: Path) -> None:
+    """As after a kill when the others were done: it must not take the processors that they leave free."""
+    champion = Registry(copied, "tiny").champion()
+    assert champion is not None
+    fit = copied / ".doubleroute" / "stages" / f"fit-{champion.run_key}"
+    before = {name: (fit / name).read_bytes() for name in ("model/model.safetensors", "model/config.json")}
+    threads = json.loads((fit / "history.json").read_text(encoding="utf-8"))["threads"]
+    shutil.rmtree(fit)
+    result = run(load_project(copied))
+    assert result["version"] == "1"
+    assert {name: (fit / name).read_bytes() for name in before} == before
+    assert json.loads((fit / "history.json").read_text(encoding="utf-8"))["threads"] == threads
 
 
 def test_data_that_are_not_what_data_dvc_says_stop_the_run_before_training(copied: Path) -> None:
