@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from doubleroute.console import Commands, Terminal, progress_of, session
+from doubleroute.console import Commands, Terminal, open_closed_streams, progress_of, session
 from doubleroute.environment import set_defaults
 
 if TYPE_CHECKING:
@@ -177,12 +177,14 @@ def predict(
             raise InputError(
                 f"--{'input' if source == '' else 'output'} is empty; name a file, or - for a stream"
             )
+        requests = _requests(loaded, source, text, text_column, pair_column)
+        if output != "-":
+            predictor.place(Path(output))
         registry = Registry(loaded.root, loaded.model_name)
         chosen = registry.version(version)
         from doubleroute.modeling.inference import Answerer
 
         answerer = Answerer(registry.model_folder(chosen))
-        requests = _requests(loaded, source, text, text_column, pair_column)
         answers = predictor.predict(answerer, requests, tasks)
         terminal.document = {"model": loaded.model_name, "version": chosen.number}
         if output != "-":
@@ -305,5 +307,6 @@ def _for(project: Path) -> str:
 
 def main() -> None:
     """The entry point of the installed command."""
+    open_closed_streams()
     set_defaults()
     app()

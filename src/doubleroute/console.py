@@ -148,7 +148,8 @@ def _fail(terminal: Terminal, debug: bool, kind: str, message: str, code: int) -
     print(f"error: {message}" if code < 128 else f"\n{message}", file=sys.stderr, flush=True)
     if terminal.as_json:
         terminal.document = _error(kind, message, code)
-        terminal.show_document()
+        with suppress(OSError):  # the disk behind stdout may be what is full
+            terminal.show_document()
     raise typer.Exit(code)
 
 
@@ -174,6 +175,19 @@ def _leave_quietly() -> NoReturn:
     raise typer.Exit(128 + signal.SIGPIPE)
 
 
+def open_closed_streams() -> None:
+    """Give the process the standard streams that it was started without (`command <&-`): the next file
+    that is opened would become one of them."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            stream = open(number, "w" if number else "r", encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+
+
 @contextmanager
 def _stdout_kept_apart(pure: bool) -> Iterator[TextIO]:
     """In pure mode give a stream on the true stdout and send all other writing there to stderr."""
@@ -197,6 +211,9 @@ def _stdout_kept_apart(pure: bool) -> Iterator[TextIO]:
             yield out
     except BrokenPipeError:
         _leave_quietly()
+    except OSError as error:  # what was printed last did not get out
+        print(f"error: {_os_error(error)}", file=sys.stderr, flush=True)
+        raise typer.Exit(4) from None
     finally:
         sys.stdout = true
         true.flush()

@@ -56,6 +56,8 @@ class Record:
                 raise MachineError(
                     f"{self.path.parent} is a file; results are kept in a folder of that name: move it aside"
                 ) from None
+            except OSError as error:
+                raise MachineError(f"cannot make the folder {self.path.parent}: {error.strerror}") from None
             write_json(self.path, new)
 
     def md5(self, path: Path) -> str:

@@ -142,11 +142,10 @@ def workspace(root: Path) -> Check:
         try:
             files = json.loads(manifest.read_text(encoding="utf-8"))["files"]
             wrong = [name for name, entry in files.items() if file_digest(folder / name) != entry["sha256"]]
-        except (OSError, ValueError, KeyError) as error:
+            size += sum(entry["size"] for entry in files.values())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             wrong = [f"{MANIFEST} ({error})"]
-            files = {}
         damaged += [str(folder / name) for name in wrong]
-        size += sum(entry["size"] for entry in files.values())
     if damaged:
         folders = sorted({str(Path(name).parent) for name in damaged})
         advice = f"remove the stage, it is then built again: rm -r {' '.join(folders)}"
@@ -164,6 +163,9 @@ def mlflow_store(project: Project, patience: float = PATIENCE) -> Check:
         trouble = _sqlite_trouble(database, patience)
         if trouble:
             return trouble
+    folder = registry.store.folder
+    if folder is not None and folder.exists() and not os.access(folder, os.W_OK):
+        return Check("mlflow", "fail", f"{folder} cannot be written", "make it writable")
     champion = registry.champion()
     if champion is None:
         return Check("mlflow", "ok", f"{registry.tracking_uri}, no champion yet")

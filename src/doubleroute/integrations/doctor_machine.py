@@ -1,5 +1,6 @@
 """The machine's part of `doubleroute doctor`: Python, packages, processor, memory, disk, clock."""
 
+import errno
 import importlib.metadata
 import os
 import platform
@@ -105,9 +106,9 @@ def disk(root: Path) -> Check:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        return Check(
-            "disk", "fail", f"{place.resolve()}: {error.strerror}", "make the project folder writable"
-        )
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "free some space" if full else "make the project folder writable"
+        return Check("disk", "fail", f"{place.resolve()}: {error.strerror}", advice)
     free = shutil.disk_usage(place).free
     return _measured("disk", free, DISK_GIB, "remove old stages: the folders in .doubleroute/stages")
 

@@ -58,12 +58,19 @@ class Store:
 
 
 def locate(root: Path) -> Store:
-    """The store of the project in ``root``; nothing is created or contacted."""
+    """The store of the project in ``root``; nothing is created or contacted.
+
+    Raises MachineError when a file stands where the embedded store's folder must be, or the reverse.
+    """
     tracking = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     if tracking:
         registry = os.environ.get("MLFLOW_REGISTRY_URI", "").strip() or tracking
         return Store(tracking, registry, None)
     folder = root.resolve() / "mlflow"
+    if folder.exists() and not folder.is_dir():
+        raise MachineError(f"{folder} is a file; MLflow's store is a folder of that name: move it aside")
+    if (folder / "mlflow.db").is_dir():
+        raise MachineError(f"{folder / 'mlflow.db'} is a folder; it must be MLflow's database: move it aside")
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     return Store(uri, uri, folder)
 
@@ -144,7 +151,11 @@ def _probe(uri: str) -> None:
     if not parts.hostname:
         return
     ports = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
-    port = parts.port or ports.get(parts.scheme.partition("+")[0])
+    try:
+        given = parts.port
+    except ValueError as error:
+        raise MachineError(f"MLFLOW_TRACKING_URI {shown(uri)}: {error}; write http://HOST:PORT") from None
+    port = given or ports.get(parts.scheme.partition("+")[0])
     advice = "start the server, or unset MLFLOW_TRACKING_URI to use the store inside the project"
     if parts.scheme not in ("http", "https"):
         if port is None:

@@ -61,7 +61,7 @@ def write(
     if not isinstance(target, Path):
         return _write(answers, about, target, form or "jsonl")
     form = form or ("csv" if target.suffix.lower() == ".csv" else "jsonl")
-    target = _place(target)
+    target = place(target)
     if target.exists() and not target.is_file():  # a pipe or device stays what it is
         try:
             with target.open("w", encoding="utf-8", newline="") as file:
@@ -86,8 +86,8 @@ def write(
     return count
 
 
-def _place(target: Path) -> Path:
-    """The file that is written: behind links, in a folder that is there."""
+def place(target: Path) -> Path:
+    """The file that is written: behind links, in a folder that is there. Raises InputError without one."""
     if target.is_dir():
         raise InputError(f"cannot write {target}: it is a folder; name a file in it")
     if not target.parent.is_dir():

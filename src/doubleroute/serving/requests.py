@@ -51,11 +51,10 @@ def read_requests(
 
     The format of a file follows from its suffix; of a stream, from its first line: a JSON object means
     jsonl, all else text. ``text`` and ``text_pair`` name the columns or keys. Raises InputError with the
-    file and line of whatever cannot be read.
+    file and line of whatever cannot be read; for a file that is not there before the first is asked for.
     """
     if not isinstance(source, Path):
-        yield from _requests(source, "standard input", form, (text, text_pair))
-        return
+        return _requests(source, "standard input", form, (text, text_pair))
     if source.is_dir():
         raise InputError(f"{source} is a folder; name a file of requests in it")
     if form is None and source.suffix.lower() not in FORMATS:
@@ -63,12 +62,20 @@ def read_requests(
             f"{source}: the suffix '{source.suffix}' names no format of requests; name one of jsonl, csv, "
             f"tsv, text, or use a file that ends in {', '.join(FORMATS)}"
         )
+    _open(source).close()
+    return _requests_of_file(source, form or FORMATS[source.suffix.lower()], (text, text_pair))
+
+
+def _open(source: Path) -> BinaryIO:
     try:
-        file = source.open("rb")
+        return source.open("rb")
     except OSError as error:
         raise InputError(f"{source} cannot be read: {error.strerror}") from error
-    with file:
-        yield from _requests(file, str(source), form or FORMATS[source.suffix.lower()], (text, text_pair))
+
+
+def _requests_of_file(source: Path, form: InputFormat, columns: tuple[str, str]) -> Iterator[Request]:
+    with _open(source) as file:
+        yield from _requests(file, str(source), form, columns)
 
 
 def one_request(text: str) -> Request:
