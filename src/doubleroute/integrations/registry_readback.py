@@ -5,6 +5,7 @@
 It imports nothing of doubleroute, so that the code stored with the model is what answers.
 """
 
+import ctypes
 import json
 import sys
 import warnings
@@ -24,4 +25,6 @@ def main(folder: str, request: str, answers: str) -> None:
 
 
 if __name__ == "__main__":
+    if sys.platform == "linux":  # as doubleroute.processes, which is not to be imported here
+        ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL: end when the run is killed
     main(*sys.argv[1:])
