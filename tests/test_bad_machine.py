@@ -81,6 +81,20 @@ def test_answers_into_a_pipe_go_through_it_and_it_stays_a_pipe(tmp_path: Path) -
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
+def test_answers_into_dev_stdout_go_behind_what_is_there(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from doubleroute.serving.predictor import Answer, write;"
+        "from doubleroute.serving.requests import Request; print('first', flush=True);"
+        "write([Answer(Request(1, {}), {})], {}, Path('/dev/stdout'))"
+    )
+    target = tmp_path / "out.txt"
+    with target.open("w") as file:
+        assert subprocess.run([sys.executable, "-c", code], stdout=file).returncode == 0
+    assert target.read_text().splitlines() == ["first", '{"row": 1, "answers": {}}']
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["first", '{"row": 1, "answers": {}}'], done.stderr
+
+
 # the machine
 
 

@@ -61,13 +61,14 @@ def write(
     if not isinstance(target, Path):
         return _write(answers, about, target, form or "jsonl")
     form = form or ("csv" if target.suffix.lower() == ".csv" else "jsonl")
-    target = place(target)
-    if target.exists() and not target.is_file():  # a pipe or device stays what it is
+    whole = place(target)
+    if _is_stream(target):
         try:
-            with target.open("w", encoding="utf-8", newline="") as file:
+            with target.open("a", encoding="utf-8", newline="") as file:
                 return _write(answers, about, file, form)
         except OSError as error:
             raise MachineError(f"cannot write {target}: {error.strerror}") from error
+    target = whole
     try:
         handle, beside = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
     except OSError as error:
@@ -96,6 +97,11 @@ def place(target: Path) -> Path:
         return target.resolve()
     except (OSError, RuntimeError) as error:
         raise InputError(f"cannot write {target}: it is a link that never ends") from error
+
+
+def _is_stream(target: Path) -> bool:
+    """A pipe or device, also /dev/stdout where that is a file: it is written to, never replaced."""
+    return target.exists() and (not target.is_file() or target.absolute().parts[1] in ("dev", "proc"))
 
 
 def _answers(
