@@ -73,6 +73,15 @@ def test_a_stage_that_lost_a_file_is_built_again(tmp_path: Path) -> None:
     assert (again.path / "a.txt").read_text(encoding="utf-8") == "a"
 
 
+@pytest.mark.parametrize(
+    "text", ["", "[]", "null", '{"files": []}', '{"files": {}}', '{"files": {"a.txt": 3}}']
+)
+def test_a_stage_with_a_damaged_manifest_is_built_again(tmp_path: Path, text: str) -> None:
+    workspace = Workspace(tmp_path)
+    (workspace.build("fit", {}, _one_file).path / "manifest.json").write_text(text, encoding="utf-8")
+    assert not workspace.build("fit", {}, _one_file).reused
+
+
 def test_processes_that_want_the_same_stage_build_it_once(tmp_path: Path) -> None:
     code = """
 import sys, time

@@ -58,7 +58,7 @@ class Workspace:
         """Give the stage of these inputs, calling ``make(folder)`` only if it is not there yet.
 
         ``make`` fills an empty folder. ``inputs`` is plain JSON. A stage whose files are not those of
-        its manifest is damaged: it is put aside and built again. Raises MachineError when the disk is
+        its manifest is damaged: it is deleted and built again. Raises MachineError when the disk is
         full or not writable; nothing half-written is left in either case.
         """
         digest = digest_of({"stage": name, **inputs})
@@ -235,12 +235,11 @@ def _is_whole(folder: Path) -> bool:
     the stage was built; a change of the same length is found by ``doubleroute doctor``."""
     try:
         files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError):
-        return False
-    return all(
-        (folder / name).is_file() and (folder / name).stat().st_size == entry["size"]
-        for name, entry in files.items()
-    )
+        return bool(files) and all(
+            (folder / name).stat().st_size == entry["size"] for name, entry in files.items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False  # a manifest or a file that is missing, cut or not of its form
 
 
 @contextmanager
@@ -254,6 +253,9 @@ def _disk_errors(place: Path) -> Iterator[None]:
             errno.EDQUOT: "the disk quota is used up",
             errno.EROFS: "the file system is read-only",
             errno.EACCES: "permission is denied",
+            errno.EFBIG: "the file would be larger than the system allows",
+            errno.EEXIST: "a file stands where a folder must be; move it aside",
+            errno.ENOTDIR: "a file stands where a folder must be; move it aside",
         }
         if error.errno in reasons:
             raise MachineError(f"cannot write {error.filename or place}: {reasons[error.errno]}") from error
