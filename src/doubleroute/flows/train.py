@@ -8,6 +8,7 @@ from typing import Any
 from prefect import flow
 
 from doubleroute.config import Project, load_project
+from doubleroute.environment import set_defaults
 from doubleroute.flows.server import prefect_api
 from doubleroute.flows.timeline import FitProgress, Timeline
 from doubleroute.workspace import Workspace
@@ -39,6 +40,7 @@ def train(project: str = ".", changes: list[str] | None = None) -> dict[str, Any
     8. register: a version in MLflow, read back in a new process
     9. promote: the promotion gate decides; the champion's alias moves or stays
     """
+    set_defaults()  # a worker of a deployment comes here without our command line
     from doubleroute.flows import steps
     from doubleroute.integrations.registry import Registry
     from doubleroute.integrations.validation import read_summary
