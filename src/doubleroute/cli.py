@@ -254,8 +254,10 @@ def _requests(
     pairs = {task.columns.text_pair for task in project.tasks.values()} - {None}
     column = column or (names.pop() if len(names) == 1 else "text")
     pair = pair or (pairs.pop() if len(pairs) == 1 else "text_pair")
+    tokens = {task.columns.tokens for task in project.tasks.values() if task.kind == "tagging"}
     stream = sys.stdin.buffer if source == "-" else Path(source or "")
-    return read_requests(stream, None, column, pair or "text_pair")
+    words = tokens.pop() if len(tokens) == 1 else None
+    return read_requests(stream, None, column, pair or "text_pair", words)
 
 
 def _about(answerer: "Answerer", tasks: list[str] | None) -> dict[str, dict[str, Any]]:

@@ -177,6 +177,10 @@ def test_files_with_other_columns_become_tasks_of_their_own(tmp_path: Path) -> N
 
 NOTHING = {
     "text alone": ([{"text": text} for text in TEXTS], "no column holds labels"),
+    "one label": (
+        [{"text": text, "label": "positive"} for text in TEXTS],
+        "at least two; 'label' holds one alone: positive",
+    ),
     "no text": ([{"label": n % 2, "size": n} for n in range(40)], "no column holds text"),
     "objects": ([{"context": text, "answers": {"a": 1}} for text in TEXTS], "it has: context, answers"),
 }

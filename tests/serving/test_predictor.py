@@ -56,6 +56,23 @@ def test_other_columns_can_hold_the_text(tmp_path: Path) -> None:
     assert list(read_requests(path, text="review")) == [Request(1, {"text": "fine, really"})]
 
 
+def test_the_words_of_a_project_that_tags_words_are_read_rather_than_the_text_beside_them(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"text": "can\'t", "words": ["ca", "n\'t"]}\n{"text": "a"}\n{"words": "b c"}\n')
+    assert [request.values for request in read_requests(path, tokens="words")] == [
+        {"tokens": ["ca", "n't"]},
+        {"text": "a"},
+        {"text": "b c"},
+    ]
+    pair = '{"text": "a", "text_pair": "b", "words": ["a"]}'
+    path.write_text(pair)
+    assert next(read_requests(path, tokens="words")).values == {"text": "a", "text_pair": "b"}
+    path.write_text('{"text": "a", "tokens": ["b"]}')
+    assert next(read_requests(path)).values == {"text": "a"}
+
+
 @pytest.mark.parametrize(
     ("form", "data", "message"),
     [

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from doubleroute.config.values import NAME_PATTERN
-from doubleroute.data.raw import columns_listed
+from doubleroute.data.raw import columns_listed, short
 from doubleroute.data.roles import Roles, find_roles
 from doubleroute.data.starter_yaml import SPLITS, DataSet, document, label_values
 from doubleroute.data.tables import Table, read_tables
@@ -145,10 +145,15 @@ def _nothing_to_learn(place: str, data_set: DataSet, roles: Roles) -> str:
     has = columns_listed(data_set.columns)
     if roles.text is None:
         return f"{place}: no column holds text; it has: {has}"
-    return (
+    found = (
         f"{place}: '{roles.text}' is the text, but no column holds labels, numbers to predict, or tags; "
         f"it has: {has}. A label column holds few values that come back"
     )
+    for name in data_set.columns:
+        values = {str(value) for split in data_set.values.values() for value in split.get(name, ())}
+        if name != roles.text and len(values) == 1:
+            return f"{found}, at least two; '{name}' holds one alone: {short(values.pop())}"
+    return found
 
 
 def _label_task(roles: Roles, data_set: DataSet) -> str:

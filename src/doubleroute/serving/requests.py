@@ -41,20 +41,33 @@ class Request:
     id: Any = None
 
 
+@dataclass(frozen=True)
+class Columns:
+    """What the columns or keys of a request are called."""
+
+    text: str = "text"
+    text_pair: str = "text_pair"
+    tokens: str | None = None
+
+
 def read_requests(
     source: Path | BinaryIO,
     form: InputFormat | None = None,
     text: str = "text",
     text_pair: str = "text_pair",
+    tokens: str | None = None,
 ) -> Iterator[Request]:
     """Read requests one by one from a file or a binary stream such as ``sys.stdin.buffer``.
 
     The format of a file follows from its suffix; of a stream, from its first line: a JSON object means
-    jsonl, all else text. ``text`` and ``text_pair`` name the columns or keys. Raises InputError with the
-    file and line of whatever cannot be read; for a file that is not there before the first is asked for.
+    jsonl, all else text. ``text`` and ``text_pair`` name the columns or keys; ``tokens`` that of the word
+    lists of a project that tags words: a list there is read even where a text stands beside it, so that
+    every word of it gets its tag. Raises InputError with the file and line of whatever cannot be read;
+    for a file that is not there before the first is asked for.
     """
+    columns = Columns(text, text_pair, tokens)
     if not isinstance(source, Path):
-        return _requests(source, "standard input", form, (text, text_pair))
+        return _requests(source, "standard input", form, columns)
     if source.is_dir():
         raise InputError(f"{source} is a folder; name a file of requests in it")
     if form is None and source.suffix.lower() not in FORMATS:
@@ -63,7 +76,7 @@ def read_requests(
             f"tsv, text, or use a file that ends in {', '.join(FORMATS)}"
         )
     _open(source).close()
-    return _requests_of_file(source, form or FORMATS[source.suffix.lower()], (text, text_pair))
+    return _requests_of_file(source, form or FORMATS[source.suffix.lower()], columns)
 
 
 def _open(source: Path) -> BinaryIO:
@@ -73,20 +86,18 @@ def _open(source: Path) -> BinaryIO:
         raise InputError(f"{source} cannot be read: {error.strerror}") from error
 
 
-def _requests_of_file(source: Path, form: InputFormat, columns: tuple[str, str]) -> Iterator[Request]:
+def _requests_of_file(source: Path, form: InputFormat, columns: Columns) -> Iterator[Request]:
     with _open(source) as file:
         yield from _requests(file, str(source), form, columns)
 
 
 def one_request(text: str) -> Request:
     """The request of one text on the command line. Raises InputError when it is empty or not UTF-8."""
-    return Request(1, _values({"text": text}, "--text", ("text", "text_pair")))
+    return Request(1, _values({"text": text}, "--text", Columns()))
 
 
-def _requests(
-    stream: BinaryIO, name: str, form: InputFormat | None, columns: tuple[str, str]
-) -> Iterator[Request]:
-    """Requests of an open stream; ``columns`` are those of text and text_pair."""
+def _requests(stream: BinaryIO, name: str, form: InputFormat | None, columns: Columns) -> Iterator[Request]:
+    """Requests of an open stream; as ``read_requests``."""
     lines = _lines(stream, name)
     if form is None:
         first = list(itertools.islice(((n, line) for n, line in lines if line.strip()), 1))
@@ -104,7 +115,7 @@ def _requests(
 
 
 def _each_line(
-    lines: Iterator[tuple[int, str]], name: str, form: InputFormat, columns: tuple[str, str]
+    lines: Iterator[tuple[int, str]], name: str, form: InputFormat, columns: Columns
 ) -> Iterator[Request]:
     """Requests of JSONL or plain text."""
     for number, line in lines:
@@ -151,7 +162,7 @@ def _lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
 
 
 def _table(
-    lines: Iterator[tuple[int, str]], name: str, delimiter: str, columns: tuple[str, str]
+    lines: Iterator[tuple[int, str]], name: str, delimiter: str, columns: Columns
 ) -> Iterator[Request]:
     """Requests of a CSV or TSV file; text stays text."""
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
@@ -175,37 +186,40 @@ def _table(
         unclosed = "end of data" in str(error) or "field larger" in str(error)
         raise InputError(f"{name}, line {start}: {error}{'; is a quote not closed?' * unclosed}") from None
     if header is None:
-        raise InputError(f"{name} is empty; a header with the column '{columns[0]}' is needed")
+        raise InputError(f"{name} is empty; a header with the column '{columns.text}' is needed")
 
 
-def _header(cells: list[str], where: str, columns: tuple[str, str]) -> list[str]:
-    if columns[0] not in cells:
-        hint = near(columns[0], [short(cell) for cell in cells])
+def _header(cells: list[str], where: str, columns: Columns) -> list[str]:
+    if columns.text not in cells and columns.tokens not in cells:
+        hint = near(columns.text, [short(cell) for cell in cells])
         has = columns_listed(cells)
-        raise InputError(f"{where}: no column '{columns[0]}' in the header; it has: {has}{hint}")
+        raise InputError(f"{where}: no column '{columns.text}' in the header; it has: {has}{hint}")
     twice = sorted({cell for cell in cells if cells.count(cell) > 1})
     if twice:
         raise InputError(f"{where}: column '{short(twice[0])}' stands twice in the header")
     return cells
 
 
-def _values(record: Mapping[str, Any], where: str, columns: tuple[str, str]) -> dict[str, Any]:
+def _values(record: Mapping[str, Any], where: str, columns: Columns) -> dict[str, Any]:
     """What the model reads of a record: text and text_pair, or tokens."""
-    text, pair = (record.get(column) for column in columns)
-    tokens = record.get("tokens")
-    if text is None and isinstance(tokens, list):
+    text, pair = record.get(columns.text), record.get(columns.text_pair)
+    key = columns.tokens or "tokens"
+    tokens = record.get(key)
+    if text is None and isinstance(tokens, str):
+        text = tokens
+    if isinstance(tokens, list) and (text is None or (columns.tokens and not pair)):
         if not tokens or not all(isinstance(token, str) and token for token in tokens):
-            raise InputError(f"{where}: 'tokens' must be a list of one or more texts, none empty")
-        return {"tokens": _encodable(tokens, where, "tokens")}
+            raise InputError(f"{where}: '{key}' must be a list of one or more texts, none empty")
+        return {"tokens": _encodable(tokens, where, key)}
     if not isinstance(text, str) or not text.strip():
         state = "missing" if text is None else "empty" if isinstance(text, str) else "not text"
-        raise InputError(f"{where}: '{columns[0]}' is {state}")
-    _encodable(text, where, columns[0])
+        raise InputError(f"{where}: '{columns.text}' is {state}")
+    _encodable(text, where, columns.text)
     if pair is None or pair == "":
         return {"text": text}
     if not isinstance(pair, str):
-        raise InputError(f"{where}: '{columns[1]}' is not text")
-    return {"text": text, "text_pair": _encodable(pair, where, columns[1])}
+        raise InputError(f"{where}: '{columns.text_pair}' is not text")
+    return {"text": text, "text_pair": _encodable(pair, where, columns.text_pair)}
 
 
 def _encodable(value: Any, where: str, key: str) -> Any:
