@@ -1,11 +1,10 @@
-"""`doubleroute train` killed at ten random moments, and started again to the end."""
+"""`doubleroute train` killed in every part of its run, and started again to the end."""
 
 import hashlib
 import json
 import os
 import random
 import signal
-import subprocess
 import time
 from itertools import count
 from pathlib import Path
@@ -20,7 +19,24 @@ from doubleroute.integrations.registry import Registry
 from doubleroute.modeling.inference import Answerer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
-KILLS = 10
+#: What appears one after the other while a run goes on. Each is the mark of a kill, a random moment later.
+MARKS = (
+    ".doubleroute/prefect/server.log",
+    ".doubleroute/prefect/prefect.db",
+    ".doubleroute/stages/.validate-*",
+    ".doubleroute/stages/.activations-*",
+    ".doubleroute/partial/fit-*",
+    ".doubleroute/partial/fit-*/0*",
+    ".doubleroute/stages/fit-*",
+    ".doubleroute/stages/evaluate-*",
+    ".doubleroute/stages/report-*",
+    "mlflow/.new-*",
+    "mlflow/mlflow.db",
+    "mlflow/artifacts/tiny/models/*",
+    "mlflow/artifacts/tiny/*/artifacts/report.html",
+)
+#: Seconds after a mark within which the kill comes.
+LATER = 1.5
 #: Files and folders that only a run in progress may have.
 TEMPORARY = (".doubleroute/stages/.*", ".doubleroute/scratch/*", ".doubleroute/.*", "mlflow/.new-*")
 
@@ -60,14 +76,22 @@ def kill(train: Train, whole_group: bool) -> None:
     train.wait()
 
 
+def seen(train: Train, mark: str, before: set[Path]) -> bool:
+    """Wait for a mark that was not there before the run; False when the run ends without it."""
+    while train.process.poll() is None:
+        if set(train.root.glob(mark)) - before:
+            return True
+        time.sleep(0.01)
+    return False
+
+
 @pytest.fixture(scope="module")
-def unharmed(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
-    """A project whose run was not killed, and the seconds that the run took."""
+def unharmed(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose run was not killed."""
     root = write_tiny_project(tmp_path_factory.mktemp("unharmed") / "project", tiny_backbone)
-    begun = time.monotonic()
     train = Train(root)
     assert train.wait(1800) == 0, train.err
-    return root, time.monotonic() - begun
+    return root
 
 
 def check(root: Path, whole: Path) -> None:
@@ -86,29 +110,28 @@ def check(root: Path, whole: Path) -> None:
 
 @pytest.mark.parametrize("whole_group", [False, True], ids=["process", "group"])
 def test_killed_anywhere_and_started_again_it_ends_as_if_it_had_not_been(
-    unharmed: tuple[Path, float], tiny_backbone: Path, tmp_path: Path, whole_group: bool
+    unharmed: Path, tiny_backbone: Path, tmp_path: Path, whole_group: bool
 ) -> None:
-    whole, seconds = unharmed
     places = (tmp_path / str(number) for number in count())
     root = write_tiny_project(next(places), tiny_backbone)
     chance, killed = random.Random(17 + whole_group), 0
-    for tenth in range(KILLS):
-        moment = seconds * (tenth + chance.random()) / KILLS
+    for mark in MARKS:
         for _ in range(2):
+            before = set(root.glob(mark))
             train = Train(root)
-            try:
-                assert train.wait(moment) == 0, train.err
-            except subprocess.TimeoutExpired:
+            if seen(train, mark, before):
+                time.sleep(chance.uniform(0, LATER))
+                killed += train.process.poll() is None
                 kill(train, whole_group)
-                killed += 1
                 train.seconds_until_alone(30)
                 champion_answers(root)
-                print(f"killed at {moment:.1f} of {seconds:.1f} s; there are {stages(root)}")
+                print(f"killed after {mark}; there are {[name.partition('-')[0] for name in stages(root)]}")
                 break
-            # What earlier runs did stays done, so this one ended before its moment: once more, anew.
-            check(root, whole)
+            # The kill before came later than this mark, and the run went on from there: once more, anew.
+            assert train.wait() == 0, train.err
+            check(root, unharmed)
             root = write_tiny_project(next(places), tiny_backbone)
-    assert killed >= KILLS - 2
+    assert killed >= 10
     last = Train(root)
     assert last.wait(1800) == 0, last.err
-    check(root, whole)
+    check(root, unharmed)
