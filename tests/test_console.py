@@ -133,7 +133,7 @@ def test_a_stop_says_how_to_go_on(number: int, code: int) -> None:
         "except console.typer.Exit as stop: sys.exit(stop.exit_code)\n"
     )
     process.send_signal(number)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == code
     assert "stopped; run it again" in err
     assert "Traceback" not in out + err
@@ -149,7 +149,7 @@ def test_a_library_that_swallows_the_stop_cannot_keep_the_process_or_its_childre
     )
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert time.monotonic() - began < 10
     assert process.returncode == 130
     child = int(err.split("child ")[1].split()[0])

@@ -47,7 +47,7 @@ ONE_MISTAKE = {
     ),
     "no for a number": (
         "training: {epochs: no}",
-        "line 4: training.epochs: must be a whole number from 1 to 1000, not 'no'",
+        "line 4: training.epochs: must be a number from 0.1 to 1000, not 'no'",
     ),
     "leading zero": (
         "seed: 010",
@@ -55,7 +55,7 @@ ONE_MISTAKE = {
     ),
     "out of range": (
         "training: {epochs: 0}",
-        "line 4: training.epochs: must be a whole number from 1 to 1000, not 0",
+        "line 4: training.epochs: must be a number from 0.1 to 1000, not 0",
     ),
     "fraction for a whole number": (
         "training: {batch_size: 3.5}",
@@ -233,10 +233,10 @@ SETS = {
         "trainin: unknown key; did you mean 'training'?",
     ),
     "leading zero": ("seed=010", 'seed: 010 is read as the number 10; write 10, or "010" if it is text'),
-    "out of range": ("training.epochs=0", "training.epochs: must be a whole number from 1 to 1000, not 0"),
+    "out of range": ("training.epochs=0", "training.epochs: must be a number from 0.1 to 1000, not 0"),
     "no value": (
         "training.epochs=",
-        "training.epochs: must be a whole number from 1 to 1000, but nothing is given",
+        "training.epochs: must be a number from 0.1 to 1000, but nothing is given",
     ),
     "not an assignment": ("epochs", "'epochs' is not KEY.PATH=VALUE, as in training.epochs=1"),
     "into a scalar": ("name.first=a", "name.first: 'name' is not a section of project.yaml"),
