@@ -97,7 +97,7 @@ def test_a_run_on_a_server_of_one_s_own_is_seen_there_and_nowhere_else(
 
 
 def test_prefect_deploy_takes_the_repository_s_deployment(server: dict[str, str], tmp_path: Path) -> None:
-    text = shutil.copy(REPOSITORY / "prefect.yaml", tmp_path).read_text(encoding="utf-8")
+    text = Path(shutil.copy(REPOSITORY / "prefect.yaml", tmp_path)).read_text(encoding="utf-8")
     environment = {**os.environ, **server}
 
     def prefect(*words: str) -> str:
