@@ -2,6 +2,7 @@
 
 import json
 import queue
+import shutil
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ from doubleroute.training.activations import activations
 from doubleroute.training.fit import fit_inputs
 from doubleroute.training.machine import cores, gpus, resolve_precision
 from doubleroute.training.variants import Name, variants
-from doubleroute.workspace import Stage, Workspace, digest_of
+from doubleroute.workspace import Stage, Workspace, digest_of, write_json
 
 #: Told for each model: its name and a point of its history with the total number of steps.
 Progress = Callable[[str, dict[str, Any]], None]
@@ -34,10 +35,14 @@ class Order:
     stored: Stage | None
     precision: str
 
-    def spell(self, name: Name, threads: int) -> str:
-        """The order for one worker, as JSON."""
+    def write(self, workspace: Workspace, name: Name, threads: int) -> Path:
+        """Write the order for one worker; give the file."""
+        variant = variants(self.project)[name]
+        given = (self.project, variant, self.validated, self.encoded, self.stored, self.precision)
+        place = workspace.partial("fit", fit_inputs(*given)) / "order.json"
         stages = {"validated": self.validated, "encoded": self.encoded, "stored": self.stored}
-        return json.dumps(
+        write_json(
+            place,
             {
                 "project": self.project.model_dump_json(),
                 "root": str(self.project.root),
@@ -48,8 +53,9 @@ class Order:
                     key: stage and {"name": stage.name, "digest": stage.digest, "path": str(stage.path)}
                     for key, stage in stages.items()
                 },
-            }
+            },
         )
+        return place
 
 
 def store(project: Project, workspace: Workspace, encoded: Stage, progress: Progress) -> Stage | None:
@@ -85,11 +91,12 @@ def fit(
         stage = workspace.find("fit", inputs)
         if stage is not None:
             found[name] = stage
+            shutil.rmtree(workspace.partial("fit", inputs))  # a kill between the last two steps left it
         else:  # without a router the routed model is the plain one: fit it once
             missing.setdefault(digest_of(inputs), name)
     if missing:
         order = Order(project, validated, encoded, stored, precision)
-        fit_all(order, list(missing.values()), len(distinct), progress)
+        fit_all(order, workspace, list(missing.values()), len(distinct), progress)
     for name, each in wanted.items():
         if name not in found:
             stage = workspace.find("fit", fit_inputs(project, each, validated, encoded, stored, precision))
@@ -99,7 +106,7 @@ def fit(
     return {name: found[name] for name in wanted}
 
 
-def fit_all(order: Order, names: list[Name], planned: int, progress: Progress) -> dict[Name, Stage]:
+def fit_all(order: Order, workspace: Workspace, names: list[Name], planned: int, progress: Progress) -> None:
     """Fit these models, as many at once as there are processors (one at a time on GPUs).
 
     ``planned`` is how many the whole run has, those that are there included. It sets the threads of each
@@ -110,18 +117,16 @@ def fit_all(order: Order, names: list[Name], planned: int, progress: Progress) -
     """
     at_once = 1 if gpus() else min(planned, cores())
     threads = max(1, cores() // max(1, at_once))
-    waiting, running, done = list(names), dict[Name, subprocess.Popen[str]](), dict[Name, Stage]()
+    waiting, running = list(names), dict[Name, subprocess.Popen[str]]()
     messages: queue.Queue[tuple[Name, dict[str, Any]]] = queue.Queue()
     try:
         while waiting or running:
             while waiting and len(running) < at_once:
                 name = waiting.pop(0)
-                running[name] = _start(order.spell(name, threads), name, messages)
+                running[name] = _start(order.write(workspace, name, threads), name, messages)
             name, message = messages.get()
             if "progress" in message:
                 progress(name, message["progress"])
-            elif "stage" in message:
-                done[name] = _stage(message["stage"])
             elif "error" in message:
                 raise _error(message["error"])
             else:
@@ -132,18 +137,17 @@ def fit_all(order: Order, names: list[Name], planned: int, progress: Progress) -
         for process in running.values():
             process.kill()
             process.wait()
-    return {name: done[name] for name in names}
 
 
 def _start(
-    order: str, name: Name, messages: "queue.Queue[tuple[Name, dict[str, Any]]]"
+    order: Path, name: Name, messages: "queue.Queue[tuple[Name, dict[str, Any]]]"
 ) -> "subprocess.Popen[str]":
     """Start a worker and a thread that passes on what it says; an empty message is its end."""
     command = ["doubleroute.training.worker"]
     if gpus() > 1:
         group = ["--multi_gpu", "--num_processes", str(gpus()), "-m"]
         command = ["accelerate.commands.launch", *group, *command]
-    process = start(*command, order, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    process = start(*command, str(order), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
 
     def listen() -> None:
         assert process.stdout is not None
@@ -159,10 +163,6 @@ def _start(
 
     threading.Thread(target=listen, daemon=True).start()
     return process
-
-
-def _stage(value: Mapping[str, Any]) -> Stage:
-    return Stage(value["name"], value["digest"], Path(value["path"]), value["reused"])
 
 
 def _error(value: Mapping[str, str]) -> DoublerouteError:

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,15 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Progress = Callable[[dict[str, Any]], None]
+
+
+def said_by_the_first(value: Any) -> Any:
+    """What the first process of accelerate's group gave here; every process must come by."""
+    from accelerate.utils import broadcast_object_list
+
+    said = [value]
+    broadcast_object_list(said)
+    return said[0]
 
 
 def fit_inputs(
@@ -194,7 +204,10 @@ class Learner:
         weights = checkpoints.learned(self.model)
         if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
             raise self._diverged("weights became NaN or infinite")
-        if self.history.note_epoch(epoch, self.step, self._validate()):
+        scores = self._validate() if self._rank == 0 else {}
+        if self.parallel:  # processors may differ in the last bits: all go by what the first one saw
+            scores = said_by_the_first(scores)
+        if self.history.note_epoch(epoch, self.step, scores):
             self.best = {name: value.detach().clone() for name, value in weights.items()}
 
     def _diverged(self, what: str) -> ConfigError:
@@ -237,7 +250,8 @@ class Learner:
         )
 
     def _resume(self, partial: Path) -> None:
-        found = checkpoints.newest(partial)
+        with self.parallel.main_process_first() if self.parallel else nullcontext():
+            found = checkpoints.newest(partial)
         if found is None:
             return
         tensors, state = found

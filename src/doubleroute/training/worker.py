@@ -1,7 +1,7 @@
 """One fit in a process of its own: ``python -m doubleroute.training.worker ORDER``.
 
-The order is JSON. Writes JSON lines on stdout: ``{"progress": {...}}`` now and then, and at the end
-``{"stage": {...}}`` or ``{"error": {...}}``. Under ``accelerate launch`` every process of the
+The order is a JSON file. Writes JSON lines on stdout: ``{"progress": {...}}`` now and then, and
+``{"error": {...}}`` when it fails. Under ``accelerate launch`` every process of the
 group runs this; the first one owns the stage and writes.
 """
 
@@ -29,28 +29,18 @@ def main() -> None:
     set_defaults()
     if "WORLD_SIZE" in os.environ:  # accelerate ends the rest of a group with SIGTERM
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    order = json.loads(sys.argv[1])
+    order = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     try:
-        stage = _run(order)
+        _run(order)
     except DoublerouteError as error:
         _say({"error": {"kind": type(error).__name__, "message": str(error)}})
         sys.exit(error.exit_code)
-    _say(
-        {
-            "stage": {
-                "name": stage.name,
-                "digest": stage.digest,
-                "path": str(stage.path),
-                "reused": stage.reused,
-            }
-        }
-    )
 
 
-def _run(order: dict[str, Any]) -> Stage:
+def _run(order: dict[str, Any]) -> None:
     import torch
 
-    from doubleroute.training.fit import Learner, fit_inputs
+    from doubleroute.training.fit import Learner, fit_inputs, said_by_the_first
     from doubleroute.training.variants import variant
 
     torch.set_num_threads(order["threads"])
@@ -67,15 +57,19 @@ def _run(order: dict[str, Any]) -> Stage:
     parallel = _group()
 
     def make(folder: Path) -> None:
+        if parallel is not None and parallel.is_main_process:
+            said_by_the_first(True)
         learner = Learner(*given, parallel)
         learner.run(folder, partial, lambda point: _say({"progress": point}))
 
     if parallel is not None and not parallel.is_main_process:
-        make(partial)
-        return Stage("fit", "", partial, False)
+        if said_by_the_first(False):
+            make(partial)
+        return
     stage = workspace.build("fit", inputs, make)
+    if parallel is not None and stage.reused:  # another run built it meanwhile
+        said_by_the_first(False)
     shutil.rmtree(partial, ignore_errors=True)
-    return stage
 
 
 def _group() -> "Accelerator | None":

@@ -1,0 +1,54 @@
+"""Fits by several processes of one group, as accelerate starts them; here two on the CPU, with gloo."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from conftest import write_tiny_project
+from test_fit import Run, weights
+
+from doubleroute.training.crew import Order
+from doubleroute.training.fit import fit_inputs
+from doubleroute.training.variants import variant
+from doubleroute.workspace import Stage
+
+
+def fit_in_a_group(run: Run) -> Stage:
+    """The routed model, fitted by two processes."""
+    order = Order(run.project, run.validated, run.encoded, run.stored, "float32")
+    path = order.write(run.workspace, "routed", threads=1)
+    words = "-m torch.distributed.run --standalone --nproc_per_node=2 -m"
+    group = subprocess.run(
+        [sys.executable, *words.split(), "doubleroute.training.worker", str(path)],
+        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert group.returncode == 0, group.stdout + group.stderr
+    inputs = fit_inputs(
+        run.project, variant(run.project, "routed"), run.validated, run.encoded, run.stored, "float32"
+    )
+    stage = run.workspace.find("fit", inputs)
+    assert stage is not None, group.stdout + group.stderr
+    return stage
+
+
+def test_a_group_of_two_learns_as_one_process_does_and_ends_when_the_stage_is_there(
+    tiny_backbone: Path, tmp_path: Path
+) -> None:
+    run = Run(write_tiny_project(tmp_path / "project", tiny_backbone))
+    stage = fit_in_a_group(run)
+    history = json.loads((stage.path / "history.json").read_text(encoding="utf-8"))
+    alone = run.fit(tmp_path / "alone")
+    assert history["total_steps"] == alone["total_steps"]
+    together, by_itself = weights(stage.path), weights(tmp_path / "alone")
+    begun = run.learner().model.state_dict()
+    moved = torch.cat([(together[name] - begun[name]).flatten() for name in together])
+    expected = torch.cat([(by_itself[name] - begun[name]).flatten() for name in together])
+    assert torch.cosine_similarity(moved, expected, dim=0) > 0.9
+    assert history["epochs"][-1]["validation"] == alone["epochs"][-1]["validation"]
+    assert fit_in_a_group(run).digest == stage.digest  # and no process waits for the other
