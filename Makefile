@@ -70,7 +70,7 @@ demo: data
 	@.venv/bin/doubleroute train
 
 test: $(STAMP)
-	@$(PYTHON) -m pytest $(ARGS)
+	@$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP)
 	@.venv/bin/ruff check .

@@ -38,6 +38,7 @@ def foreign_lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if line and not PROGRESS.fullmatch(line)]
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_end_with_one_version_and_leave_no_process(
     tiny_backbone: Path, tmp_path: Path
 ) -> None:
