@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 COMMANDS = """\
 # The command line
 
-<!-- Made from src/doubleroute/cli.py by `python docs/references.py`; a test holds it. -->
+<!-- Made from src/doubleroute/cli/ by `python docs/references.py`; a test holds it. -->
 
 | exit code | meaning |
 |---|---|

@@ -1,5 +1,6 @@
 """Values become canonical rows; a value that does not fit says why."""
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +100,28 @@ def test_slices_and_extra_columns_go_with_their_rows() -> None:
 def test_a_missing_column_names_the_key_that_asks_for_it() -> None:
     with pytest.raises(DataError, match=r"tasks\.x\.columns\.text_pair: column 'txet'.*did you mean 'text'"):
         read("classification", {"text": ["a"], "label": ["x"]}, columns={"text_pair": "txet"})
+
+
+def test_times_become_utc_to_the_second_and_sort_as_texts() -> None:
+    values = [
+        "2024-03-01",
+        "2024-03-01T10:00:00+02:00",
+        " 2024-03-01T09:30:00Z",
+        date(2023, 1, 2),
+        "March",
+        None,
+        7,
+    ]
+    rows, problems = read(
+        "classification",
+        {"text": ["a"] * 7, "label": ["x"] * 7, "when": values},
+        columns={"time": "when"},
+    )
+    assert rows["time"] == [
+        "2024-03-01T00:00:00",
+        "2024-03-01T08:00:00",
+        "2024-03-01T09:30:00",
+        "2023-01-02T00:00:00",
+    ]
+    assert [each.split(":")[0] for each in problems] == ["5 when", "6 when", "7 when"]
+    assert "ISO 8601" in problems[0]

@@ -1,5 +1,6 @@
 """project.yaml: what it may say (models), how it is read (reader), and the reference of it."""
 
+from doubleroute.config.keeping import Drift, Promotion, Retraining, Serving
 from doubleroute.config.models import (
     LOWER_IS_BETTER,
     METRICS,
@@ -13,7 +14,6 @@ from doubleroute.config.models import (
     MlpRouter,
     NoRouter,
     Project,
-    Promotion,
     Router,
     Split,
     Task,
@@ -28,6 +28,7 @@ __all__ = [
     "METRICS",
     "Backbone",
     "Columns",
+    "Drift",
     "Evaluation",
     "ExpertsRouter",
     "Files",
@@ -37,7 +38,9 @@ __all__ = [
     "NoRouter",
     "Project",
     "Promotion",
+    "Retraining",
     "Router",
+    "Serving",
     "Split",
     "Task",
     "Training",

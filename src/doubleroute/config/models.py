@@ -11,12 +11,12 @@ from pydantic import (
     model_validator,
 )
 
+from doubleroute.config.keeping import Drift, Promotion, Retraining, Serving
 from doubleroute.config.values import (
     Column,
     Dropout,
     Fraction,
     Label,
-    ModelName,
     Name,
     Paths,
     Positive,
@@ -111,6 +111,7 @@ class Columns(Section):
     label: Column = Field("label", description="the label; regression: a number; multilabel: a list or text")
     tokens: Column = Field("tokens", description="tagging: a list of tokens, or tokens separated by spaces")
     tags: Column = Field("tags", description="tagging: as many tags as tokens")
+    time: Column | None = Field(None, description="when the row was made: an ISO 8601 date or time")
 
 
 class Split(Section):
@@ -232,16 +233,6 @@ class Evaluation(Section):
     )
 
 
-class Promotion(Section):
-    """When a challenger becomes champion."""
-
-    model_name: ModelName | None = Field(None, description="in the registry; the project's name by default")
-    max_loss: Fraction = Field(
-        0.01, description="what a task may lose: the interval's lower end, in its metric"
-    )
-    min_gain: float = Field(0.0, ge=0, le=1, description="mean gain over the tasks that it must reach")
-
-
 class Project(Section):
     """All of project.yaml."""
 
@@ -258,8 +249,23 @@ class Project(Section):
     training: Training = Field(Training(), description="how the model learns")
     evaluation: Evaluation = Field(Evaluation(), description="how scores are made")
     promotion: Promotion = Field(Promotion(), description="when a challenger becomes champion")
+    drift: Drift = Field(Drift(), description="when rows that arrived count as moved")
+    retraining: Retraining = Field(Retraining(), description="when and how the model is trained anew")
+    serving: Serving = Field(Serving(), description="what the serving side writes down")
 
     _root: Path = PrivateAttr(default=Path())
+
+    @model_validator(mode="after")
+    def _names_and_columns_are_there(self) -> "Project":
+        unknown = sorted(set(self.promotion.margins) - set(self.tasks))
+        if unknown:
+            raise ValueError(
+                f"promotion.margins: there is no task '{unknown[0]}'; there are: {', '.join(self.tasks)}"
+            )
+        timed = any(task.columns.time for task in self.tasks.values())
+        if self.retraining.rows != "all" and not timed:
+            raise ValueError(f"retraining.rows: {self.retraining.rows} needs columns.time in a task")
+        return self
 
     def at(self, root: Path) -> "Project":
         """Say which folder project.yaml is in."""

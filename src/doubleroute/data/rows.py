@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Callable, Collection, Sequence
+from datetime import UTC, date, datetime
 from typing import Any
 
 from doubleroute.config import Task
 from doubleroute.data.raw import Problem, Table, short
 
 #: Canonical rows of one task and split: name -> one value a row. ``file``, ``row``, ``text`` and
-#: ``text_pair`` or ``tokens``, ``label``, ``slice_<column>``, and columns for the user's expectations
-#: under ``extra_<column>``.
+#: ``text_pair`` or ``tokens``, ``label``, ``time`` (UTC, to the second), ``slice_<column>``, and
+#: columns for the user's expectations under ``extra_<column>``.
 Rows = dict[str, list[Any]]
 
 
@@ -69,6 +70,8 @@ def _parsers(table: Table, task: Task, unlabelled: bool) -> dict[str, _Parser]:
             found["text_pair"] = ("columns.text_pair", columns.text_pair, _text)
         label = ("columns.label", columns.label)
     found["label"] = (*label, _label_parser(task, unlabelled))
+    if columns.time is not None:
+        found["time"] = ("columns.time", columns.time, _time)
     for column in task.slices:
         found[f"slice_{column}"] = ("slices", column, _slice)
     return found
@@ -178,6 +181,23 @@ def _number(value: Any) -> float:
     if not math.isfinite(number):
         raise _WrongValue("is not a finite number")
     return number
+
+
+def _time(value: Any) -> str:
+    """An ISO 8601 date or time -> UTC to the second, so that texts sort as times do."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value.strip())
+        except ValueError:
+            raise _WrongValue(
+                "is not an ISO 8601 date or time, as in 2026-01-31 or 2026-01-31T08:30:00Z"
+            ) from None
+    elif isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)
+    if not isinstance(value, datetime):
+        raise _WrongValue("is null where a time must be" if value is None else f"{_type(value)}, not a time")
+    moment = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _slice(value: Any) -> str | None:

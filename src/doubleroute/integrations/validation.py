@@ -1,9 +1,9 @@
 """The validation stage: every task's files -> clean rows, labels, a quarantine and Data Docs.
 
 The stage's folder holds ``<task>/<split>.parquet`` with the columns file (relative to the project), row
-(1-based in that file), text and optional text_pair or tokens, label, and slice_<column>; ``labels.json``;
-``quarantine.jsonl``, one object a bad row; ``summary.json``; ``data_docs/``. For every task and split,
-rows in = rows out + quarantined.
+(1-based in that file), text and optional text_pair or tokens, label, time if there is one, and
+slice_<column>; ``labels.json``; ``quarantine.jsonl``, one object a bad row; ``summary.json``;
+``data_docs/``. For every task and split, rows in = rows out + quarantined.
 """
 
 import json
@@ -207,6 +207,7 @@ def _frame(task: Task, rows: Rows, facts: Rows) -> Any:
 
     columns = task.columns
     names = {"text": columns.text, "text_pair": columns.text_pair, "tokens": columns.tokens}
+    names["time"] = columns.time
     names["label"] = columns.tags if task.kind == "tagging" else columns.label
     frame: dict[str, Any] = {}
     for name, values in rows.items():

@@ -1,42 +1,20 @@
-"""The command line: words into calls. Imports of what does the work stand inside the commands, so that
---help answers at once."""
+"""The commands of the main job: init, validate, train, evaluate, predict, status, doctor."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from doubleroute.console import Commands, Terminal, open_closed_streams, progress_of, session
-from doubleroute.environment import set_defaults
+from doubleroute.cli.app import WAITING, Debug, Folder, Json, Set, app, load, option_for
+from doubleroute.cli.shows import show_answers, show_scores, show_stages
+from doubleroute.console import progress_of, session
 
 if TYPE_CHECKING:
     from doubleroute.config import Project
     from doubleroute.modeling.inference import Answerer
     from doubleroute.serving.requests import Request
-
-
-app = typer.Typer(
-    name="doubleroute",
-    cls=Commands,
-    help="Routed multi-task fine-tuning of one pretrained transformer, and the pipeline that keeps it good.",
-    epilog="Exit codes: 0 done, 2 bad input, 3 refused by a gate, 4 the machine or a store, 130 stopped.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-
-Folder = Annotated[Path, typer.Option("--project", metavar="DIR", help="The folder of project.yaml.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; all else on stderr.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a value of project.yaml; repeatable."),
-]
-
-WAITING = "another run of this project is under way; waiting for it to end"
 
 
 @app.command()
@@ -62,8 +40,8 @@ def init(
         for doubt in starter.doubts:
             terminal.line(f"look at this: {doubt}")
         terminal.line(f"next: read and edit {path}, then")
-        terminal.line(f"  doubleroute validate{_for(project)}")
-        terminal.line(f"  doubleroute train{_for(project)}")
+        terminal.line(f"  doubleroute validate{option_for(project)}")
+        terminal.line(f"  doubleroute train{option_for(project)}")
         terminal.document = {"project": str(path), **starter.as_dict()}
 
 
@@ -113,8 +91,8 @@ def train(project: Folder = Path(), changes: Set = None, as_json: Json = False, 
             terminal.line(f"  {reason}")
         terminal.line("next:")
         example = "--text 'Some text of yours'"
-        terminal.line(f"  doubleroute predict{_for(project)} {example}")
-        terminal.line(f"  doubleroute status{_for(project)}")
+        terminal.line(f"  doubleroute predict{option_for(project)} {example}")
+        terminal.line(f"  doubleroute status{option_for(project)}")
         uri = Registry(loaded.root, loaded.model_name).tracking_uri
         terminal.line(f"  mlflow ui --backend-store-uri {uri}")
         if decision["verdict"] == "refuse":
@@ -235,13 +213,6 @@ def doctor(project: Folder = Path(), as_json: Json = False, debug: Debug = False
             raise typer.Exit(4)
 
 
-def load(folder: Path, changes: list[str] | None = None) -> "Project":
-    """The project; before anything heavy is imported, so that a mistake in it is told at once."""
-    from doubleroute.config import load_project
-
-    return load_project(folder, changes or ())
-
-
 def _requests(
     project: "Project", source: str | None, text: str | None, column: str | None, pair: str | None
 ) -> "Iterator[Request]":
@@ -262,53 +233,3 @@ def _requests(
 
 def _about(answerer: "Answerer", tasks: list[str] | None) -> dict[str, dict[str, Any]]:
     return {task: about for task, about in answerer.tasks.items() if not tasks or task in tasks}
-
-
-def show_answers(terminal: Terminal, answers: Mapping[str, Mapping[str, Any]]) -> None:
-    """The answers to one text for people: a line a task, the likeliest labels first."""
-    for task, answer in answers.items():
-        if "value" in answer:
-            said = f"{answer['value']:.3f}"
-        elif "probabilities" in answer:
-            chances = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
-            said = ", ".join(f"{label} {chance:.2f}" for label, chance in chances[:3])
-        else:
-            said = ", ".join(f"{each['text']} ({each['type']})" for each in answer["entities"]) or "nothing"
-        print(f"{task}: {said}", file=terminal.out)
-
-
-def show_stages(terminal: Terminal, result: dict[str, Any]) -> None:
-    """One line a stage: reused, or how long it took."""
-    for stage in result["stages"]:
-        took = "reused" if stage["reused"] else f"{stage['seconds']:.1f} s"
-        terminal.line(f"{stage['name']:<12} {took}")
-    terminal.line(f"{'all':<12} {result['seconds']:.1f} s")
-
-
-def show_scores(terminal: Terminal, result: dict[str, Any]) -> None:
-    """Rows in and out, the score table, a verdict for each task, and where the report lies."""
-    from doubleroute.integrations.validation import summary_lines
-    from doubleroute.reports.tables import cut_texts, score_rows
-
-    terminal.line()
-    for line in summary_lines({"tasks": result["counts"]}) + cut_texts(result["evaluation"]):
-        terminal.line(line)
-    header, rows = score_rows(result["evaluation"])
-    terminal.line()
-    terminal.table(header, rows, words=3)
-    terminal.line()
-    for verdict in result["verdicts"]:
-        terminal.line(verdict)
-    terminal.line(f"report: {result['report']}")
-
-
-def _for(project: Path) -> str:
-    """The --project option to type for this folder."""
-    return "" if project == Path() else f" --project {project}"
-
-
-def main() -> None:
-    """The entry point of the installed command."""
-    open_closed_streams()
-    set_defaults()
-    app()

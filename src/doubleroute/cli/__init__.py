@@ -1,0 +1,16 @@
+"""The command line: words into calls. Imports of what does the work stand inside the commands, so that
+--help answers at once."""
+
+from doubleroute.cli import main_job  # noqa: F401  its commands join the app
+from doubleroute.cli.app import app
+from doubleroute.console import open_closed_streams
+from doubleroute.environment import set_defaults
+
+__all__ = ["app", "main"]
+
+
+def main() -> None:
+    """The entry point of the installed command."""
+    open_closed_streams()
+    set_defaults()
+    app()

@@ -1,0 +1,44 @@
+"""What commands print for people."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from doubleroute.console import Terminal
+
+
+def show_answers(terminal: Terminal, answers: Mapping[str, Mapping[str, Any]]) -> None:
+    """The answers to one text for people: a line a task, the likeliest labels first."""
+    for task, answer in answers.items():
+        if "value" in answer:
+            said = f"{answer['value']:.3f}"
+        elif "probabilities" in answer:
+            chances = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
+            said = ", ".join(f"{label} {chance:.2f}" for label, chance in chances[:3])
+        else:
+            said = ", ".join(f"{each['text']} ({each['type']})" for each in answer["entities"]) or "nothing"
+        print(f"{task}: {said}", file=terminal.out)
+
+
+def show_stages(terminal: Terminal, result: dict[str, Any]) -> None:
+    """One line a stage: reused, or how long it took."""
+    for stage in result["stages"]:
+        took = "reused" if stage["reused"] else f"{stage['seconds']:.1f} s"
+        terminal.line(f"{stage['name']:<12} {took}")
+    terminal.line(f"{'all':<12} {result['seconds']:.1f} s")
+
+
+def show_scores(terminal: Terminal, result: dict[str, Any]) -> None:
+    """Rows in and out, the score table, a verdict for each task, and where the report lies."""
+    from doubleroute.integrations.validation import summary_lines
+    from doubleroute.reports.tables import cut_texts, score_rows
+
+    terminal.line()
+    for line in summary_lines({"tasks": result["counts"]}) + cut_texts(result["evaluation"]):
+        terminal.line(line)
+    header, rows = score_rows(result["evaluation"])
+    terminal.line()
+    terminal.table(header, rows, words=3)
+    terminal.line()
+    for verdict in result["verdicts"]:
+        terminal.line(verdict)
+    terminal.line(f"report: {result['report']}")

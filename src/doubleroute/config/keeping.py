@@ -1,0 +1,99 @@
+"""The sections of project.yaml about keeping a model good: drift, retraining, promotion, serving."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from doubleroute.config.values import Fraction, ModelName, Positive, Section, TaskName, Text
+from doubleroute.config.words import Words
+
+
+class Drift(Section):
+    """When rows that arrived count as moved away from those that the champion learned from."""
+
+    alpha: float = Field(
+        0.05, gt=0, le=0.5, description="chance of a false alarm a check, all tests together"
+    )
+    min_rows: int = Field(100, ge=10, description="with fewer current rows a test says: cannot tell")
+    max_rows: int = Field(5000, ge=100, description="rows of either side that are compared; a seeded sample")
+    permutations: int = Field(200, ge=100, le=100_000, description="behind the p-value of the embeddings")
+    features: int = Field(1024, ge=16, le=65536, description="random Fourier features of the MMD's kernel")
+    attribution: bool = Field(True, description="say which words, lengths, sources and rows moved")
+
+
+class Retraining(Section):
+    """The policy: when the model is trained anew, from what, and on which rows."""
+
+    on_drift: bool = Field(True, description="retrain when the inputs or a task's labels moved")
+    max_fall: Fraction = Field(
+        0.02, description="retrain when a task's metric on labelled current rows fell by more, for certain"
+    )
+    new_labels: Fraction | None = Field(
+        0.1, description="retrain when so many labelled rows are new, as a share of those learned from"
+    )
+    max_age_days: Positive | None = Field(None, description="retrain when the champion is older")
+    min_new_labels: int = Field(
+        20, ge=0, description="with fewer new labelled training rows there is nothing to learn: ask"
+    )
+    cooldown_hours: float = Field(20.0, ge=0, description="after a retraining nothing but a wait")
+    max_per_week: int = Field(3, ge=0, description="retrainings in any seven days")
+    max_seconds: Positive | None = Field(
+        None, description="ask instead when a retraining is expected to cost more training seconds"
+    )
+    start: Literal["champion", "pretrained"] = Field("champion", description="the weights to begin with")
+    effort: float = Field(
+        0.2, gt=0, le=1, description="share of training.epochs when it starts from the champion"
+    )
+    rows: Literal["all", "recent", "weighted"] = Field(
+        "all", description="training rows: all, those of recent_days, or drawn with half_life_days"
+    )
+    recent_days: Positive = Field(
+        365.0, description="of rows: recent, before the newest row; needs columns.time"
+    )
+    half_life_days: Positive = Field(180.0, description="of rows: weighted; needs columns.time")
+    new_rows_weight: float = Field(
+        1.0, ge=1, le=100, description="how often a row is drawn that the champion has not seen; 1: as others"
+    )
+    keep_unmoved: bool = Field(
+        False,
+        description="freeze all but the heads of the tasks that moved: the other answers stay as they are",
+    )
+    webhook: (
+        Annotated[str, Field(pattern=r"^https?://"), Words("an address that begins with http")] | None
+    ) = Field(None, description="each decision is sent there as a POST with JSON")
+
+
+class Promotion(Section):
+    """When a challenger becomes champion."""
+
+    model_name: ModelName | None = Field(None, description="in the registry; the project's name by default")
+    max_loss: Fraction = Field(
+        0.01, description="what a task may lose: the interval's lower end, in its metric"
+    )
+    margins: dict[TaskName, Fraction] = Field({}, description="max_loss of a task, by name, where it differs")
+    min_gain: float = Field(0.0, ge=0, le=1, description="mean gain over the tasks that it must reach")
+    slice_margin: Fraction = Field(
+        0.02, description="refused when a slice of a task is certainly worse and lost more than this"
+    )
+    slice_rows: int = Field(30, ge=5, description="slices with fewer test rows are not compared")
+    max_calibration_loss: Fraction = Field(
+        0.05, description="refused when a task's calibration error grew by more"
+    )
+    max_latency_ratio: float = Field(
+        1.5, ge=1, description="refused when answering takes so many times longer"
+    )
+    max_size_ratio: float = Field(2.0, ge=1, description="refused when its files are so many times larger")
+
+
+class Serving(Section):
+    """What the serving side writes down."""
+
+    log: bool = Field(False, description="keep the texts that were asked and the answers")
+    folder: Text = Field("requests", description="of the log; relative to project.yaml")
+    max_mb: Positive = Field(64.0, description="of one log file, before the next is begun")
+    files: int = Field(10, ge=1, description="log files that are kept; the oldest goes first")
+    redact: tuple[Text, ...] = Field(
+        ("mail", "card", "phone"),
+        description="what is blotted out of texts before they are written: mail, card, phone, "
+        "a regular expression as re:PATTERN, or a function of yours as python:MODULE:FUNCTION",
+    )

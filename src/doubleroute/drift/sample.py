@@ -1,0 +1,42 @@
+"""What is compared: rows of one side, reference or current, with what is known about each."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class TaskRows:
+    """What one task says about rows of a sample: ``rows`` [k], their indices in the sample; ``labels``
+    [k], in the plain form of the task's kind, None where a row has none; ``answers`` [k], the champion's
+    (see ``kinds``), empty when it was not asked."""
+
+    kind: str
+    names: list[str]
+    rows: np.ndarray
+    labels: list[Any]
+    answers: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """n rows of one side.
+
+    ``embeddings`` [n, hidden] float32, mean-pooled states of the pretrained backbone; ``texts`` [n];
+    ``tokens`` [n], sub-words of each row after cutting; ``unknown`` [n], share of unknown sub-words in
+    [0, 1]; ``segments``: for each column that slices a task, [n] values or None; ``times`` [n], UTC to
+    the second, or None; ``places`` [n], "file:row".
+    """
+
+    embeddings: np.ndarray
+    texts: list[str]
+    tokens: np.ndarray
+    unknown: np.ndarray
+    segments: dict[str, list[str | None]]
+    times: list[str | None]
+    places: list[str]
+    tasks: dict[str, TaskRows]
+
+    def __len__(self) -> int:
+        return len(self.texts)
