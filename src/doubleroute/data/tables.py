@@ -84,11 +84,16 @@ def read_validated(stage_path: Path, task: str, split: str) -> "pd.DataFrame":
     Values are plain Python: str, list of str, None where nothing is; regression labels are float64 with
     NaN where a row has none.
     """
+    return read_frame(stage_path / task / f"{split}.parquet")
+
+
+def read_frame(path: Path) -> "pd.DataFrame":
+    """A Parquet file of ours as plain Python values; columns of numbers stay numbers."""
     import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pq.read_table(stage_path / task / f"{split}.parquet")
+    table = pq.read_table(path)
     columns = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
         kept = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)

@@ -1,0 +1,229 @@
+"""What arrived: the rows that the champion has not seen, told by what they say and not by their place.
+
+Every version keeps ``rows.parquet``, the keys of all rows that it was trained, chosen and tested on, and
+``reference.parquet``, a sample of them with their texts, so that what arrives later can be compared also
+where the old files are gone.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from doubleroute.config import Project
+from doubleroute.data.splits import text_key
+from doubleroute.data.tables import read_frame, read_validated, rows_digest
+from doubleroute.data.tokens import join_tokens
+from doubleroute.workspace import Stage, Workspace, code_digest, digest_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SPLITS = ("train", "validation", "test")
+ROWS = "rows.parquet"
+REFERENCE = "reference.parquet"
+#: Rows of each task in the sample; held-out rows first, because the model's answers to them are honest.
+SAMPLE = 5000
+
+
+class Seen:
+    """The keys of the rows behind a version, by task: uint64, sorted.
+
+    ``rows[task]``: text and label of all rows; ``learned[task]``: those of the training split;
+    ``held_out[task]``: texts of the test rows, of this version and of those before it.
+    """
+
+    def __init__(self, table: "pd.DataFrame") -> None:
+        def keys(column: str, chosen: Any) -> dict[str, np.ndarray]:
+            found = table[chosen]
+            return {
+                str(task): np.unique(np.asarray(each, np.uint64))
+                for task, each in found.groupby("task")[column]
+            }
+
+        alive = table["split"] != "former test"
+        self.rows = keys("row_key", alive)
+        self.learned = keys("row_key", table["split"] == "train")
+        self.held_out = keys("text_key", table["split"].isin(["test", "former test"]))
+
+    @classmethod
+    def read(cls, path: Path) -> "Seen":
+        """Read a version's ``rows.parquet``."""
+        import pandas as pd
+
+        return cls(pd.read_parquet(path))
+
+    def knows(self, task: str, keys: np.ndarray) -> np.ndarray:
+        """Which of these row keys [n] are behind the version: bool [n]."""
+        return np.isin(keys, self.rows.get(task, np.empty(0, np.uint64)))
+
+    def holds_out(self, task: str, keys: np.ndarray) -> np.ndarray:
+        """Which of these text keys [n] were test rows of the version or of one before it: bool [n]."""
+        return np.isin(keys, self.held_out.get(task, np.empty(0, np.uint64)))
+
+
+def row_texts(frame: "pd.DataFrame") -> list[str]:
+    """The text of each row; of tagging rows their tokens joined."""
+    return [join_tokens(each) for each in frame["tokens"]] if "tokens" in frame else frame["text"].tolist()
+
+
+def text_keys(frame: "pd.DataFrame") -> np.ndarray:
+    """One key a row for what it says (XXH3, 64 bits, of ``splits.text_key``): uint64 [n]."""
+    import xxhash
+
+    pairs = frame["text_pair"].tolist() if "text_pair" in frame else [None] * len(frame)
+    keys = [text_key(text, pair) for text, pair in zip(row_texts(frame), pairs, strict=True)]
+    return np.array(
+        [xxhash.xxh3_64_intdigest(key.encode("utf-8", "surrogatepass")) for key in keys], np.uint64
+    )
+
+
+def row_keys(frame: "pd.DataFrame", texts: np.ndarray) -> np.ndarray:
+    """One key a row for what it says and its label: uint64 [n]; ``texts`` are its ``text_keys``."""
+    import xxhash
+
+    labels = [json.dumps(label, ensure_ascii=False, default=str) for label in frame["label"]]
+    return np.array(
+        [
+            xxhash.xxh3_64_intdigest(f"{int(text):x} {label}".encode("utf-8", "surrogatepass"))
+            for text, label in zip(texts, labels, strict=True)
+        ],
+        np.uint64,
+    )
+
+
+def remember(project: Project, workspace: Workspace, validated: Stage, before: Path | None) -> Stage:
+    """Give the stage with ``rows.parquet`` and ``reference.parquet`` of a model trained on these rows.
+
+    ``before``: the ``rows.parquet`` of the champion; its held-out rows stay held out for ever.
+    """
+    import pandas as pd
+
+    former = None if before is None else pd.read_parquet(before)
+    inputs = {
+        "rows": rows_digest(validated),
+        "former": None if former is None else digest_of(_former(former)["text_key"].astype(str).tolist()),
+        "seed": project.seed,
+        "code": code_digest("data/arrivals", "data/splits"),
+    }
+
+    def make(folder: Path) -> None:
+        tables, samples = [], []
+        for task in project.tasks:
+            frames = {split: read_validated(validated.path, task, split) for split in SPLITS}
+            for split, frame in frames.items():
+                texts = text_keys(frame)
+                rows = row_keys(frame, texts)
+                tables.append(
+                    pd.DataFrame({"task": task, "split": split, "text_key": texts, "row_key": rows})
+                )
+            samples.append(_sample(task, frames, project.seed))
+        known = pd.concat(tables, ignore_index=True)
+        if former is not None:
+            known = pd.concat([known, _former(former, known)], ignore_index=True)
+        known.to_parquet(folder / ROWS, compression="zstd")
+        pd.concat(samples, ignore_index=True).to_parquet(folder / REFERENCE, compression="zstd")
+
+    return workspace.build("remember", inputs, make)
+
+
+def _former(table: "pd.DataFrame", known: "pd.DataFrame | None" = None) -> "pd.DataFrame":
+    """The held-out rows of earlier versions; without those that are test rows still."""
+    held = table[table["split"].isin(["test", "former test"])].assign(split="former test")
+    if known is not None:
+        tests = known[known["split"] == "test"]
+        still = set(zip(tests["task"], tests["text_key"], strict=True))
+        pairs = zip(held["task"], held["text_key"], strict=True)
+        held = held[[pair not in still for pair in pairs]]
+    return held.sort_values(["task", "text_key"]).drop_duplicates(["task", "text_key"])
+
+
+def _sample(task: str, frames: Mapping[str, "pd.DataFrame"], seed: int) -> "pd.DataFrame":
+    """At most SAMPLE rows of a task in the columns of ``read_reference``."""
+    import pandas as pd
+
+    generator, left, parts = np.random.default_rng(seed), SAMPLE, []
+    for split in ("test", "validation", "train"):
+        frame = frames[split]
+        chosen = np.sort(generator.permutation(len(frame))[:left])
+        left -= len(chosen)
+        part = frame.iloc[chosen]
+        columns: dict[str, Any] = {
+            "task": task,
+            "split": split,
+            "file": part["file"].tolist(),
+            "row": part["row"].tolist(),
+            "text": row_texts(part),
+        }
+        if "text_pair" in part:
+            columns["text_pair"] = part["text_pair"].tolist()
+        if "tokens" in part:
+            columns["tokens"] = part["tokens"].tolist()
+        columns["label"] = [json.dumps(_plain(label), ensure_ascii=False) for label in part["label"]]
+        for name in part.columns:
+            if name == "time" or name.startswith("slice_"):
+                columns[name] = part[name].tolist()
+        parts.append(pd.DataFrame(columns))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _plain(label: Any) -> Any:
+    return None if isinstance(label, float) and np.isnan(label) else label
+
+
+def read_reference(path: Path) -> dict[str, "pd.DataFrame"]:
+    """The sample of a version by task: columns split, file, row, text, label (its plain form, None
+    without one) and, where the task has them, text_pair, tokens, time, slice_<column>."""
+    table = read_frame(path)
+    found = {}
+    for task, part in table.groupby("task", sort=False):
+        frame = part.drop(columns="task").reset_index(drop=True)
+        frame["label"] = [json.loads(label) for label in frame["label"]]
+        empty = [name for name in frame if name != "label" and frame[name].isna().all()]
+        found[str(task)] = frame.drop(columns=empty)
+    return found
+
+
+def hold_out(
+    workspace: Workspace, validated: Stage, tasks: list[str], seen: Seen | None
+) -> tuple[Stage, dict[str, int]]:
+    """The validated rows without those that were once held out and now stand in train or validation.
+
+    Gives the stage, the one that came in when there are none, and how many rows of each task were left out.
+    """
+    if seen is None:
+        return validated, {}
+    out: dict[str, int] = {}
+    for task in tasks:
+        for split in ("train", "validation"):
+            keys = text_keys(read_validated(validated.path, task, split))
+            out[task] = out.get(task, 0) + int(seen.holds_out(task, keys).sum())
+    out = {task: count for task, count in out.items() if count}
+    if not out:
+        return validated, {}
+    held = {task: digest_of(seen.held_out[task].astype(str).tolist()) for task in out}
+    inputs = {
+        "rows": rows_digest(validated),
+        "held": held,
+        "code": code_digest("data/arrivals", "data/splits"),
+    }
+
+    def make(folder: Path) -> None:
+        import shutil
+
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        shutil.copy(validated.path / "labels.json", folder)
+        for task in tasks:
+            (folder / task).mkdir()
+            for split in SPLITS:
+                table = pq.read_table(validated.path / task / f"{split}.parquet")
+                if split != "test" and task in out:
+                    keys = text_keys(read_validated(validated.path, task, split))
+                    table = table.filter(pa.array(~seen.holds_out(task, keys)))
+                pq.write_table(table, folder / task / f"{split}.parquet", compression="zstd")
+
+    return workspace.build("held-out", inputs, make), out

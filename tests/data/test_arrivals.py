@@ -1,0 +1,100 @@
+"""What a version remembers of its rows, and what counts as arrived since."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import write_tiny_project
+
+from doubleroute.config import Project, load_project
+from doubleroute.data.arrivals import (
+    REFERENCE,
+    ROWS,
+    Seen,
+    hold_out,
+    read_reference,
+    remember,
+    row_keys,
+    text_keys,
+)
+from doubleroute.data.tables import read_validated
+from doubleroute.integrations.validation import validate
+from doubleroute.workspace import Stage, Workspace
+
+
+@pytest.fixture
+def project(tiny_backbone: Path, tmp_path: Path) -> Project:
+    return load_project(write_tiny_project(tmp_path / "project", tiny_backbone))
+
+
+def validated(project: Project) -> Stage:
+    return validate(project, Workspace(project.root))
+
+
+def known(seen: Seen, stage: Stage, task: str, split: str) -> list[bool]:
+    frame = read_validated(stage.path, task, split)
+    return list(seen.knows(task, row_keys(frame, text_keys(frame))))
+
+
+def test_rows_are_known_by_what_they_say_and_a_new_row_and_a_new_label_are_not(project: Project) -> None:
+    stage = validated(project)
+    kept = remember(project, Workspace(project.root), stage, None)
+    seen = Seen.read(kept.path / ROWS)
+    assert all(known(seen, stage, task, split) for task in project.tasks for split in ("train", "test"))
+    file = project.root / "data" / "sentiment.csv"
+    lines = file.read_text(encoding="utf-8").splitlines()
+    frame = read_validated(stage.path, "sentiment", "train")
+    text = frame["text"][0]
+    turned = [line for line in lines if not line.startswith(f"{text},")]
+    turned += [
+        f"{text},{'pos' if frame['label'][0] == 'neg' else 'neg'},mail",
+        "a new line that is good,pos,mail",
+    ]
+    file.write_text("\n".join([turned[0], *reversed(turned[1:])]) + "\n", encoding="utf-8")
+    again = validated(project)
+    fresh = [
+        row
+        for split in ("train", "validation", "test")
+        for row, old in zip(
+            read_validated(again.path, "sentiment", split)["text"],
+            known(seen, again, "sentiment", split),
+            strict=True,
+        )
+        if not old
+    ]
+    assert sorted(fresh) == sorted([text, "a new line that is good"])
+
+
+def test_the_sample_gives_rows_back_as_they_were(project: Project) -> None:
+    stage = validated(project)
+    kept = remember(project, Workspace(project.root), stage, None)
+    sample = read_reference(kept.path / REFERENCE)
+    for task in project.tasks:
+        frame = read_validated(stage.path, task, "test")
+        held = sample[task][sample[task]["split"] == "test"].reset_index(drop=True)
+        assert held["label"].tolist() == frame["label"].tolist()
+        assert held["row"].tolist() == frame["row"].tolist()
+    assert sample["entities"]["tokens"][0] == read_validated(stage.path, "entities", "test")["tokens"][0]
+    assert set(sample["sentiment"]["slice_source"]) == {"mail", "chat"}
+
+
+def test_a_test_row_never_goes_into_training_again(project: Project) -> None:
+    workspace, tasks = Workspace(project.root), list(project.tasks)
+    stage = validated(project)
+    first = remember(project, workspace, stage, None)
+    seen = Seen.read(first.path / ROWS)
+    assert hold_out(workspace, stage, tasks, seen) == (stage, {})
+    test = read_validated(stage.path, "sentiment", "test")
+    path = project.root / "project.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("seed: 3", "seed: 4"), encoding="utf-8")
+    other = load_project(project.root)
+    moved = validated(other)
+    kept, out = hold_out(workspace, moved, tasks, seen)
+    assert out["sentiment"] > 0
+    for split in ("train", "validation"):
+        assert not set(read_validated(kept.path, "sentiment", split)["text"]) & set(test["text"])
+    assert json.loads((kept.path / "labels.json").read_text(encoding="utf-8"))["sentiment"] == ["neg", "pos"]
+    # The next version holds out the test rows of both.
+    second = Seen.read(remember(other, workspace, kept, first.path / ROWS).path / ROWS)
+    assert second.holds_out("sentiment", text_keys(test)).all()
+    assert second.holds_out("sentiment", text_keys(read_validated(kept.path, "sentiment", "test"))).all()
