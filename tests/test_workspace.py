@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -156,3 +157,39 @@ def test_digests_depend_on_values_and_not_on_the_order_of_keys() -> None:
 def test_the_digest_of_code_tells_packages_apart() -> None:
     assert code_digest("kinds") != code_digest("data")
     assert code_digest("training/fit") != code_digest("training/feed")
+
+
+def test_whoever_holds_a_lock_is_named_and_a_waiter_may_give_up(tmp_path: Path) -> None:
+    class GaveUpError(Exception):
+        pass
+
+    def give_up() -> None:
+        raise GaveUpError
+
+    code = (
+        "import sys, time; from pathlib import Path; from doubleroute.workspace import Workspace\n"
+        "with Workspace(Path(sys.argv[1])).lock('train'): print('held', flush=True); sys.stdin.read()"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path), "--as-a-test"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        workspace = Workspace(tmp_path)
+        said = workspace.holder("train")
+        assert said is not None
+        assert f"process {process.pid} since" in said
+        assert "--as-a-test" in said
+        with pytest.raises(GaveUpError), workspace.lock("train", give_up):
+            pass
+        process.communicate("")
+    with workspace.lock("train"):
+        pass
+    assert workspace.holder("train") is None
+
+
+def test_all_stages_of_a_name_are_given_the_one_used_last_first(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    first, second = (workspace.build("fit", {"seed": seed}, _one_file) for seed in (1, 2))
+    workspace.build("evaluate", {"seed": 1}, _one_file)
+    os.utime(first.path, (2e9, 2e9))
+    assert [stage.digest for stage in workspace.all("fit")] == [first.digest, second.digest]

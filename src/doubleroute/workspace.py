@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -108,6 +109,12 @@ class Workspace:
         os.utime(place)
         return Stage(name, digest, place, reused=True)
 
+    def all(self, name: str) -> list[Stage]:
+        """Every whole stage of this name, the one used last first."""
+        folders = [path for path in self.stages.glob(f"{name}-*") if _is_whole(path)]
+        folders.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        return [Stage(name, path.name.rpartition("-")[2], path, reused=True) for path in folders]
+
     def partial(self, name: str, inputs: Mapping[str, Any]) -> Path:
         """A folder for the checkpoints of a stage that is being built; it outlives a kill.
 
@@ -147,7 +154,7 @@ class Workspace:
     def lock(self, name: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Hold the project-wide lock ``name``; free again when the process ends, however it ends.
 
-        ``waiting`` is called once when somebody else holds it.
+        ``waiting`` is called once when somebody else holds it; what it raises gives up the waiting.
         """
         with _disk_errors(self.root):
             (self.root / "locks").mkdir(parents=True, exist_ok=True)
@@ -157,10 +164,25 @@ class Workspace:
             except filelock.Timeout:
                 waiting()
                 lock.acquire()
+        holder = self._holder(name)
+        about = {"pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())}
         try:
+            write_json(holder, {**about, "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:200]})
             yield
         finally:
+            holder.unlink(missing_ok=True)
             lock.release()
+
+    def holder(self, name: str) -> str | None:
+        """Who holds the lock ``name``, in words; None when nobody says so."""
+        try:
+            about = json.loads(self._holder(name).read_text(encoding="utf-8"))
+            return f"process {about['pid']} since {about['since']} ({about['command']})"
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _holder(self, name: str) -> Path:
+        return self.root / "locks" / f"{name}.json"
 
 
 def digest_of(value: Any) -> str:
