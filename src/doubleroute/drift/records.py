@@ -1,0 +1,163 @@
+"""Decision records: one JSON file a decision, in the project's folder ``decisions``.
+
+A record holds the facts and the policy that were decided on, so that the decision can be made again:
+{"id", "time", "project", "data_version", "facts", "policy", "verdict", "reasons", "numbers", "report",
+"outcome"}. The id is <YYYYMMDDTHHMMSS>-<8 hex digits of the digest of facts and policy>.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from doubleroute.config import Retraining
+from doubleroute.drift.policy import Decision, decide, moment
+from doubleroute.errors import DataError, InputError
+from doubleroute.workspace import Workspace, digest_of, write_json
+
+FOLDER = "decisions"
+Record = dict[str, Any]
+_KEYS = {"id", "time", "project", "facts", "policy", "verdict", "reasons", "numbers", "outcome"}
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A decision made again from its record: ``same`` when verdict, reasons and numbers are identical;
+    else ``differences`` says what is not."""
+
+    same: bool
+    decision: Decision
+    differences: tuple[str, ...]
+
+
+def make(
+    project: str,
+    facts: Mapping[str, Any],
+    policy: Retraining,
+    data_version: Mapping[str, Any] | None = None,
+    report: str | None = None,
+) -> Record:
+    """Decide, and give the record of it; nothing is written. ``facts["now"]`` is the record's time."""
+    decision = decide(facts, policy)
+    dumped = policy.model_dump(mode="json")
+    return {
+        "id": f"{moment(facts['now']):%Y%m%dT%H%M%S}-{digest_of({'facts': facts, 'policy': dumped})[:8]}",
+        "time": facts["now"],
+        "project": project,
+        "data_version": None if data_version is None else dict(data_version),
+        "facts": dict(facts),
+        "policy": dumped,
+        **decision.as_dict(),
+        "report": report,
+        "outcome": None,
+    }
+
+
+def write(root: Path, record: Mapping[str, Any]) -> Path:
+    """Write a new record; give its file. The same decision written twice stays as it was first written,
+    with its outcome. Raises DataError when another decision has the id, MachineError for the disk."""
+    path = _path(root, record["id"])
+    with Workspace(root).lock(FOLDER):
+        if path.exists():
+            there = _load(path)
+            if (there["facts"], there["policy"]) != (record["facts"], record["policy"]):
+                raise DataError(f"{path} holds another decision; move it aside")
+            return path
+        path.parent.mkdir(exist_ok=True)
+        write_json(path, dict(record))
+    return path
+
+
+def read(root: Path, name: str) -> Record:
+    """One record by its id, or by the beginning of it if only one begins so.
+
+    Raises InputError when there is none, naming the newest that there are; DataError for a damaged file.
+    """
+    ids = sorted((path.stem for path in (root / FOLDER).glob("*.json")), reverse=True)
+    found = [each for each in ids if each == name] or [each for each in ids if name and each.startswith(name)]
+    if len(found) == 1:
+        return _load(_path(root, found[0]))
+    shown = ", ".join(found[:5] or ids[:5]) or "none yet"
+    if found:
+        raise InputError(f"'{name}' begins {len(found)} decisions: {shown}; give more of the id")
+    raise InputError(f"there is no decision '{name}' in {root / FOLDER}; the newest are: {shown}")
+
+
+def read_all(root: Path) -> tuple[list[Record], list[str]]:
+    """All records, newest first, and for each file that is no record a sentence that names it."""
+    records, damaged = [], []
+    for path in sorted((root / FOLDER).glob("*.json"), reverse=True):
+        try:
+            records.append(_load(path))
+        except DataError as error:
+            damaged.append(str(error))
+    return sorted(records, key=lambda record: record["id"], reverse=True), damaged
+
+
+def set_outcome(root: Path, name: str, outcome: Mapping[str, Any]) -> Record:
+    """Note in a record what became of it: {"version", "verdict", "reasons", "seconds", "error"}, those
+    that are known. Gives the record. Raises as ``read`` does."""
+    with Workspace(root).lock(FOLDER):
+        record = read(root, name)
+        empty: Record = {"version": None, "verdict": None, "reasons": [], "seconds": None, "error": None}
+        unknown = sorted(set(outcome) - set(empty))
+        if unknown:
+            raise InputError(f"an outcome has no '{unknown[0]}'; it has: {', '.join(empty)}")
+        record["outcome"] = {**empty, **outcome}
+        write_json(_path(root, record["id"]), record)
+    return record
+
+
+def retrainings(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """When retrainings began, newest first, for cooldown and the weekly maximum: the times of the
+    decisions to retrain, those under way included, those that ended in an error not."""
+    began = [
+        each["time"]
+        for each in records
+        if each["verdict"] == "retrain" and not (each["outcome"] or {}).get("error")
+    ]
+    return sorted(began, key=moment, reverse=True)
+
+
+def reproduce(record: Mapping[str, Any]) -> Reproduction:
+    """Decide again from a record's facts and policy.
+
+    Raises InputError when its policy does not fit this version of doubleroute.
+    """
+    try:
+        policy = Retraining.model_validate_json(json.dumps(record["policy"]))
+    except ValidationError as error:
+        wrong = ", ".join(".".join(map(str, each["loc"])) for each in error.errors())
+        raise InputError(
+            f"decision {record['id']}: its policy is that of another version of doubleroute ({wrong})"
+        ) from None
+    decision = decide(record["facts"], policy)
+    again = json.loads(json.dumps(decision.as_dict()))
+    differences = tuple(
+        f"{key}: recorded {json.dumps(record[key])}, decided again {json.dumps(again[key])}"
+        for key in ("verdict", "reasons", "numbers")
+        if record[key] != again[key]
+    )
+    return Reproduction(not differences, decision, differences)
+
+
+def _path(root: Path, name: str) -> Path:
+    if not re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z-]*", name):
+        raise InputError(f"'{name}' is no id of a decision; one looks like 20261123T083000-1a2b3c4d")
+    return root / FOLDER / f"{name}.json"
+
+
+def _load(path: Path) -> Record:
+    try:
+        record: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path} is damaged: {error}") from None
+    missing = _KEYS - set(record) if isinstance(record, dict) else _KEYS
+    if missing:
+        raise DataError(f"{path} is no decision record: it lacks {', '.join(sorted(missing))}")
+    found: Record = record
+    return found

@@ -1,0 +1,142 @@
+"""Decision records: written once, read by id, decided again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from doubleroute.config import Retraining
+from doubleroute.drift import records
+from doubleroute.errors import DataError, InputError
+
+
+def facts(now: str = "2026-03-10T02:00:00", rows: int = 200) -> dict[str, Any]:
+    """A day on which many labels are new."""
+    return {
+        "now": now,
+        "champion": {"version": "1", "registered": "2026-03-01T00:00:00", "age_days": 9.1},
+        "drift": None,
+        "performance": {},
+        "new_labels": {"mood": rows},
+        "learned_from": {"mood": 300},
+        "retrainings": [],
+        "expected_seconds": 3.5,
+    }
+
+
+def record(now: str = "2026-03-10T02:00:00", rows: int = 200) -> dict[str, Any]:
+    return records.make("tiny", facts(now, rows), Retraining(), {"md5": "abc"}, "report.html")
+
+
+def test_a_record_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    made = record()
+    path = records.write(tmp_path, made)
+
+    assert path == tmp_path / "decisions" / f"{made['id']}.json"
+    assert made["id"].startswith("20260310T020000-")
+    assert records.read(tmp_path, made["id"]) == made == records.read(tmp_path, "20260310")
+    assert (made["verdict"], made["outcome"]) == ("retrain", None)
+
+
+def test_the_same_decision_is_written_once_and_keeps_its_outcome(tmp_path: Path) -> None:
+    made = record()
+    records.write(tmp_path, made)
+    records.set_outcome(tmp_path, made["id"], {"version": "2", "verdict": "promote"})
+    records.write(tmp_path, made)
+
+    outcome = records.read(tmp_path, made["id"])["outcome"]
+    assert outcome == {"version": "2", "verdict": "promote", "reasons": [], "seconds": None, "error": None}
+    assert len(list((tmp_path / "decisions").iterdir())) == 1
+
+
+def test_another_decision_under_the_same_id_is_refused(tmp_path: Path) -> None:
+    made = record()
+    path = records.write(tmp_path, made)
+    before = path.read_bytes()
+
+    with pytest.raises(DataError, match="holds another decision"):
+        records.write(tmp_path, {**made, "facts": facts(rows=1)})
+    assert path.read_bytes() == before
+
+
+def test_an_unknown_id_is_answered_with_those_that_there_are(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="none yet"):
+        records.read(tmp_path, "20260310")
+    first, last = record(), record("2026-03-11T02:00:00")
+    for each in (first, last):
+        records.write(tmp_path, each)
+
+    with pytest.raises(InputError, match=f"the newest are: {last['id']}, {first['id']}"):
+        records.read(tmp_path, "2025")
+    with pytest.raises(InputError, match="begins 2 decisions"):
+        records.read(tmp_path, "202603")
+    with pytest.raises(InputError, match="there is no decision"):
+        records.read(tmp_path, "../../etc/passwd")
+
+
+def test_records_are_listed_newest_first_and_a_damaged_file_is_named(tmp_path: Path) -> None:
+    made = [record(f"2026-03-{day}T02:00:00") for day in ("10", "12", "11")]
+    for each in made:
+        records.write(tmp_path, each)
+    (tmp_path / "decisions" / "20260313T000000-00000000.json").write_text('{"id": "cut', encoding="utf-8")
+    (tmp_path / "decisions" / "20260314T000000-00000000.json").write_text("[1]", encoding="utf-8")
+
+    found, damaged = records.read_all(tmp_path)
+
+    assert [each["time"][8:10] for each in found] == ["12", "11", "10"]
+    assert ["20260314" in damaged[0], "20260313" in damaged[1], len(damaged)] == [True, True, 2]
+    assert records.read_all(tmp_path / "nowhere") == ([], [])
+
+
+def test_an_outcome_of_another_shape_is_refused(tmp_path: Path) -> None:
+    made = record()
+    records.write(tmp_path, made)
+
+    with pytest.raises(InputError, match="an outcome has no 'score'"):
+        records.set_outcome(tmp_path, made["id"], {"score": 1})
+
+
+def test_retrainings_are_decisions_to_retrain_that_did_not_end_in_an_error(tmp_path: Path) -> None:
+    made = [record(f"2026-03-{day}T02:00:00") for day in ("10", "11", "12")]
+    waiting = record("2026-03-13T02:00:00", rows=1)
+    for each in (*made, waiting):
+        records.write(tmp_path, each)
+    records.set_outcome(tmp_path, made[0]["id"], {"version": "2", "verdict": "refuse"})
+    records.set_outcome(tmp_path, made[2]["id"], {"error": "the tracking server does not answer"})
+
+    assert waiting["verdict"] == "wait"
+    assert records.retrainings(records.read_all(tmp_path)[0]) == [
+        "2026-03-11T02:00:00",
+        "2026-03-10T02:00:00",
+    ]
+
+
+def test_a_decision_is_reproduced_exactly_from_its_file(tmp_path: Path) -> None:
+    made = record()
+    records.write(tmp_path, made)
+
+    again = records.reproduce(records.read(tmp_path, made["id"]))
+
+    assert (again.same, again.differences) == (True, ())
+    assert again.decision.as_dict() == {key: made[key] for key in ("verdict", "reasons", "numbers")}
+
+
+def test_a_record_that_was_changed_is_not_reproduced_and_the_difference_is_said() -> None:
+    made = json.loads(json.dumps(record()))
+    made["facts"]["new_labels"]["mood"] = 1
+
+    again = records.reproduce(made)
+
+    assert not again.same
+    assert any(
+        each.startswith('verdict: recorded "retrain", decided again "wait"') for each in again.differences
+    )
+
+
+def test_a_policy_of_another_version_is_named() -> None:
+    made = record()
+    made["policy"]["patience"] = 3
+
+    with pytest.raises(InputError, match=r"another version of doubleroute \(patience\)"):
+        records.reproduce(made)
