@@ -1,7 +1,10 @@
 """Backbones are found, and refused when they are not whole."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from doubleroute.errors import MachineError, ModelError
 from doubleroute.modeling.backbone import (
     Source,
+    layer_count,
     load_backbone,
     load_tokenizer,
     locate,
@@ -102,6 +106,31 @@ def test_the_digest_follows_the_weights(copy: Path) -> None:
     weights["embeddings.word_embeddings.weight"][3, 2] += 1
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
     assert source_digest(Source("x", copy)) != before
+
+
+@pytest.mark.parametrize("config", ["{", '{"model_type": "no-such-family"}', '{}'])
+def test_a_config_that_is_not_understood_is_an_error_of_the_model(copy: Path, config: str) -> None:
+    (copy / "config.json").write_text(config, encoding="utf-8")
+    with pytest.raises(ModelError, match=r"backbone\.source"):
+        layer_count(Source("x", copy))
+    with pytest.raises(ModelError, match=r"backbone\.source"):
+        load_backbone(Source("x", copy))
+
+
+def test_weights_of_a_name_in_the_cache_have_the_digest_of_their_files(copy: Path, tmp_path: Path) -> None:
+    repository = tmp_path / "hub" / "models--some--thing"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0123abcd" * 5, encoding="utf-8")
+    shutil.copytree(copy, repository / "snapshots" / ("0123abcd" * 5))
+    code = "from doubleroute.modeling.backbone import *; print(source_digest(Source('some/thing', None)))"
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.strip() == source_digest(Source("x", copy))
 
 
 def test_a_model_without_its_trunk_answers_the_same_from_stored_states(tiny_model: Path) -> None:

@@ -24,7 +24,7 @@ from doubleroute.integrations.validation import validate
 from doubleroute.modeling.backbone import Source, load_backbone, load_tokenizer, refuse_long_texts, states_of
 from doubleroute.modeling.inference import Answerer
 from doubleroute.modeling.model import DoublerouteConfig, DoublerouteModel, assemble
-from doubleroute.modeling.trunk import Trunk, first_of, layers_of
+from doubleroute.modeling.trunk import Trunk, around, first_of, layers_of
 from doubleroute.training.crew import store
 from doubleroute.training.encode import encode
 from doubleroute.training.fit import Learner
@@ -96,7 +96,11 @@ FAMILIES: dict[str, tuple[Callable[[dict[str, str]], Tokenizer], dict[str, str],
             "conv_kernel_size": 3,
         },
     ),
-    "modernbert": (bytes_of_words, BERT, {"global_attn_every_n_layers": 2, "local_attention": 4}),
+    "modernbert": (
+        bytes_of_words,
+        BERT,
+        {"global_attn_every_n_layers": 2, "local_attention": 4, "attention_dropout": 0.1},
+    ),
 }
 
 
@@ -248,9 +252,34 @@ def test_two_steps_move_what_learns_and_nothing_else(folder: Path, top: int | No
         assert not inside
     elif top == 1:
         assert inside
-        assert inside <= layers[2]
+        assert inside - {"final_norm.weight"} <= layers[2]
+        assert ("final_norm.weight" in inside) == hasattr(model.backbone, "final_norm")
     else:
         assert all(inside & layer for layer in layers)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_below_and_above_the_trunk_s_output_no_parameter_is_on_both_sides(folder: Path, depth: int) -> None:
+    backbone = routed(folder).backbone
+    below, above = around(backbone, depth)
+    layers = [{id(own) for own in layer.parameters()} for layer in layers_of(backbone)]
+    where = {name: id(own) for name, own in backbone.named_parameters()}
+    assert not set(below) & set(above)
+    assert all(where[name] not in set.union(*layers[depth:]) for name in below)
+    assert all(where[name] not in set().union(*layers[:depth]) for name in above)
+    assert set.union(*layers[depth:]) <= {where[name] for name in above}
+    assert any("word_embeddings" in name or "tok_embeddings" in name for name in below)
+    assert not any("word_embeddings" in name or "tok_embeddings" in name for name in above)
+
+
+def test_no_dropout_means_none_also_where_a_family_writes_it_as_a_number(folder: Path) -> None:
+    model = routed(folder)
+    freeze(model, None, dropout=0.0)
+    learn_mode(model)
+    one, other = (model.encode(**inputs(folder)) for _ in range(2))
+    assert torch.equal(one, other)
+    freeze(model, None, dropout=0.5)
+    assert not torch.equal(model.encode(**inputs(folder)), one)
 
 
 def _trunk_states(model: DoublerouteModel, folder: Path, depth: int) -> Tensor:

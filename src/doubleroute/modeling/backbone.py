@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 #: A tokenizer for which more than this share of ordinary words is unknown does not belong to the text.
 PROBE = "the model reads this short line of plain words and numbers like 42"
 
+#: The files that weights and tokenizer are read from.
+_ENDINGS = (".json", ".safetensors", ".txt", ".model")
+
 #: How the families name their tables of learned absolute positions.
 _POSITIONS = ("position_embeddings", "position_embedding", "wpe")
 
@@ -78,21 +81,23 @@ def _check_folder(folder: Path, source: str) -> None:
 
 
 def source_digest(source: Source) -> str:
-    """A digest of the weights and tokenizer: of the files for a folder, of the commit for a hub name."""
+    """A digest of the files of weights and tokenizer. Those of a hub name are downloaded if they are not in
+    the cache; raises MachineError when the hub does not give them."""
     if source.folder:
-        files = sorted(
-            path
-            for path in source.folder.iterdir()
-            if path.suffix in (".json", ".safetensors", ".txt", ".model")
-        )
-        return digest_of({path.name: file_digest(path) for path in files})
-    from transformers import AutoConfig
+        return _files_digest(source.folder)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
 
     try:
-        config = AutoConfig.from_pretrained(source.name, trust_remote_code=False)
-    except OSError as error:
+        patterns = [f"*{ending}" for ending in _ENDINGS]
+        return _files_digest(Path(snapshot_download(source.name, allow_patterns=patterns)))
+    except (OSError, HFValidationError) as error:
         raise MachineError(_not_found(source.name)) from error
-    return digest_of([source.name, getattr(config, "_commit_hash", None)])
+
+
+def _files_digest(folder: Path) -> str:
+    files = sorted(path for path in folder.iterdir() if path.suffix in _ENDINGS)
+    return digest_of({path.name: file_digest(path) for path in files})
 
 
 def _not_found(name: str) -> str:
@@ -225,14 +230,17 @@ def load_tokenizer(source: Source) -> "PreTrainedTokenizerBase":
 
 
 def layer_count(source: Source) -> int:
-    """How many layers the encoder has, from its config alone."""
+    """How many layers the encoder has, from its config alone. Raises ModelError for a config that is damaged,
+    of a family that transformers does not know, or without layers."""
     from transformers import AutoConfig
 
     try:
         return int(AutoConfig.from_pretrained(source.location, trust_remote_code=False).num_hidden_layers)
-    except (AttributeError, TypeError, NotImplementedError) as error:
+    except (AttributeError, TypeError, ValueError, NotImplementedError) as error:
         raise ModelError(
-            f"backbone.source: {source.location} is no encoder with a number of layers"
+            f"backbone.source: {source.location} is no encoder with a number of layers: {error}"
         ) from error
     except OSError as error:
+        if source.folder:
+            raise ModelError(f"backbone.source: {source.folder} cannot be loaded: {error}") from error
         raise MachineError(_not_found(source.name)) from error

@@ -35,6 +35,52 @@ def first_of(output: Tensor | tuple[Any, ...]) -> Tensor:
     return states
 
 
+def around(backbone: nn.Module, depth: int) -> tuple[list[str], list[str]]:
+    """The names of the parameters below and above the output of layer ``depth`` (0: the embeddings'): those
+    that it depends on, and those that only what follows depends on, such as a norm after the last layer.
+
+    Found by running two short rows and following the graph of their gradients.
+    """
+    layers, caught = layers_of(backbone), list[Tensor]()
+
+    def before(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        caught.append(given[0] if given else named["hidden_states"])
+
+    if depth:
+        hook = layers[depth - 1].register_forward_hook(lambda *given: caught.append(first_of(given[2])))
+    else:
+        hook = layers[0].register_forward_pre_hook(before, with_kwargs=True)
+    learned, training = [each.requires_grad for each in backbone.parameters()], backbone.training
+    try:
+        backbone.eval().requires_grad_(True)
+        with torch.enable_grad():
+            whole = states_of(backbone, *probe(backbone))
+        below, all_of_them = _leaves(caught[0]), _leaves(whole)
+    finally:
+        hook.remove()
+        backbone.train(training)
+        for each, learns in zip(backbone.parameters(), learned, strict=True):
+            each.requires_grad_(learns)
+    named = [(name, id(each)) for name, each in backbone.named_parameters()]
+    return [name for name, each in named if each in below], [
+        name for name, each in named if each in all_of_them - below
+    ]
+
+
+def _leaves(output: Tensor) -> set[int]:
+    """The ids of the parameters that a tensor was computed from."""
+    nodes, found, seen = [output.grad_fn], set[int](), set[Any]()
+    while nodes:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.add(id(node.variable))
+        nodes += [each for each, _ in node.next_functions]
+    return found
+
+
 class _Cached(nn.Module):
     """Stands where a layer of the trunk was and gives the trunk's stored output instead.
 

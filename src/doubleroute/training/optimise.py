@@ -1,7 +1,7 @@
 """Which parameters learn, how fast, and by which schedule."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import torch
@@ -9,27 +9,38 @@ from torch import nn
 
 from doubleroute.config import Training
 from doubleroute.modeling.model import DoublerouteModel
-from doubleroute.modeling.trunk import Trunk, layers_of
+from doubleroute.modeling.trunk import Trunk, around, layers_of
 
 
 def freeze(model: DoublerouteModel, depth: int | None, dropout: float) -> Trunk | None:
     """Freeze the embeddings and the ``depth`` lowest layers (None: nothing) and set the dropout of the
-    rest; give the frozen trunk, if there is one."""
+    rest; give the frozen trunk, if there is one. With a layer learns what stands above it; when all are
+    frozen nothing of the backbone does."""
     for module in model.backbone.modules():
         if isinstance(module, nn.Dropout):
             module.p = dropout
+        for name, value in vars(module).items():  # ModernBERT and others drop attention by a bare number
+            if "dropout" in name and isinstance(value, float):
+                setattr(module, name, dropout)
     if depth is None:
         return None
-    model.backbone.requires_grad_(False)
-    for layer in layers_of(model.backbone)[depth:]:
-        layer.requires_grad_(True)
+    learning = around(model.backbone, depth)[1] if depth < len(layers_of(model.backbone)) else []
+    for name, parameter in model.backbone.named_parameters():
+        parameter.requires_grad_(name in learning)
     return Trunk(model.backbone, depth)
+
+
+def freeze_all_but(model: DoublerouteModel, tasks: Collection[str]) -> None:
+    """Leave nothing to learn but the heads of these tasks: the answers to the others cannot change."""
+    model.requires_grad_(False)
+    for task in tasks:
+        model.heads[task].requires_grad_(True)
 
 
 def learn_mode(model: DoublerouteModel) -> None:
     """Training mode for what learns; evaluation mode (no dropout) for what is frozen."""
     model.train()
-    for module in model.backbone.modules():
+    for module in model.modules():
         own = list(module.parameters())
         if own and not any(parameter.requires_grad for parameter in own):
             module.eval()
