@@ -35,6 +35,8 @@ def show_scores(terminal: Terminal, result: dict[str, Any]) -> None:
     terminal.line()
     for line in summary_lines({"tasks": result["counts"]}) + cut_texts(result["evaluation"]):
         terminal.line(line)
+    for task, count in result.get("kept_out", {}).items():
+        terminal.line(f"{task}: {count} rows were test rows of the champion and stay out of training")
     header, rows = score_rows(result["evaluation"])
     terminal.line()
     terminal.table(header, rows, words=3)

@@ -10,13 +10,14 @@ import numpy as np
 class TaskRows:
     """What one task says about rows of a sample: ``rows`` [k], their indices in the sample; ``labels``
     [k], in the plain form of the task's kind, None where a row has none; ``answers`` [k], the champion's
-    (see ``kinds``), empty when it was not asked."""
+    (see ``kinds``), None where it was not asked: it learned from the row, and its answer would flatter it;
+    empty when it was asked about none."""
 
     kind: str
     names: list[str]
     rows: np.ndarray
     labels: list[Any]
-    answers: list[dict[str, Any]] = field(default_factory=list)
+    answers: list[dict[str, Any] | None] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from doubleroute.config import Project
+from doubleroute.data.arrivals import REFERENCE, ROWS
 from doubleroute.data.tables import read_validated
 from doubleroute.data.tokens import join_tokens
 from doubleroute.integrations.registry import Candidate, DatasetUse, Registry, Version
@@ -80,6 +81,7 @@ def candidate(
     fits: Mapping[str, Stage],
     evaluated: Stage,
     reported: Stage,
+    remembered: Stage,
 ) -> Candidate:
     """The routed model with all that the registry keeps about it."""
     fit = fits["routed"]
@@ -100,6 +102,8 @@ def candidate(
             "report.md": reported.path / "report.md",
             "evaluation.json": evaluated.path / "evaluation.json",
             "history.json": fit.path / "history.json",
+            ROWS: remembered.path / ROWS,
+            REFERENCE: remembered.path / REFERENCE,
         },
         datasets=_datasets(project, validated, data_tags),
         tags={**data_tags, "seed": str(project.seed), "evaluation": evaluated.digest},

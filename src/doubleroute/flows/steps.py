@@ -12,6 +12,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from prefect.cache_policies import NO_CACHE
 
 from doubleroute.config import Project
+from doubleroute.data.arrivals import ROWS, Seen, hold_out, remember
 from doubleroute.errors import MachineError
 from doubleroute.flows.candidate import candidate, champion_of, report
 from doubleroute.integrations.registry import CHALLENGER, CHAMPION, VERDICT, Registry, Version
@@ -22,7 +23,7 @@ from doubleroute.reports.tables import score_rows, verdicts
 from doubleroute.training.crew import fit, store
 from doubleroute.training.encode import encode
 from doubleroute.training.evaluate import Champion, evaluate
-from doubleroute.workspace import Stage
+from doubleroute.workspace import Stage, Workspace
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -54,13 +55,14 @@ def _register(
     fits: Mapping[str, Stage],
     evaluated: Stage,
     reported: Stage,
+    remembered: Stage,
 ) -> Version:
     """The version of the routed model: the champion if it is that very model, else a challenger."""
     champion = registry.champion()
     if champion is not None and champion.run_key == fits["routed"].digest:
         registry.model_folder(champion)  # checks its files
         return champion
-    return registry.register(candidate(project, data, validated, fits, evaluated, reported))
+    return registry.register(candidate(project, data, validated, fits, evaluated, reported, remembered))
 
 
 def _promote(
@@ -89,6 +91,25 @@ def champion_to_compare(registry: Registry, fit: Stage) -> tuple[str | None, Cha
     if version.run_key == fit.digest:
         return version.number, None
     return version.number, champion_of(registry, version)
+
+
+def keep_out(
+    project: Project, workspace: Workspace, registry: Registry, validated: Stage
+) -> tuple[Stage, dict[str, int]]:
+    """The rows without those in train and validation that the champion was tested on, and how many of each
+    task those were."""
+    rows = _rows_of_champion(registry)
+    return hold_out(workspace, validated, list(project.tasks), rows and Seen.read(rows))
+
+
+def remember_rows(project: Project, workspace: Workspace, registry: Registry, validated: Stage) -> Stage:
+    """What the version to be registered remembers of its rows."""
+    return remember(project, workspace, validated, _rows_of_champion(registry))
+
+
+def _rows_of_champion(registry: Registry) -> Path | None:
+    champion = registry.champion()
+    return champion and registry.artifact(champion, ROWS)
 
 
 pull_data = step(pull, "pull", retries=2)

@@ -31,7 +31,7 @@ def train(project: str = ".", changes: list[str] | None = None) -> dict[str, Any
     """Train, evaluate and register the project's model, and promote it if it is the better one.
 
     1. pull: the data are what data.dvc says
-    2. validate: good rows go on, bad ones into quarantine
+    2. validate: good rows go on, bad ones into quarantine; a row that was ever held out stays out of training
     3. tokenise: ids and labels, packed
     4. activations: what the frozen layers make of every row, once
     5. fit: the routed model and its baselines, side by side
@@ -55,6 +55,7 @@ def train(project: str = ".", changes: list[str] | None = None) -> dict[str, Any
         data = clock(steps.pull_data, loaded.root, loaded.all_paths)
         validated = clock(steps.validate_rows, loaded, workspace)
         counts = read_summary(validated)["tasks"]
+        validated, kept_out = steps.keep_out(loaded, workspace, registry, validated)
         encoded = clock(steps.tokenise, loaded, workspace, validated)
         with FitProgress() as progress:
             stored = clock(steps.store_activations, loaded, workspace, encoded, progress)
@@ -63,7 +64,10 @@ def train(project: str = ".", changes: list[str] | None = None) -> dict[str, Any
         evaluated = clock(steps.evaluate_models, loaded, workspace, validated, encoded, fits, champion)
         evaluation = read_evaluation(evaluated)
         reported = clock(steps.write_reports, loaded, workspace, data, validated, fits, evaluated, counts)
-        version = clock(steps.register, loaded, registry, data, validated, fits, evaluated, reported)
+        remembered = steps.remember_rows(loaded, workspace, registry, validated)
+        version = clock(
+            steps.register, loaded, registry, data, validated, fits, evaluated, reported, remembered
+        )
         decision = clock(steps.promote, loaded, registry, version, against, evaluation)
 
         steps.show(loaded.name, counts, evaluation, reported.path / "report.html")
@@ -75,6 +79,7 @@ def train(project: str = ".", changes: list[str] | None = None) -> dict[str, Any
             "report": str(reported.path / "report.html"),
             "data_version": data.as_dict(),
             "counts": counts,
+            "kept_out": kept_out,
             "stages": clock.stages,
             "seconds": clock.seconds,
         }

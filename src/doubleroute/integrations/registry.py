@@ -8,6 +8,7 @@ shared server promotion belongs to one machine at a time.
 """
 
 import json
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,13 +47,15 @@ DECISION = "doubleroute.decision"
 
 @dataclass(frozen=True)
 class Version:
-    """One registered model. ``source`` is where its files are."""
+    """One registered model. ``source`` is where its files are, ``created`` when it was registered
+    (milliseconds since 1970)."""
 
     number: str
     run_id: str
     aliases: tuple[str, ...]
     tags: dict[str, str]
     source: str
+    created: int
 
     @property
     def run_key(self) -> str | None:
@@ -126,6 +129,19 @@ class Registry:
             if client is None:
                 raise MachineError(f"{self._what(version)}: the store {self.tracking_uri} is gone")
             return self._verified(client, version) / package.MODEL
+
+    def artifact(self, version: Version, name: str) -> Path | None:
+        """A file that was logged beside the version's model, fetched once; None when the run has none."""
+        place = self.workspace.root / "registry" / f"{version.run_id}-{name}"
+        if place.is_file():
+            return place
+        with self._opened() as client:
+            if client is None or name not in {each.path for each in client.list_artifacts(version.run_id)}:
+                return None
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".download-", dir=place.parent) as scratch:
+                Path(client.download_artifacts(version.run_id, name, scratch)).replace(place)
+        return place
 
     def register(self, candidate: Candidate) -> Version:
         """Make the candidate a version and ``challenger``, or find the version that it already is.
@@ -304,4 +320,5 @@ def _version(found: "ModelVersion", aliases: list[str]) -> Version:
         aliases=tuple(sorted(aliases)),
         tags=dict(found.tags),
         source=found.source,
+        created=int(found.creation_timestamp or 0),
     )
