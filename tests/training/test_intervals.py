@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from doubleroute.kinds import Scorer, kind
-from doubleroute.training.intervals import bootstrap, paired, resampled, slices
+from doubleroute.training.intervals import (
+    Difference,
+    Interval,
+    difference,
+    interval,
+    members,
+    resampled,
+    sample,
+)
 
 ONE = kind("classification")
 
@@ -25,14 +33,27 @@ def regression_scorer(truths: np.ndarray, answers: np.ndarray) -> Scorer:
     return kind("regression").scorer([{"value": float(value)} for value in answers], truths.tolist(), [])
 
 
+def bootstrap(scorer: Scorer, rows: int, resamples: int, seed: int) -> dict[str, Interval]:
+    """Every metric with its interval."""
+    found = sample(scorer, np.arange(rows), resamples, seed)
+    return {metric: interval(found, metric) for metric in found.values}
+
+
+def paired(
+    a: Scorer, b: Scorer, rows: int, resamples: int, seed: int, metric: str, higher_is_better: bool
+) -> Difference:
+    one, other = (sample(each, np.arange(rows), resamples, seed) for each in (a, b))
+    return difference(one, other, metric, higher_is_better)
+
+
 def test_the_interval_of_accuracy_covers_the_truth_nine_times_in_ten_or_more() -> None:
     generator = np.random.default_rng(1)
     covered = 0
-    for sample in range(200):
+    for number in range(200):
         scorer = accuracy_scorer(generator.random(150) < 0.8)
-        interval = bootstrap(scorer, 150, 200, sample)["accuracy"]
-        assert interval.low <= interval.value <= interval.high
-        covered += interval.low <= 0.8 <= interval.high
+        found = bootstrap(scorer, 150, 200, number)["accuracy"]
+        assert found.low <= found.value <= found.high
+        covered += found.low <= 0.8 <= found.high
     assert 180 <= covered <= 198
 
 
@@ -58,8 +79,8 @@ def test_every_metric_gets_an_interval() -> None:
 
 def test_a_metric_that_is_undefined_in_some_resamples_is_bounded_by_the_rest() -> None:
     answers = np.array([0.0, 0, 0, 1, 1, 1])
-    interval = bootstrap(regression_scorer(np.arange(6.0), answers), 6, 300, 0)["pearson"]
-    assert 0 < interval.low < interval.value < interval.high <= 1
+    found = bootstrap(regression_scorer(np.arange(6.0), answers), 6, 300, 0)["pearson"]
+    assert 0 < found.low < found.value < found.high <= 1
 
 
 def test_a_metric_that_is_undefined_in_over_half_of_the_resamples_has_no_bounds() -> None:
@@ -119,33 +140,31 @@ def test_a_difference_to_an_undefined_score_cannot_be_told() -> None:
 def test_a_false_difference_is_reported_about_one_time_in_twenty() -> None:
     generator = np.random.default_rng(4)
     told = 0
-    for sample in range(100):
+    for number in range(100):
         one, other = (accuracy_scorer(generator.random(100) < 0.8) for _ in range(2))
-        told += paired(one, other, 100, 100, sample, "accuracy", True).verdict != "cannot tell"
+        told += paired(one, other, 100, 100, number, "accuracy", True).verdict != "cannot tell"
     assert told <= 12
 
 
 def test_slices_hold_all_rows_and_their_own_scores() -> None:
-    right = np.array([True] * 60 + [False] * 30 + [True] * 10)
-    values = ["films"] * 60 + ["books"] * 30 + [None] * 10
-    found = slices(accuracy_scorer(right), values, "accuracy", 100, 0)
-    assert list(found) == ["films", "books", "(missing)"]
-    assert found["films"] == (60, 1, 1, 1)
-    assert found["books"] == (30, 0, 0, 0)
-    assert found["(missing)"].rows == 10
+    scorer = accuracy_scorer(np.array([True] * 60 + [False] * 30 + [True] * 10))
+    found = members(["films"] * 60 + ["books"] * 30 + [None] * 10)
+    assert {name: len(rows) for name, rows in found.items()} == {"films": 60, "books": 30, "(missing)": 10}
+    values = {name: interval(sample(scorer, rows, 100, 0), "accuracy") for name, rows in found.items()}
+    assert values == {"films": (1, 1, 1), "books": (0, 0, 0), "(missing)": (1, 1, 1)}
 
 
 def test_beyond_twenty_slices_the_rest_is_taken_together() -> None:
     values = [f"v{number:02}" for number in range(30) for _ in range(30 - number)] + ["other"] * 40
-    found = slices(accuracy_scorer(np.ones(len(values), bool)), values, "accuracy", 100, 0)
+    found = members(values)
     assert list(found) == [f"v{number:02}" for number in range(19)] + ["other"]
-    assert sum(each.rows for each in found.values()) == len(values)
-    assert found["other"].rows == 40 + sum(30 - number for number in range(19, 30))
+    assert sorted(row for rows in found.values() for row in rows) == list(range(len(values)))
+    assert len(found["other"]) == 40 + sum(30 - number for number in range(19, 30))
 
 
 def test_a_value_named_other_stands_by_itself_among_few() -> None:
-    found = slices(accuracy_scorer(np.ones(4, bool)), ["other", "a", "other", "b"], "accuracy", 100, 0)
-    assert {name: each.rows for name, each in found.items()} == {"other": 2, "a": 1, "b": 1}
+    found = members(["other", "a", "other", "b"])
+    assert {name: len(rows) for name, rows in found.items()} == {"other": 2, "a": 1, "b": 1}
 
 
 def test_a_resample_of_a_thousand_rows_takes_well_under_a_millisecond() -> None:

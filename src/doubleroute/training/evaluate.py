@@ -4,29 +4,28 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from doubleroute.config import LOWER_IS_BETTER, Project
+from doubleroute.config import Project
+from doubleroute.data.arrivals import text_keys
 from doubleroute.data.batches import Encoded
 from doubleroute.data.tables import read_validated, rows_digest
-from doubleroute.data.tokens import join_tokens
-from doubleroute.kinds import Scorer
 from doubleroute.modeling.backbone import Source, load_tokenizer
 from doubleroute.modeling.inference import Answerer
 from doubleroute.modeling.model import load_model
+from doubleroute.training.comparison import TEXTS, costs
 from doubleroute.training.encode import load_split, read_meta
-from doubleroute.training.intervals import bootstrap, paired, slices
 from doubleroute.training.machine import compute_device, cores
 from doubleroute.training.majority import for_words, majority_answer
-from doubleroute.training.scoring import Truths, answers_of, scorer_of
-from doubleroute.workspace import Stage, Workspace, code_digest, versions_of, write_json
+from doubleroute.training.scoring import Truths, answers_of
+from doubleroute.training.task_scores import draws_for, score_task
+from doubleroute.workspace import Stage, Workspace, code_digest, digest_of, versions_of, write_json
 
 SPLIT = "test"
-#: Rows of the worst errors that the report shows.
-WORST = 20
 Answers = dict[str, list[dict[str, Any]]]
 
 
@@ -52,6 +51,8 @@ def evaluate(
 
     All models answer the same labelled test rows; the champion those of the tasks that it has, in the
     kind that they have now. Intervals are 95% percentile bootstraps over rows; differences are paired.
+    A routed model and a champion are also compared by slices, calibration and costs, and ``held_out`` says
+    which rows they answered.
     """
     inputs = {
         "rows": rows_digest(validated),
@@ -82,19 +83,27 @@ def evaluate(
             answerer = Answerer(champion.folder)
             models["champion"]["tasks"] = list(answerer.tasks)
             answers["champion"] = _champion(answerer, about, truths)
+        draws = draws_for(project, truths)
         evaluation = {
             "split": SPLIT,
             "models": models,
-            "tasks": {task: _score(project, task, about[task], truths[task], answers) for task in rows},
+            "tasks": {
+                task: score_task(project, task, about[task], truths[task], answers, draws) for task in rows
+            },
+            "held_out": {task: _held_out(each) for task, each in truths.items()},
             "tokens": {task: each["splits"] for task, each in about.items()},
         }
+        if champion is not None and "routed" in fits:
+            folders = {"routed": fits["routed"].path / "model", "champion": champion.folder}
+            answerers = {"routed": Answerer(folders["routed"]), "champion": answerer}
+            evaluation["costs"] = costs(answerers, folders, _texts(truths))
         write_json(folder / "evaluation.json", _without_nan(evaluation))
         _write_answers(folder / "answers", answers, truths)
 
     return workspace.build("evaluate", inputs, make)
 
 
-_CODE = ("evaluate", "intervals", "machine", "majority", "scoring")
+_CODE = ("comparison", "evaluate", "intervals", "machine", "majority", "scoring", "task_scores", "worst")
 
 
 def read_evaluation(stage: Stage) -> dict[str, Any]:
@@ -157,94 +166,20 @@ def _models(
     return found
 
 
-def _score(
-    project: Project, task: str, about: dict[str, Any], truths: Truths, answers: Mapping[str, Answers]
-) -> dict[str, Any]:
-    """One task of ``evaluation.json``."""
-    subject = "routed" if "routed" in answers else "champion"
-    options, resamples, seed = project.tasks[task], project.evaluation.bootstrap, project.seed
-    metric, rows = options.judged_by, len(truths.values)
-    scorers = {
-        name: scorer_of(about["kind"], each[task], truths) for name, each in answers.items() if task in each
-    }
-    models = {
-        name: {
-            "scores": {
-                key: value._asdict() for key, value in bootstrap(scorer, rows, resamples, seed).items()
-            },
-            "details": scorer.details(),
-            "slices": {
-                column: {
-                    value: score._asdict()
-                    for value, score in slices(
-                        scorer, truths.frame[f"slice_{column}"].tolist(), metric, resamples, seed
-                    ).items()
-                }
-                for column in options.slices
-            },
-        }
-        for name, scorer in scorers.items()
-    }
-    return {
-        "kind": about["kind"],
-        "metric": metric,
-        "higher_is_better": metric not in LOWER_IS_BETTER,
-        "rows": rows,
-        "labels": about["labels"],
-        "models": models,
-        "differences": _differences(subject, scorers, rows, resamples, seed, metric),
-        "errors": _errors(about["kind"], truths, answers[subject][task]) if subject in scorers else [],
-    }
+def _held_out(truths: Truths) -> dict[str, Any]:
+    """Which rows were answered: how many, and a digest of their texts' keys."""
+    keys = sorted(text_keys(truths.frame).tolist())
+    return {"rows": len(keys), "digest": digest_of([f"{key:016x}" for key in keys])}
 
 
-def _differences(
-    subject: str, scorers: Mapping[str, Scorer], rows: int, resamples: int, seed: int, metric: str
-) -> list[dict[str, Any]]:
-    """The model that this is about against each of the others, on the same resampled rows."""
-    higher = metric not in LOWER_IS_BETTER
-    return [
-        {
-            "model": subject,
-            "against": name,
-            "metric": metric,
-            **paired(scorers[subject], scorer, rows, resamples, seed, metric, higher)._asdict(),
-        }
-        for name, scorer in scorers.items()
-        if name != subject and subject in scorers
-    ]
-
-
-def _errors(kind: str, truths: Truths, answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The worst rows of the model that this is about, worst first."""
-    ranked = []
-    for row, (truth, answer) in enumerate(zip(truths.values, answers, strict=True)):
-        badness, given, confidence = _badness(kind, truth, answer)
-        if badness > 0:
-            ranked.append((-badness, row, given, confidence))
-    frame = truths.frame
-    found = []
-    for _, row, given, confidence in sorted(ranked, key=lambda item: item[:2])[:WORST]:
-        text = join_tokens(frame["tokens"][row]) if "tokens" in frame else frame["text"][row]
-        if "text_pair" in frame:
-            text = f"{text} | {frame['text_pair'][row]}"
-        about = {"file": frame["file"][row], "row": int(frame["row"][row]), "text": text}
-        found.append({**about, "truth": truths.values[row], "answer": given, "confidence": confidence})
-    return found
-
-
-def _badness(kind: str, truth: Any, answer: dict[str, Any]) -> tuple[float, Any, float | None]:
-    """How wrong an answer is (0 = right), what it said, and how sure it was."""
-    if kind == "regression":
-        return abs(truth - answer["value"]), answer["value"], None
-    if kind == "tagging":
-        wrong = sum(first != second for first, second in zip(truth, answer["tags"], strict=True))
-        return float(wrong), answer["tags"], None
-    shares = answer["probabilities"]
-    if kind == "multilabel":
-        wrong_by = sum(abs((label in truth) - share) for label, share in shares.items())
-        return (wrong_by if set(truth) != set(answer["labels"]) else 0.0), answer["labels"], None
-    sure = shares[answer["label"]]
-    return (sure if answer["label"] != truth else 0.0), answer["label"], sure
+def _texts(truths: Mapping[str, Truths]) -> list[dict[str, Any]]:
+    """The first test rows of every task in turns, as a model is asked."""
+    asked: list[list[dict[str, Any]]] = []
+    for each in truths.values():
+        columns = [name for name in ("text", "text_pair", "tokens") if name in each.frame]
+        rows: Any = each.frame[columns].head(TEXTS).to_dict("records")
+        asked.append(rows)
+    return [row for turn in zip_longest(*asked) for row in turn if row is not None]
 
 
 def _without_nan(value: Any) -> Any:

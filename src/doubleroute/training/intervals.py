@@ -41,13 +41,12 @@ class Difference(NamedTuple):
     verdict: Verdict
 
 
-class SliceScore(NamedTuple):
-    """A metric on the rows of one slice."""
+class Sample(NamedTuple):
+    """The metrics of one model on some rows, and on every resample of them."""
 
     rows: int
-    value: float
-    low: float
-    high: float
+    values: dict[str, float]
+    drawn: list[dict[str, float]]
 
 
 def resampled(rows: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -57,44 +56,37 @@ def resampled(rows: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
         yield generator.integers(0, rows, rows)
 
 
-def bootstrap(scorer: "Scorer", rows: int, resamples: int, seed: int) -> dict[str, Interval]:
-    """Every metric of the scorer on its ``rows`` rows, with its interval.
+def sample(scorer: "Scorer", rows: np.ndarray, resamples: int, seed: int) -> Sample:
+    """Every metric of the scorer on these row indices (int64 [n]) and on resamples of them; none are drawn
+    where there are no rows."""
+    drawn = resampled(len(rows), resamples, seed) if len(rows) else ()
+    return Sample(len(rows), scorer.score(rows), [scorer.score(rows[places]) for places in drawn])
 
-    Resamples where a metric is undefined (NaN) are left out; its bounds are NaN when those are more
-    than half.
+
+def interval(found: Sample, metric: str) -> Interval:
+    """A metric with its interval.
+
+    Resamples where it is undefined (NaN) are left out; its bounds are NaN when those are more than half.
     """
-    return _intervals(scorer, np.arange(rows), resamples, seed)
+    return Interval(found.values[metric], *_bounds([values[metric] for values in found.drawn]))
 
 
-def paired(
-    scorer_a: "Scorer",
-    scorer_b: "Scorer",
-    rows: int,
-    resamples: int,
-    seed: int,
-    metric: str,
-    higher_is_better: bool,
-) -> Difference:
-    """How much better a is than b in ``metric``, from scores of both on the same resampled rows.
+def difference(a: Sample, b: Sample, metric: str, higher_is_better: bool) -> Difference:
+    """How much better a is than b in ``metric``; both are samples of the same rows with the same seed.
 
     The value is a - b, and b - a where lower is better: positive always speaks for a. The verdict is
     "better" or "worse" when zero lies outside the interval, else "cannot tell" (also without one).
     """
     sign = 1 if higher_is_better else -1
-
-    def gain(chosen: np.ndarray) -> float:
-        return sign * (scorer_a.score(chosen)[metric] - scorer_b.score(chosen)[metric])
-
-    value = gain(np.arange(rows))
-    low, high = _bounds([gain(chosen) for chosen in resampled(rows, resamples, seed)] if rows else [])
+    value = sign * (a.values[metric] - b.values[metric])
+    drawn = zip(a.drawn, b.drawn, strict=True)
+    low, high = _bounds([sign * (one[metric] - other[metric]) for one, other in drawn])
     verdict: Verdict = "better" if low > 0 else "worse" if high < 0 else "cannot tell"
     return Difference(value, low, high, verdict)
 
 
-def slices(
-    scorer: "Scorer", values: Sequence[str | None], metric: str, resamples: int, seed: int
-) -> dict[str, SliceScore]:
-    """``metric`` on the rows of each value of a column, largest slice first.
+def members(values: Sequence[str | None]) -> dict[str, np.ndarray]:
+    """The row indices of each value of a column, largest slice first.
 
     ``values`` [rows] are the column's; None is shown as MISSING. Beyond SLICES values the rest are
     one slice, OTHER, which then also takes the rows whose value has that name.
@@ -102,25 +94,10 @@ def slices(
     names = [MISSING if value is None else value for value in values]
     ordered = sorted(Counter(names).items(), key=lambda item: (-item[1], item[0]))
     shown = [name for name, _ in ordered[:SLICES] if len(ordered) <= SLICES or name != OTHER]
-    members: dict[str, list[int]] = {name: [] for name in shown}
+    found: dict[str, list[int]] = {name: [] for name in shown}
     for row, name in enumerate(names):
-        members.setdefault(name if name in shown else OTHER, []).append(row)
-    return {
-        name: SliceScore(len(rows), *_intervals(scorer, np.array(rows), resamples, seed)[metric])
-        for name, rows in members.items()
-    }
-
-
-def _intervals(scorer: "Scorer", rows: np.ndarray, resamples: int, seed: int) -> dict[str, Interval]:
-    """Every metric on these row indices, with bounds from resamples of them."""
-    values = scorer.score(rows)
-    drawn = (
-        [scorer.score(rows[places]) for places in resampled(len(rows), resamples, seed)] if len(rows) else []
-    )
-    return {
-        metric: Interval(value, *_bounds([scores[metric] for scores in drawn]))
-        for metric, value in values.items()
-    }
+        found.setdefault(name if name in shown else OTHER, []).append(row)
+    return {name: np.array(rows) for name, rows in found.items()}
 
 
 def _bounds(values: Sequence[float]) -> tuple[float, float]:
