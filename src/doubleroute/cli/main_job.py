@@ -13,7 +13,9 @@ from doubleroute.console import progress_of, session
 
 if TYPE_CHECKING:
     from doubleroute.config import Project
+    from doubleroute.integrations.registry import Version
     from doubleroute.modeling.inference import Answerer
+    from doubleroute.serving.log import RequestLog
     from doubleroute.serving.requests import Request
 
 
@@ -139,6 +141,10 @@ def predict(
     pair_column: Annotated[
         str | None, typer.Option(metavar="NAME", help="The same for the second text of a pair.")
     ] = None,
+    log: Annotated[
+        bool | None,
+        typer.Option("--log/--no-log", help="Keep texts and answers; by default as serving.log says."),
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -163,7 +169,8 @@ def predict(
         from doubleroute.modeling.inference import Answerer
 
         answerer = Answerer(registry.model_folder(chosen))
-        answers = predictor.predict(answerer, requests, tasks)
+        kept = _log(loaded, chosen) if log or (log is None and loaded.serving.log) else None
+        answers = predictor.predict(answerer, requests, tasks, log=kept)
         terminal.document = {"model": loaded.model_name, "version": chosen.number}
         if output != "-":
             count = predictor.write(answers, _about(answerer, tasks), Path(output), form)
@@ -229,6 +236,15 @@ def _requests(
     stream = sys.stdin.buffer if source == "-" else Path(source or "")
     words = tokens.pop() if len(tokens) == 1 else None
     return read_requests(stream, None, column, pair or "text_pair", words)
+
+
+def _log(project: "Project", version: "Version") -> "RequestLog":
+    """The project's log of what is asked, for the answers of this version."""
+    from doubleroute.serving.log import RequestLog
+
+    serving, model = project.serving, {"version": version.number, "digest": version.digest}
+    folder = project.root / serving.folder
+    return RequestLog(folder, serving.max_mb, serving.files, serving.redact, model, home=project.root)
 
 
 def _about(answerer: "Answerer", tasks: list[str] | None) -> dict[str, dict[str, Any]]:

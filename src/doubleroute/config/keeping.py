@@ -7,6 +7,12 @@ from pydantic import Field
 from doubleroute.config.values import Fraction, ModelName, Positive, Section, TaskName, Text
 from doubleroute.config.words import Words
 
+Redaction = Annotated[
+    str,
+    Field(pattern=r"^(mail|card|phone|re:.+|python:[^:]+:[^:]+)$"),
+    Words("mail, card, phone, re:PATTERN or python:MODULE:FUNCTION", "mail, card, phone and the like"),
+]
+
 
 class Drift(Section):
     """When rows that arrived count as moved away from those that the champion learned from."""
@@ -86,13 +92,13 @@ class Promotion(Section):
 
 
 class Serving(Section):
-    """What the serving side writes down."""
+    """What is written down of what was asked."""
 
     log: bool = Field(False, description="keep the texts that were asked and the answers")
     folder: Text = Field("requests", description="of the log; relative to project.yaml")
     max_mb: Positive = Field(64.0, description="of one log file, before the next is begun")
     files: int = Field(10, ge=1, description="log files that are kept; the oldest goes first")
-    redact: tuple[Text, ...] = Field(
+    redact: tuple[Redaction, ...] = Field(
         ("mail", "card", "phone"),
         description="what is blotted out of texts before they are written: mail, card, phone, "
         "a regular expression as re:PATTERN, or a function of yours as python:MODULE:FUNCTION",

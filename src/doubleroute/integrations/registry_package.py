@@ -165,6 +165,7 @@ def check_answers(
         **os.environ,
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         "PYTHONDONTWRITEBYTECODE": "1",  # nothing is to appear in the artifact store
+        "DOUBLEROUTE_REQUEST_LOG": "",  # nobody asked
     }
     with tempfile.TemporaryDirectory(prefix="doubleroute-") as scratch:
         request, answers = Path(scratch) / "request.json", Path(scratch) / "answers.json"

@@ -3,8 +3,12 @@
 Input: a table with a column ``text`` and, for pairs, ``text_pair``. Output: one JSON object a row,
 {task: answer}; the parameter ``tasks`` ("sentiment,entities") chooses some of the tasks. The doubleroute
 code that trained the model is stored beside this file (``code/``) and comes first on the import path.
+DOUBLEROUTE_REQUEST_LOG=FOLDER in the environment keeps a log of what is asked (``serving/log.py``).
 """
 
+import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -17,11 +21,17 @@ class RoutedModel(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the weights once, when the server starts."""
-        from pathlib import Path
-
+        from doubleroute.errors import InputError
         from doubleroute.modeling.inference import Answerer
+        from doubleroute.serving.log import from_environment
 
-        self.answerer = Answerer(Path(context.artifacts["model"]))
+        folder = Path(context.artifacts["model"])
+        self.answerer = Answerer(folder)
+        try:
+            self.log = from_environment({"digest": _digest(folder)})
+        except InputError as error:  # answering goes on, and nothing unredacted is written
+            self.log = None
+            print(f"warning: no log of requests is kept: {error}", file=sys.stderr, flush=True)
 
     # No type hint on model_input: it would override the signature that the model is saved with.
     def predict(  # type: ignore[no-untyped-def]
@@ -39,7 +49,24 @@ class RoutedModel(PythonModel):
             answers: list[dict[str, Any]] = self.answerer.answer(rows, chosen or None)
         except InputError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
+        if self.log is not None:
+            self.log.write(rows, answers)
         return answers
+
+
+def _digest(model: Path) -> str | None:
+    """The model's digest as its version has it (``registry_package.model_digest``), from the manifest
+    beside it; None without one."""
+    from doubleroute.workspace import digest_of
+
+    try:
+        manifest = json.loads((model.parents[1] / "manifest.json").read_text(encoding="utf-8"))
+    except OSError:
+        return None
+    inside = "artifacts/model/"
+    return digest_of(
+        {name.removeprefix(inside): sha for name, sha in manifest.items() if name.startswith(inside)}
+    )
 
 
 def _row(number: int, record: dict[str, Any]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 from doubleroute.data.raw import near
 from doubleroute.errors import InputError, MachineError
+from doubleroute.serving.log import RequestLog
 from doubleroute.serving.requests import Request
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ def predict(
     requests: Iterable[Request],
     tasks: Sequence[str] | None = None,
     batch: int = 256,
+    log: RequestLog | None = None,
 ) -> Iterator[Answer]:
-    """Answer requests in their order, ``batch`` at a time, for all tasks or some.
+    """Answer requests in their order, ``batch`` at a time, for all tasks or some; ``log`` keeps them.
 
     Raises InputError for an unknown task before the first request is read.
     """
@@ -42,7 +44,7 @@ def predict(
     if unknown:
         has = f"it has: {', '.join(answerer.tasks)}{near(unknown[0], answerer.tasks)}"
         raise InputError(f"the model has no task '{unknown[0]}'; {has}")
-    return _answers(answerer, iter(requests), tasks, batch)
+    return _answers(answerer, iter(requests), tasks, batch, log)
 
 
 def write(
@@ -105,10 +107,17 @@ def _is_stream(target: Path) -> bool:
 
 
 def _answers(
-    answerer: "Answerer", requests: Iterator[Request], tasks: Sequence[str] | None, batch: int
+    answerer: "Answerer",
+    requests: Iterator[Request],
+    tasks: Sequence[str] | None,
+    batch: int,
+    log: RequestLog | None,
 ) -> Iterator[Answer]:
     while chunk := list(itertools.islice(requests, batch)):
-        found = answerer.answer([request.values for request in chunk], tasks)
+        rows = [request.values for request in chunk]
+        found = answerer.answer(rows, tasks)
+        if log is not None:
+            log.write(rows, found, [request.id for request in chunk])
         yield from (Answer(request, each) for request, each in zip(chunk, found, strict=True))
 
 
