@@ -11,7 +11,7 @@ from conftest import write_tiny_project
 from test_fit import Run, weights
 
 from doubleroute.training.crew import Order
-from doubleroute.training.fit import fit_inputs
+from doubleroute.training.plan import fit_inputs
 from doubleroute.training.variants import variant
 from doubleroute.workspace import Stage
 

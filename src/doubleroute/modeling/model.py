@@ -21,7 +21,8 @@ from doubleroute.modeling.routers import Router, make_router
 
 class DoublerouteConfig(PreTrainedConfig):
     """What builds the model: the backbone's own config, the router's options, and for each task, in
-    order, ``{"kind", "labels", "pooling", "dropout", "weight"}``."""
+    order, ``{"kind", "labels", "pooling", "dropout", "weight"}``. ``origin`` says which pretrained backbone
+    it came from: {"source", "digest"}; empty where that is not known."""
 
     model_type = "doubleroute"
 
@@ -32,6 +33,7 @@ class DoublerouteConfig(PreTrainedConfig):
         tasks: dict[str, dict[str, Any]] | None = None,
         max_tokens: int = 128,
         task_names: list[str] | None = None,
+        origin: dict[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         self.backbone = backbone or {}
@@ -40,6 +42,7 @@ class DoublerouteConfig(PreTrainedConfig):
         self.task_names = task_names or list(tasks or {})
         self.tasks = {name: (tasks or {})[name] for name in self.task_names}
         self.max_tokens = max_tokens
+        self.origin = origin or {}
         super().__init__(**kwargs)
 
 

@@ -1,10 +1,17 @@
 """The trunk's cached outputs: what the frozen lower layers make of every row, computed once.
 
 Kept packed beside the token ids, in bfloat16, in one flat file for each layer, task and split, and
-mapped into memory when it is read.
+mapped into memory when it is read. A later stage of the same trunk copies the rows that it shares with
+this one, so that new data cost what is new.
+
+A copied row holds the bits that computing it would give: only rows of one length share a pass, without
+padding, and a pass is filled up to some tokens. Seen so on CPUs with AVX512 in bfloat16 and float32; with
+padding in it bfloat16 products differ in the last bit. Where a machine sums otherwise, what is copied and
+what is computed agree to the rounding of bfloat16.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,26 +20,28 @@ import torch
 from torch import Tensor, nn
 
 from doubleroute.config import Project
-from doubleroute.data.batches import by_tokens, inputs_of, parts_of
+from doubleroute.data.batches import inputs_of
 from doubleroute.data.tokens import Packed
-from doubleroute.modeling.backbone import (
-    load_backbone,
-    load_tokenizer,
-    locate,
-    refuse_long_texts,
-    states_of,
-)
+from doubleroute.modeling.backbone import load_backbone, locate, refuse_long_texts, states_of
+from doubleroute.modeling.model import load_model
 from doubleroute.modeling.trunk import Trunk, first_of, layers_of
-from doubleroute.training.encode import load_split
+from doubleroute.training.encode import load_split, read_meta
 from doubleroute.training.machine import autocast, compute_device
-from doubleroute.workspace import Stage, Workspace, code_digest, versions_of
+from doubleroute.training.plan import Start
+from doubleroute.training.start import trunk_weights
+from doubleroute.workspace import Stage, Workspace, code_digest, file_digest, versions_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 #: Tokens a forward pass: enough to fill the matrix units, small enough for the caches.
 TOKENS_A_PASS = 4096
+#: A pass of fewer tokens is filled up with its first row: so small ones are summed in another order.
+_LEAST_TOKENS = 64
 SPLITS = ("train", "validation")
+_CODE = ("training/activations", "modeling/backbone", "modeling/trunk", "data/batches")
+#: Task and split of some rows.
+Part = tuple[str, str]
 
 
 def activations(
@@ -42,75 +51,183 @@ def activations(
     layers: Sequence[int],
     precision: str,
     progress: Callable[[int, int], None],
+    start: Start | None = None,
 ) -> Stage:
     """Give the stage with ``<layer>/<task>/<split>.bin``: the states after each of these layers (1 is
-    the lowest), for the training and validation rows, from one pass over them.
+    the lowest), for the training and validation rows. Those of a row that an earlier stage of the same
+    trunk has are copied; the others are computed in one pass, each distinct row once.
 
-    ``progress(done, total)`` counts tokens.
+    The trunk is that of the pretrained backbone, or of ``start`` where that one's is another.
+    ``progress(done, total)`` counts computed tokens. ``rows/<task>/<split>.npy``, uint64 [rows, 3], holds
+    the two halves of each row's digest, and its tokens.
     """
     wanted = sorted(set(layers))
-    inputs = {
-        "encoded": encoded.digest,
-        "layers": wanted,
+    weights, start = trunk_weights(project, read_meta(encoded.path)["backbone"], wanted[-1], start)
+    trunk = {
+        "weights": weights,
         "precision": precision,
-        "code": code_digest("training/activations", "modeling/backbone", "modeling/trunk", "data/batches"),
+        "device": compute_device().type,
+        "code": code_digest(*_CODE),
         "versions": versions_of("torch", "transformers"),
     }
 
     def make(folder: Path) -> None:
-        source = locate(project.backbone.source, project.root)
-        backbone = load_backbone(source).to(compute_device()).eval()
-        refuse_long_texts(backbone, project.backbone.max_tokens)
+        backbone = _backbone(project, start)
         for layer in wanted:
             Trunk(backbone, layer)  # refuses a backbone that cannot be cut there
-        pad_id = load_tokenizer(source).pad_token_id or 0
-        rows = {split: load_split(encoded.path, split) for split in SPLITS}
-        total = sum(len(each.packed.ids) for tasks in rows.values() for each in tasks.values())
-        done = 0
-        for split, tasks in rows.items():
-            for task, each in tasks.items():
-                places = {layer: folder / str(layer) / task / f"{split}.bin" for layer in wanted}
-                for step in _write(backbone, each.packed, places, pad_id, precision):
-                    done += step
-                    progress(done, total)
+        rows = {
+            (task, split): each.packed
+            for split in SPLITS
+            for task, each in load_split(encoded.path, split).items()
+        }
+        sheet = _Sheet(folder, rows, wanted, int(backbone.config.hidden_size))
+        for stage in workspace.all("activations"):
+            inputs = stage.manifest["inputs"]
+            if inputs.get("trunk") == trunk and set(wanted) <= set(inputs["layers"]):
+                sheet.copy(stage)
+        total, done = sheet.tokens_missing, 0
+        for step in _compute(backbone, sheet, precision):
+            done += step
+            progress(done, total)
+        sheet.close()
 
-    return workspace.build("activations", inputs, make)
+    return workspace.build("activations", {"encoded": encoded.digest, "layers": wanted, "trunk": trunk}, make)
 
 
 def read(stage: Path, layer: int, split: str, packed: dict[str, Packed]) -> dict[str, np.ndarray]:
     """The stored states of every task, mapped into memory: uint16 (bfloat16 bits) [tokens, hidden]."""
     return {
-        task: np.memmap(stage / str(layer) / task / f"{split}.bin", np.uint16, "r").reshape(len(each.ids), -1)
+        task: np.memmap(_place(stage, layer, (task, split)), np.uint16, "r").reshape(len(each.ids), -1)
         for task, each in packed.items()
     }
 
 
-def _write(
-    backbone: "PreTrainedModel", packed: Packed, places: dict[int, Path], pad_id: int, precision: str
-) -> Iterator[int]:
-    """Fill one file a layer with the states of all rows; give the tokens of each pass as it is done."""
+def row_digests(packed: Packed) -> list[bytes]:
+    """One digest a row, n of 16 bytes: XXH3 of its ids and, where it has a second segment, its types."""
+    import xxhash
+
+    ids, types = np.asarray(packed.ids), packed.types
+    found = []
+    for first, last in pairwise(packed.starts.tolist()):
+        said = ids[first:last].tobytes()
+        paired = types is not None and bool(types[first:last].any())
+        if types is not None and paired:
+            said += np.asarray(types[first:last]).tobytes()
+        found.append(xxhash.xxh3_128_digest(said, seed=int(paired)))
+    return found
+
+
+class _Sheet:
+    """The files of a stage that is being written, and which rows are missing yet."""
+
+    def __init__(self, folder: Path, rows: Mapping[Part, Packed], layers: Sequence[int], hidden: int) -> None:
+        self.layers = layers
+        self.files: dict[tuple[int, Part], np.memmap[Any, Any]] = {}
+        #: For each distinct row its places: whose rows, and where its tokens are among them.
+        self.missing: dict[bytes, list[tuple[Part, slice]]] = {}
+        self.rows = rows
+        for part, packed in rows.items():
+            digests, starts = row_digests(packed), packed.starts.tolist()
+            for digest, first, last in zip(digests, starts, starts[1:], strict=False):
+                self.missing.setdefault(digest, []).append((part, slice(first, last)))
+            _save_rows(folder, part, digests, packed.lengths)
+            for layer in layers:
+                place = _place(folder, layer, part)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                self.files[layer, part] = np.memmap(place, np.uint16, "w+", shape=(len(packed.ids), hidden))
+
+    @property
+    def tokens_missing(self) -> int:
+        """Tokens of the distinct rows that are not there yet."""
+        return sum(places[0][1].stop - places[0][1].start for places in self.missing.values())
+
+    def put(self, digest: bytes, states: Mapping[int, np.ndarray]) -> None:
+        """Write a row's states, uint16 [tokens, hidden] for each layer, wherever the row stands."""
+        for part, tokens in self.missing.pop(digest):
+            for layer, bits in states.items():
+                self.files[layer, part][tokens] = bits
+
+    def copy(self, stage: Stage) -> None:
+        """Take what is missing from another stage of the same trunk; a damaged file of it is left alone."""
+        sums = stage.manifest["files"]
+        for file in sorted((stage.path / "rows").rglob("*.npy")):
+            part = (file.parent.name, file.stem)
+            said = np.load(file)
+            shared = [row for row, each in enumerate(said[:, :2]) if each.tobytes() in self.missing]
+            places = [_place(stage.path, layer, part) for layer in self.layers]
+            names = [place.relative_to(stage.path).as_posix() for place in places]
+            if not shared or any(
+                file_digest(place) != sums[name]["sha256"] for place, name in zip(places, names, strict=True)
+            ):
+                continue
+            ends = np.cumsum(said[:, 2]).tolist()
+            states = [np.memmap(place, np.uint16, "r").reshape(ends[-1], -1) for place in places]
+            for row in shared:
+                tokens = slice(ends[row] - int(said[row, 2]), ends[row])
+                digest = said[row, :2].tobytes()
+                if digest in self.missing:  # not twice there
+                    found = {layer: each[tokens] for layer, each in zip(self.layers, states, strict=True)}
+                    self.put(digest, found)
+
+    def close(self) -> None:
+        """Hand everything to the system."""
+        for file in self.files.values():
+            file.flush()
+
+
+def _place(stage: Path, layer: int, part: Part) -> Path:
+    return stage / str(layer) / part[0] / f"{part[1]}.bin"
+
+
+def _save_rows(folder: Path, part: Part, digests: Sequence[bytes], lengths: np.ndarray) -> None:
+    place = folder / "rows" / part[0] / f"{part[1]}.npy"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    halves = np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2)
+    np.save(place, np.column_stack([halves, lengths.astype(np.uint64)]), allow_pickle=False)
+
+
+def _backbone(project: Project, start: Start | None) -> "PreTrainedModel":
+    """The pretrained backbone or that of another model, ready to run."""
+    found: PreTrainedModel
+    if start is None:
+        found = load_backbone(locate(project.backbone.source, project.root))
+    else:
+        found = load_model(start.folder).backbone
+    refuse_long_texts(found, project.backbone.max_tokens)
+    return found.to(compute_device()).eval()
+
+
+def _compute(backbone: "PreTrainedModel", sheet: _Sheet, precision: str) -> Iterator[int]:
+    """Compute the rows that are missing, rows of one length together; give the tokens of each pass."""
     stack = layers_of(backbone)
     caught: dict[int, Tensor] = {}
-    hooks = [stack[layer - 1].register_forward_hook(_catch(caught, layer)) for layer in places]
-    shape = (len(packed.ids), int(backbone.config.hidden_size))
-    files = {}
-    for layer, path in places.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files[layer] = np.memmap(path, np.uint16, "w+", shape=shape)
-    for chosen in by_tokens(packed.lengths, TOKENS_A_PASS):
-        parts = parts_of(packed, chosen)
+    hooks = [stack[layer - 1].register_forward_hook(_catch(caught, layer)) for layer in sheet.layers]
+    for chosen in _passes({digest: places[0][1] for digest, places in sheet.missing.items()}):
+        parts = [sheet.missing[digest][0] for digest in chosen]
+        width = parts[0][1].stop - parts[0][1].start
+        filling = [parts[0]] * max(0, -(-_LEAST_TOKENS // width) - len(parts))
+        inputs = inputs_of([(sheet.rows[part], tokens) for part, tokens in parts + filling], pad_id=0)
+        inputs = inputs.to(compute_device())
         with torch.inference_mode(), autocast(precision):
-            inputs = inputs_of(parts, pad_id).to(compute_device())
             states_of(backbone, inputs.ids, inputs.mask, inputs.types)
-        for layer, states in caught.items():
-            bits = states.to(torch.bfloat16).cpu().view(torch.uint16).numpy()
-            for row, (_, part) in enumerate(parts):
-                files[layer][part] = bits[row, : part.stop - part.start]
-        yield sum(part.stop - part.start for _, part in parts)
-    for file in files.values():
-        file.flush()
+        bits = {
+            layer: each.to(torch.bfloat16).cpu().view(torch.uint16).numpy() for layer, each in caught.items()
+        }
+        for row, digest in enumerate(chosen):
+            sheet.put(digest, {layer: each[row] for layer, each in bits.items()})
+        yield width * len(chosen)
     for hook in hooks:
         hook.remove()
+
+
+def _passes(rows: Mapping[bytes, slice]) -> Iterator[list[bytes]]:
+    """Rows of the same number of tokens, at most TOKENS_A_PASS of them together (but one row at least)."""
+    by_length: dict[int, list[bytes]] = {}
+    for digest, tokens in rows.items():
+        by_length.setdefault(tokens.stop - tokens.start, []).append(digest)
+    for width, digests in sorted(by_length.items()):
+        size = max(1, TOKENS_A_PASS // width)
+        yield from (digests[first : first + size] for first in range(0, len(digests), size))
 
 
 def _catch(caught: dict[int, Tensor], layer: int) -> Callable[..., None]:

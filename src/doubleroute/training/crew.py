@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ from doubleroute.config import Project
 from doubleroute.errors import DoublerouteError, MachineError
 from doubleroute.processes import start
 from doubleroute.training.activations import activations
-from doubleroute.training.fit import fit_inputs
+from doubleroute.training.encode import read_meta
 from doubleroute.training.machine import cores, gpus, resolve_precision
+from doubleroute.training.plan import FROM_NOTHING, Plan, fit_inputs
+from doubleroute.training.start import refuse_another
 from doubleroute.training.variants import Name, variants
 from doubleroute.workspace import Stage, Workspace, digest_of, write_json
 
@@ -27,19 +29,20 @@ Progress = Callable[[str, dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Order:
-    """What every fit of a run shares: the stages that it reads, and the number format."""
+    """What every fit of a run shares: the stages that it reads, the number format, and the plan."""
 
     project: Project
     validated: Stage
     encoded: Stage
     stored: Stage | None
     precision: str
+    plan: Plan = FROM_NOTHING
 
     def write(self, workspace: Workspace, name: Name, threads: int) -> Path:
         """Write the order for one worker; give the file."""
         variant = variants(self.project)[name]
         given = (self.project, variant, self.validated, self.encoded, self.stored, self.precision)
-        place = workspace.partial("fit", fit_inputs(*given)) / "order.json"
+        place = workspace.partial("fit", fit_inputs(*given, self.plan)) / "order.json"
         stages = {"validated": self.validated, "encoded": self.encoded, "stored": self.stored}
         write_json(
             place,
@@ -49,6 +52,7 @@ class Order:
                 "variant": name,
                 "threads": threads,
                 "precision": self.precision,
+                "plan": self.plan.as_dict(),
                 "stages": {
                     key: stage and {"name": stage.name, "digest": stage.digest, "path": str(stage.path)}
                     for key, stage in stages.items()
@@ -58,9 +62,21 @@ class Order:
         return place
 
 
-def store(project: Project, workspace: Workspace, encoded: Stage, progress: Progress) -> Stage | None:
-    """The stored outputs of every trunk that the run's models share; None when all layers learn."""
-    depths = {each.depth for each in variants(project).values() if each.depth}
+def store(
+    project: Project,
+    workspace: Workspace,
+    encoded: Stage,
+    progress: Progress,
+    plan: Plan = FROM_NOTHING,
+    names: Sequence[Name] | None = None,
+) -> Stage | None:
+    """The stored outputs of every trunk that the run's models share; None when all layers learn.
+
+    ``names``: the models; all that the project wants by default. Raises ConfigError when the plan's start
+    has another backbone or router.
+    """
+    _check(project, encoded, plan)
+    depths = {each.depth for each in variants(project, names).values() if each.depth}
     if not depths:
         return None
 
@@ -68,7 +84,12 @@ def store(project: Project, workspace: Workspace, encoded: Stage, progress: Prog
         progress("trunk", {"step": done, "total": total})
 
     precision = resolve_precision(project.training.precision)
-    return activations(project, workspace, encoded, sorted(depths), precision, tell)
+    return activations(project, workspace, encoded, sorted(depths), precision, tell, plan.start)
+
+
+def _check(project: Project, encoded: Stage, plan: Plan) -> None:
+    if plan.start is not None:
+        refuse_another(project, read_meta(encoded.path)["backbone"], plan.start)
 
 
 def fit(
@@ -78,15 +99,23 @@ def fit(
     encoded: Stage,
     stored: Stage | None,
     progress: Progress,
+    plan: Plan = FROM_NOTHING,
+    names: Sequence[Name] | None = None,
 ) -> dict[Name, Stage]:
-    """The project's model and its baselines; those that are not there yet are fitted side by side."""
+    """The project's model and its baselines, or those of ``names``; those that are not there yet are fitted
+    side by side, as the plan says. ``stored`` is what ``store`` gave for the same plan.
+
+    Raises ConfigError when the plan's start has another backbone or router.
+    """
+    _check(project, encoded, plan)
     precision = resolve_precision(project.training.precision)
-    wanted = variants(project)
+    wanted = variants(project, names)
+    given = (validated, encoded, stored, precision)
     found: dict[Name, Stage] = {}
     missing: dict[str, Name] = {}
     distinct = set()
     for name, each in wanted.items():
-        inputs = fit_inputs(project, each, validated, encoded, stored, precision)
+        inputs = fit_inputs(project, each, *given, plan)
         distinct.add(digest_of(inputs))
         stage = workspace.find("fit", inputs)
         if stage is not None:
@@ -95,11 +124,11 @@ def fit(
         else:  # without a router the routed model is the plain one: fit it once
             missing.setdefault(digest_of(inputs), name)
     if missing:
-        order = Order(project, validated, encoded, stored, precision)
+        order = Order(project, *given, plan)
         fit_all(order, workspace, list(missing.values()), len(distinct), progress)
     for name, each in wanted.items():
         if name not in found:
-            stage = workspace.find("fit", fit_inputs(project, each, validated, encoded, stored, precision))
+            stage = workspace.find("fit", fit_inputs(project, each, *given, plan))
             if stage is None:
                 raise MachineError("code or libraries changed while the models were fitted; run again")
             found[name] = replace(stage, reused=False)

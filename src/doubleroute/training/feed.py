@@ -1,16 +1,23 @@
 """What a fit reads: the batches of an epoch, with the trunk's stored outputs beside them."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from doubleroute.config import Training
 from doubleroute.data.batches import Batch, Encoded, collate
 from doubleroute.data.mixture import batches, draw, quotas
+from doubleroute.errors import DataError
 from doubleroute.training import activations
 from doubleroute.workspace import Stage
 
 
 class Feed:
-    """Mixed batches of the training rows of all tasks. What it gives depends on seed and epoch alone."""
+    """Mixed batches of the training rows of all tasks. What it gives depends on seed and epoch alone.
+
+    ``weights``: for each task float64 [rows], how often a row is drawn in an epoch; None: once. Raises
+    DataError when a task has no row of any weight.
+    """
 
     def __init__(
         self,
@@ -19,22 +26,25 @@ class Feed:
         training: Training,
         seed: int,
         pad_id: int,
+        weights: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.encoded = encoded
+        self.weights = weights or {}
         self.states = states
         self.size = training.batch_size
         self.seed = seed
         self.pad_id = pad_id
         self.names = list(encoded)
-        self.quotas = quotas(
-            {task: len(rows) for task, rows in encoded.items()}, training.sampling_temperature
-        )
+        sizes = {task: _size(task, len(rows), self.weights.get(task)) for task, rows in encoded.items()}
+        self.quotas = quotas(sizes, training.sampling_temperature)
         self.steps = -(-sum(self.quotas.values()) // self.size)
 
     def plan(self, epoch: int) -> list[dict[str, np.ndarray]]:
         """The batches of an epoch as row numbers of each task, every task in every batch, if empty."""
         rows = [
-            draw(len(self.encoded[task]), self.quotas[task], epoch, self.seed + number)
+            draw(
+                len(self.encoded[task]), self.quotas[task], epoch, self.seed + number, self.weights.get(task)
+            )
             for number, task in enumerate(self.names)
         ]
         owner = np.concatenate([np.full(len(each), number) for number, each in enumerate(rows)])
@@ -52,6 +62,17 @@ class Feed:
         if world > 1:
             chosen = _share(chosen, rank, world)
         return collate(chosen, self.encoded, self.pad_id, self.states)
+
+
+def _size(task: str, rows: int, weights: np.ndarray | None) -> int:
+    """How many rows of a task an epoch draws at temperature 1."""
+    if weights is None:
+        return rows
+    if len(weights) != rows:
+        raise DataError(f"tasks.{task}: {len(weights)} weights for {rows} training rows; run again")
+    if not weights.any():
+        raise DataError(f"tasks.{task}: retraining.rows leaves no training row; write `all`")
+    return max(1, round(float(weights.sum())))
 
 
 def _share(chosen: dict[str, np.ndarray], rank: int, world: int) -> dict[str, np.ndarray]:

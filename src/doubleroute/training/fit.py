@@ -2,6 +2,7 @@
 
 import math
 import time
+import zlib
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,7 +14,6 @@ from torch import Tensor
 from doubleroute.config import Project
 from doubleroute.config import Router as RouterOptions
 from doubleroute.data.batches import Batch
-from doubleroute.data.tables import rows_digest
 from doubleroute.errors import ConfigError
 from doubleroute.modeling.backbone import load_backbone, load_tokenizer, locate
 from doubleroute.modeling.model import DoublerouteConfig, assemble
@@ -25,14 +25,18 @@ from doubleroute.training.machine import autocast, compute_device
 from doubleroute.training.optimise import (
     count,
     freeze,
+    freeze_all_but,
     learn_mode,
     make_optimizer,
     parameter_groups,
     schedule,
 )
+from doubleroute.training.plan import FROM_NOTHING, Plan, task_options
 from doubleroute.training.scoring import Truths, answers_of, feeder, scorer_of
+from doubleroute.training.selection import read_selection
+from doubleroute.training.start import origin, take_over
 from doubleroute.training.variants import Variant
-from doubleroute.workspace import Stage, code_digest, versions_of, write_json
+from doubleroute.workspace import Stage, write_json
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -49,51 +53,12 @@ def said_by_the_first(value: Any) -> Any:
     return said[0]
 
 
-def fit_inputs(
-    project: Project, variant: Variant, validated: Stage, encoded: Stage, stored: Stage | None, precision: str
-) -> dict[str, Any]:
-    """All that a fit depends on, for its digest."""
-    training = project.training.model_dump(
-        mode="json", exclude={"checkpoint_seconds", "trainable", "precision"}
-    )
-    return {
-        "rows": rows_digest(validated),
-        "encoded": encoded.digest,
-        "activations": stored.digest if stored and variant.depth else None,
-        "tasks": _task_options(project, encoded.path),
-        "router": variant.router.model_dump(mode="json"),
-        "depth": variant.depth,
-        "training": training,
-        "precision": precision,
-        "seed": project.seed,
-        "code": code_digest("kinds", "data/batches", "data/mixture", "modeling", *_CODE),
-        "versions": versions_of("torch", "transformers", "numpy"),
-    }
-
-
-_CODE = tuple(
-    f"training/{name}"
-    for name in ("checkpoints", "feed", "fit", "history", "machine", "optimise", "scoring", "variants")
-)
-
-
-def _task_options(project: Project, encoded: Path) -> dict[str, dict[str, Any]]:
-    about = read_meta(encoded)["tasks"]
-    return {
-        task: {
-            "kind": options.kind,
-            "labels": about[task]["labels"],
-            "pooling": options.head.pooling,
-            "dropout": options.head.dropout,
-            "weight": options.weight,
-            "metric": options.judged_by,
-        }
-        for task, options in project.tasks.items()
-    }
-
-
 class Learner:
-    """One fit. ``run(folder)`` trains to the end and writes ``model/`` and ``history.json``."""
+    """One fit. ``run(folder)`` trains to the end and writes ``model/`` and ``history.json``.
+
+    With ``plan.moved`` it reads, and scores after each epoch, only the rows of the tasks that learn.
+    Raises ConfigError when none does.
+    """
 
     def __init__(
         self,
@@ -104,8 +69,9 @@ class Learner:
         stored: Stage | None,
         precision: str,
         parallel: "Accelerator | None" = None,
+        plan: Plan = FROM_NOTHING,
     ) -> None:
-        self.project, self.training = project, project.training
+        self.project, self.training, self.plan = project, project.training, plan
         self.precision, self.parallel = precision, parallel
         self._build_model(variant, encoded)
         self._open_data(variant, validated, encoded, stored)
@@ -120,18 +86,37 @@ class Learner:
         config = DoublerouteConfig(
             backbone=backbone.config.to_dict(),
             router=variant.router.model_dump(mode="json"),
-            tasks=_task_options(self.project, encoded.path),
+            tasks=task_options(self.project, encoded.path),
             max_tokens=self.project.backbone.max_tokens,
+            origin=origin(self.project, read_meta(encoded.path)["backbone"]),
         )
         self.model = assemble(config, backbone, self.project.seed)
+        fresh = take_over(self.model, self.plan.start) if self.plan.start else []
         self.trunk = freeze(self.model, variant.depth, self.training.dropout)
+        self.learning = list(config.tasks)
+        if self.plan.moved is not None:
+            self.learning = [task for task in config.tasks if task in {*self.plan.moved, *fresh}]
+            if not self.learning:
+                raise ConfigError(
+                    "retraining.keep_unmoved: no task of the project moved: nothing is to learn"
+                )
+            freeze_all_but(self.model, self.learning)
         self.model.to(compute_device())
 
     def _open_data(self, variant: Variant, validated: Stage, encoded: Stage, stored: Stage | None) -> None:
-        rows = {split: load_split(encoded.path, split) for split in ("train", "validation")}
+        rows = {
+            split: {
+                task: each for task, each in load_split(encoded.path, split).items() if task in self.learning
+            }
+            for split in ("train", "validation")
+        }
         states = {split: load_states(stored, variant.depth, split, each) for split, each in rows.items()}
         pad_id = self.tokenizer.pad_token_id or 0
-        self.feed = Feed(rows["train"], states["train"], self.training, self.project.seed, pad_id)
+        seed, start = self.project.seed, self.plan.start
+        if start:  # a short training must not draw the rows again that the one before drew
+            seed += zlib.crc32(start.digest.encode())
+        weights = read_selection(self.plan.selection, self.learning)
+        self.feed = Feed(rows["train"], states["train"], self.training, seed, pad_id, weights)
         self.validation, self.validation_states = rows["validation"], states["validation"]
         tasks = self.model.config.tasks
         self.truths = {
@@ -144,7 +129,7 @@ class Learner:
         groups = parameter_groups(self.model, self.training, router_rate)
         self.rates = [group["lr"] for group in groups]
         self.optimizer = make_optimizer(self.training, groups)
-        self.total = round(self.training.epochs * self.feed.steps)
+        self.total = max(1, round(self.plan.epochs(self.project) * self.feed.steps))
         self.factor = schedule(self.training.schedule, self.total, self.training.warmup)
 
     def run(self, folder: Path, partial: Path, progress: Progress) -> None:

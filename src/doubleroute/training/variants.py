@@ -1,5 +1,6 @@
 """The models that one run trains, to be compared at equal steps."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,10 +38,8 @@ def variant(project: Project, name: Name) -> Variant:
     return Variant(router, trainable, layers - top)
 
 
-def variants(project: Project) -> dict[Name, Variant]:
-    """The project's model and the baselines that it wants trained beside it."""
-    names: list[Name] = ["routed"]
-    for baseline in project.evaluation.baselines:
-        if baseline != "majority":
-            names.append(baseline)
+def variants(project: Project, names: Sequence[Name] | None = None) -> dict[Name, Variant]:
+    """The models of these names; by default the project's and the baselines trained beside it."""
+    if names is None:
+        names = ["routed", *(name for name in project.evaluation.baselines if name != "majority")]
     return {name: variant(project, name) for name in names}

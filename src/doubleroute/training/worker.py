@@ -40,7 +40,8 @@ def main() -> None:
 def _run(order: dict[str, Any]) -> None:
     import torch
 
-    from doubleroute.training.fit import Learner, fit_inputs, said_by_the_first
+    from doubleroute.training.fit import Learner, said_by_the_first
+    from doubleroute.training.plan import Plan, fit_inputs
     from doubleroute.training.variants import variant
 
     torch.set_num_threads(order["threads"])
@@ -52,14 +53,15 @@ def _run(order: dict[str, Any]) -> None:
     }
     chosen = variant(project, order["variant"])
     given = (project, chosen, stages["validated"], stages["encoded"], stages["stored"], order["precision"])
-    inputs = fit_inputs(*given)
+    plan = Plan.from_dict(order["plan"])
+    inputs = fit_inputs(*given, plan)
     partial = workspace.partial("fit", inputs)
     parallel = _group()
 
     def make(folder: Path) -> None:
         if parallel is not None and parallel.is_main_process:
             said_by_the_first(True)
-        learner = Learner(*given, parallel)
+        learner = Learner(*given, parallel, plan)
         learner.run(folder, partial, lambda point: _say({"progress": point}))
 
     if parallel is not None and not parallel.is_main_process:

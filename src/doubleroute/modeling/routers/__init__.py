@@ -8,7 +8,7 @@ fine-tuned baseline. Nothing is averaged over the rows of a batch.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -20,6 +20,9 @@ Tasks = Int[Tensor, "rows"]
 
 class Router(nn.Module, ABC):
     """The common form of all routers."""
+
+    #: The parameters whose first axis is the task; zero for a task that was never learned.
+    of_tasks: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, hidden: int, tasks: int) -> None:
         super().__init__()

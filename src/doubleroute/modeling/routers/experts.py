@@ -19,6 +19,8 @@ class ExpertsRouter(Router):
     count, renormalised to sum to one. U is zero at the start.
     """
 
+    of_tasks = ("task_gate",)
+
     def __init__(
         self,
         hidden: int,

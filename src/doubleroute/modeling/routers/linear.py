@@ -9,6 +9,8 @@ from doubleroute.modeling.routers import Mask, Router, States, Tasks
 class LinearRouter(Router):
     """H' = H + U_task H, with U [tasks, hidden, hidden] zero at the start."""
 
+    of_tasks = ("up",)
+
     def __init__(self, hidden: int, tasks: int) -> None:
         super().__init__(hidden, tasks)
         self.up = nn.Parameter(torch.zeros(tasks, hidden, hidden))

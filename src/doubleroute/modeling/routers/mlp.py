@@ -9,6 +9,8 @@ from doubleroute.modeling.routers import Mask, Router, States, Tasks
 class MlpRouter(Router):
     """H' = H + U_task ReLU(W2 ReLU(W1 H)), with U [tasks, width, hidden] zero at the start."""
 
+    of_tasks = ("up",)
+
     def __init__(self, hidden: int, tasks: int, width: int) -> None:
         super().__init__(hidden, tasks)
         self.body = nn.Sequential(nn.Linear(hidden, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())

@@ -1,0 +1,139 @@
+"""What a fit begins with, which rows it draws, what of the model learns, and all that it depends on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from doubleroute.config import Project
+from doubleroute.data.tables import rows_digest
+from doubleroute.errors import InputError
+from doubleroute.training.encode import read_meta
+from doubleroute.training.variants import Variant
+from doubleroute.workspace import Stage, code_digest, versions_of
+
+
+@dataclass(frozen=True)
+class Start:
+    """The weights to begin with: the folder of a saved model, such as the champion's, and a digest that
+    stands for its files."""
+
+    folder: Path
+    digest: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a fit differs from one from nothing; the default is one from nothing.
+
+    ``start``: the model whose weights it begins with; it then trains ``training.epochs`` times
+    ``retraining.effort``. ``selection``: the stage of ``selection.selection``, None for all rows alike.
+    ``moved``: only the heads of these tasks learn, and those that the start has not got (whole); all else
+    stays as it is in the start, and with it the answers to the other tasks, bit by bit.
+    Raises InputError for ``moved`` without ``start``.
+    """
+
+    start: Start | None = None
+    selection: Stage | None = None
+    moved: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.moved is not None and self.start is None:
+            raise InputError("retraining.keep_unmoved keeps what a champion has: there is none to start from")
+
+    def inputs(self, project: Project) -> dict[str, Any]:
+        """Its part in the digest of a fit."""
+        return {
+            "start": self.start and {"model": self.start.digest, "effort": project.retraining.effort},
+            "selection": self.selection and self.selection.digest,
+            "moved": None if self.moved is None else sorted(self.moved),
+        }
+
+    def epochs(self, project: Project) -> float:
+        """How many epochs it trains."""
+        return project.training.epochs * (project.retraining.effort if self.start else 1.0)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON, for another process."""
+        start = self.start and {"folder": str(self.start.folder), "digest": self.start.digest}
+        stage = self.selection
+        return {
+            "start": start,
+            "selection": stage and {"name": stage.name, "digest": stage.digest, "path": str(stage.path)},
+            "moved": self.moved,
+        }
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> "Plan":
+        """What ``as_dict`` gave."""
+        start, stage, moved = value["start"], value["selection"], value["moved"]
+        return cls(
+            start and Start(Path(start["folder"]), start["digest"]),
+            stage and Stage(stage["name"], stage["digest"], Path(stage["path"]), True),
+            None if moved is None else tuple(moved),
+        )
+
+
+#: Training from the pretrained weights on all rows.
+FROM_NOTHING = Plan()
+
+_CODE = tuple(
+    f"training/{name}"
+    for name in (
+        "checkpoints",
+        "feed",
+        "fit",
+        "history",
+        "machine",
+        "optimise",
+        "plan",
+        "scoring",
+        "selection",
+        "start",
+        "variants",
+    )
+)
+
+
+def fit_inputs(
+    project: Project,
+    variant: Variant,
+    validated: Stage,
+    encoded: Stage,
+    stored: Stage | None,
+    precision: str,
+    plan: Plan = FROM_NOTHING,
+) -> dict[str, Any]:
+    """All that a fit depends on, for its digest."""
+    training = project.training.model_dump(
+        mode="json", exclude={"checkpoint_seconds", "trainable", "precision"}
+    )
+    return {
+        "rows": rows_digest(validated),
+        "encoded": encoded.digest,
+        "activations": stored.digest if stored and variant.depth else None,
+        "tasks": task_options(project, encoded.path),
+        "router": variant.router.model_dump(mode="json"),
+        "depth": variant.depth,
+        "training": training,
+        **plan.inputs(project),
+        "precision": precision,
+        "seed": project.seed,
+        "code": code_digest("kinds", "data/batches", "data/mixture", "modeling", *_CODE),
+        "versions": versions_of("torch", "transformers", "numpy"),
+    }
+
+
+def task_options(project: Project, encoded: Path) -> dict[str, dict[str, Any]]:
+    """For each task what the model's config says of it."""
+    about = read_meta(encoded)["tasks"]
+    return {
+        task: {
+            "kind": options.kind,
+            "labels": about[task]["labels"],
+            "pooling": options.head.pooling,
+            "dropout": options.head.dropout,
+            "weight": options.weight,
+            "metric": options.judged_by,
+        }
+        for task, options in project.tasks.items()
+    }

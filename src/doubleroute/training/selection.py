@@ -1,0 +1,92 @@
+"""Which rows a retraining draws, and how often: all, those of late, or by their age; new ones more often."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from doubleroute.config import Project, Retraining
+from doubleroute.data.arrivals import Seen, row_keys, text_keys
+from doubleroute.data.tables import read_validated, rows_digest
+from doubleroute.workspace import Stage, Workspace, code_digest
+
+_DAY = 86400.0
+
+
+def weights(times: Sequence[str | None], known: np.ndarray | None, options: Retraining) -> np.ndarray:
+    """How often each of n training rows of a task is drawn in an epoch: float64 [n], 0 leaves it out.
+
+    ``times`` [n]: ISO 8601 in UTC, None where a row has none: it counts as old as the oldest, and without
+    any time all rows count as of today. Ages are those before the newest of the rows.
+    ``known`` bool [n]: the champion has learned from it; None: not known of any, and all count alike.
+
+    rows ``all``: 1; ``recent``: 1 up to ``recent_days`` of age, then 0; ``weighted``: 2^(-age/half_life);
+    times ``new_rows_weight`` where a row is not known. Rows of weight 1 are drawn once an epoch, so that an
+    epoch costs as many rows as the weights sum to.
+    """
+    found, ages = np.ones(len(times)), _ages(times)
+    if options.rows == "recent":
+        found = (ages <= options.recent_days).astype(np.float64)
+    elif options.rows == "weighted":
+        found = np.exp2(-ages / options.half_life_days)
+    if known is not None:
+        found = np.where(known, found, found * options.new_rows_weight)
+    return found
+
+
+def _ages(times: Sequence[str | None]) -> np.ndarray:
+    """Days before the newest row: float64 [n]."""
+    said = np.array([each or "NaT" for each in times], "datetime64[s]")
+    if np.isnat(said).all():
+        return np.zeros(len(times))
+    said = np.where(np.isnat(said), np.nanmin(said), said)
+    ages: np.ndarray = (said.max() - said).astype(np.float64) / _DAY
+    return ages
+
+
+def selection(project: Project, workspace: Workspace, validated: Stage, seen: Seen | None) -> Stage | None:
+    """Give the stage with ``<task>.npy``: the weights of the labelled training rows, in their order, as
+    ``project.retraining`` says; None when all rows count alike.
+
+    ``seen``: the rows behind the champion; None when they are not known.
+    """
+    options = project.retraining
+    wanted = {"rows", "recent_days", "half_life_days", "new_rows_weight"}
+    if options.rows == "all" and (options.new_rows_weight == 1 or seen is None):
+        return None
+    inputs = {
+        "rows": rows_digest(validated),
+        "options": options.model_dump(mode="json", include=wanted),
+        "tasks": list(project.tasks),
+        "learned": None if seen is None else {task: _digest(seen, task) for task in project.tasks},
+        "code": code_digest("training/selection", "data/arrivals", "data/splits"),
+    }
+
+    def make(folder: Path) -> None:
+        for task in project.tasks:
+            frame = read_validated(validated.path, task, "train")
+            frame = frame[frame["label"].notna()]
+            known = None
+            if seen is not None:
+                known = np.isin(row_keys(frame, text_keys(frame)), _learned(seen, task))
+            times = frame["time"].tolist() if "time" in frame else [None] * len(frame)
+            np.save(folder / f"{task}.npy", weights(times, known, options))
+
+    return workspace.build("selection", inputs, make)
+
+
+def read_selection(stage: Stage | None, tasks: Sequence[str]) -> Mapping[str, np.ndarray] | None:
+    """The weights of the rows by task; None for all alike."""
+    if stage is None:
+        return None
+    return {task: np.load(stage.path / f"{task}.npy") for task in tasks}
+
+
+def _learned(seen: Seen, task: str) -> np.ndarray:
+    return seen.learned.get(task, np.empty(0, np.uint64))
+
+
+def _digest(seen: Seen, task: str) -> str:
+    import xxhash
+
+    return xxhash.xxh3_128_hexdigest(np.ascontiguousarray(_learned(seen, task)).tobytes())

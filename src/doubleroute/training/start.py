@@ -1,0 +1,133 @@
+"""Weights of an earlier model as the beginning of a fit, taken where they fit."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from doubleroute.config import Project
+from doubleroute.errors import ConfigError
+from doubleroute.modeling.backbone import load_backbone, locate
+from doubleroute.modeling.model import DoublerouteConfig, DoublerouteModel, load_model
+from doubleroute.modeling.trunk import around
+from doubleroute.training.plan import Start
+
+#: What of a backbone's config must be the same, where the files that a model came from are not known.
+_SIZES = (
+    "model_type",
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+)
+
+
+def origin(project: Project, digest: str) -> dict[str, str]:
+    """Which pretrained backbone the project's models come from; ``digest`` is that of its files."""
+    return {"source": project.backbone.source, "digest": digest}
+
+
+def refuse_another(project: Project, digest: str, start: Start) -> None:
+    """Raise ConfigError when the start has another backbone or router than the project; ``digest`` is that
+    of the files of the project's backbone."""
+    from transformers import AutoConfig
+
+    found = DoublerouteConfig.from_pretrained(start.folder)
+    if found.origin:
+        same, theirs = found.origin["digest"] == digest, found.origin["source"]
+    else:
+        location = locate(project.backbone.source, project.root).location
+        ours = AutoConfig.from_pretrained(location, trust_remote_code=False).to_dict()
+        same = all(found.backbone.get(name) == ours.get(name) for name in _SIZES)
+        theirs = " ".join(str(found.backbone.get(name)) for name in _SIZES[:4])
+    if not same:
+        changed = " (its files have changed)" if theirs == project.backbone.source else ""
+        raise _another("backbone", theirs, project.backbone.source + changed)
+    router = project.router.model_dump(mode="json")
+    if _shape(found.router) != _shape(router):
+        raise _another("router", _shown(found.router), _shown(router))
+
+
+def _shape(router: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in router.items() if name != "learning_rate"}
+
+
+def _shown(router: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}: {value}" for name, value in _shape(router).items())
+
+
+def _another(what: str, theirs: str, ours: str) -> ConfigError:
+    return ConfigError(
+        f"retraining.start: champion cannot be: the champion has the {what} {{{theirs}}}, the project "
+        f"{{{ours}}}; write `retraining.start: pretrained`, or put the {what} back"
+    )
+
+
+def take_over(model: DoublerouteModel, start: Start) -> list[str]:
+    """Copy the weights of the start into a fresh model; give the tasks that it has not got (whole).
+
+    Backbone and router are taken; of the router's parameters of single tasks those of the tasks that both
+    have with the same kind. Of such a task the head is taken too: of its last layer the rows of the labels
+    that both know, so that new labels, new tasks and another kind or pooling begin fresh.
+    The caller has seen to it that backbone and router are the same (``refuse_another``).
+    """
+    given = load_model(start.folder)
+    both = [
+        name
+        for name, task in model.config.tasks.items()
+        if name in given.config.tasks and given.config.tasks[name]["kind"] == task["kind"]
+    ]
+    with torch.no_grad():
+        model.backbone.load_state_dict(given.backbone.state_dict())
+        _take_router(model, given, both)
+        whole = [name for name in both if _take_head(model, given, name)]
+    return [name for name in model.config.tasks if name not in whole]
+
+
+def _take_router(model: DoublerouteModel, given: DoublerouteModel, both: list[str]) -> None:
+    theirs = dict(given.router.named_parameters())
+    mine = [model.task_numbers[task] for task in both]
+    places = [given.task_numbers[task] for task in both]
+    for name, value in model.router.named_parameters():
+        if name in model.router.of_tasks:
+            value[mine] = theirs[name][places]
+        else:
+            value.copy_(theirs[name])
+
+
+def _take_head(model: DoublerouteModel, given: DoublerouteModel, task: str) -> bool:
+    """Whether nothing of the head is fresh."""
+    ours, theirs = model.config.tasks[task], given.config.tasks[task]
+    old: dict[str, Tensor] = dict(given.heads[task].named_parameters())
+    known = {label: row for row, label in enumerate(theirs["labels"])}
+    rows = [(row, known[label]) for row, label in enumerate(ours["labels"]) if label in known]
+    for name, value in model.heads[task].named_parameters():
+        if name.startswith("out.") and ours["labels"]:
+            value[[row for row, _ in rows]] = old[name][[row for _, row in rows]]
+        elif name in old:
+            value.copy_(old[name])
+    return len(rows) == len(ours["labels"]) and ours["pooling"] == theirs["pooling"]
+
+
+def trunk_weights(project: Project, digest: str, depth: int, start: Start | None) -> tuple[str, Start | None]:
+    """A digest of the weights that layer ``depth`` and all below it have at the beginning of a fit, and the
+    start if they are its own. Mostly they are the pretrained ones, of the files of this ``digest``: a trunk
+    is frozen, so it differs only when the start was once trained deeper down."""
+    import xxhash
+
+    if start is None:
+        return digest, None
+    ours = load_backbone(locate(project.backbone.source, project.root))
+    theirs = dict(load_model(start.folder).backbone.named_parameters())
+    weights, below = dict(ours.named_parameters()), around(ours, depth)[0]
+    if all(torch.equal(weights[name], theirs[name]) for name in below):
+        return digest, None
+    sha = xxhash.xxh3_128()
+    for name in sorted(below):
+        sha.update(name.encode())
+        sha.update(theirs[name].detach().numpy().tobytes())
+    return sha.hexdigest(), start
