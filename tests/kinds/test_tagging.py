@@ -53,14 +53,24 @@ def test_an_inside_tag_without_its_beginning_becomes_one(given_: str, repaired: 
 def test_the_answer_is_legal_and_holds_the_spans_of_its_entities() -> None:
     logits = np.eye(5, dtype=np.float32)[[0, 4, 4, 3, 0]]
     (answer,) = KIND.decode([logits], LABELS)
-    assert answer == {
-        "tags": ["O", "B-per", "I-per", "B-geo-loc", "O"],
-        "entities": [{"type": "per", "start": 1, "end": 3}, {"type": "geo-loc", "start": 3, "end": 4}],
-    }
+    assert answer["tags"] == ["O", "B-per", "I-per", "B-geo-loc", "O"]
+    spans = [(each["type"], each["start"], each["end"]) for each in answer["entities"]]
+    assert spans == [("per", 1, 3), ("geo-loc", 3, 4)]
 
 
 def test_a_row_without_words_has_an_empty_answer() -> None:
-    assert KIND.decode([np.zeros((0, 5), np.float32)], LABELS) == [{"tags": [], "entities": []}]
+    empty = {"tags": [], "confidences": [], "entities": []}
+    assert KIND.decode([np.zeros((0, 5), np.float32)], LABELS) == [empty]
+
+
+def test_a_word_is_as_sure_as_its_softmax_and_an_entity_as_its_least_sure_word() -> None:
+    chances = [[0.1, 0.1, 0.6, 0.1, 0.1], [0.05, 0.05, 0.05, 0.05, 0.8], [0.96, 0.01, 0.01, 0.01, 0.01]]
+    logits = np.log(np.array(chances, np.float32)) + 700  # the softmax does not overflow
+    (answer,) = KIND.decode([logits], LABELS)
+    assert answer["tags"] == ["B-per", "I-per", "O"]
+    assert answer["confidences"] == pytest.approx([0.6, 0.8, 0.96], abs=1e-4)
+    (entity,) = answer["entities"]
+    assert entity == {"type": "per", "start": 0, "end": 2, "confidence": pytest.approx(0.6, abs=1e-4)}
 
 
 @settings(max_examples=50, deadline=None)

@@ -283,8 +283,11 @@ def test_answers_lose_the_tail_of_many_labels_and_the_text_of_entities() -> None
     assert short_answer({"labels": ["l1"], "probabilities": labels})["probabilities"] == {"l1": 0.016667}
     assert short_answer({"value": 2.5}) == {"value": 2.5}
     entity = {"type": "per", "start": 0, "end": 1, "text": "Ann"}
-    found = short_answer({"tags": ["B-per"], "entities": [entity]})
-    assert found == {"tags": ["B-per"], "entities": [{"type": "per", "start": 0, "end": 1}]}
+    assert short_answer({"tags": ["B-per"], "confidences": [1 / 3], "entities": [entity]}) == {
+        "tags": ["B-per"],
+        "confidences": [0.333333],
+        "entities": [{"type": "per", "start": 0, "end": 1}],
+    }
 
 
 REDACTED = {

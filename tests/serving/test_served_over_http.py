@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from doubleroute.integrations.registry import Candidate, Registry
+from doubleroute.integrations.registry import Candidate, Registry, model_digest
 from doubleroute.modeling.inference import Answerer
+from doubleroute.serving.log import read_log
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 EXAMPLES = [{"text": "a good film"}, {"text": "a bad film 42", "text_pair": "this film"}]
@@ -28,8 +29,14 @@ def golden(tiny_model: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the log of requests."""
+    return tmp_path_factory.mktemp("served") / "requests"
+
+
+@pytest.fixture(scope="module")
 def url(
-    tiny_model: Path, golden: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+    tiny_model: Path, golden: list[dict[str, Any]], folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """The address of a server with the champion of a new project."""
     root = tmp_path_factory.mktemp("project")
@@ -43,6 +50,7 @@ def url(
         **os.environ,
         "MLFLOW_TRACKING_URI": registry.tracking_uri,
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        "DOUBLEROUTE_REQUEST_LOG": str(folder),
         "PATH": os.pathsep.join([tools, os.environ["PATH"]]),  # MLflow starts uvicorn by name
     }
     command = ["mlflow", "models", "serve", "-m", "models:/demo@champion", "--env-manager", "local"]
@@ -100,7 +108,22 @@ def test_all_tasks_of_a_table_are_answered_as_in_training(url: str, golden: list
             wanted["sentiment"]["probabilities"], abs=1e-4
         )
         assert got["stars"]["value"] == pytest.approx(wanted["stars"]["value"], abs=1e-4)
-        assert got["entities"] == wanted["entities"]
+        assert got["entities"]["tags"] == wanted["entities"]["tags"]
+        assert got["entities"]["confidences"] == pytest.approx(wanted["entities"]["confidences"], abs=1e-4)
+        assert len(got["entities"]["entities"]) == len(wanted["entities"]["entities"])
+
+
+def test_what_was_asked_is_in_the_log_redacted_with_the_model_s_digest(
+    url: str, folder: Path, tiny_model: Path
+) -> None:
+    before = len(read_log(folder))
+    post(url, {"dataframe_records": [{"text": "a good film for ann@example.org"}]})
+    post(url, {"dataframe_records": [{"text": "a"}, {"text": " "}]})  # refused: not answered, not kept
+    found = read_log(folder)
+    assert (len(found), found.skipped) == (before + 1, 0)
+    assert found.texts[-1] == "a good film for [mail]"
+    assert found.answers[-1]["sentiment"]["label"] in ("neg", "pos")
+    assert found.digests[-1] == model_digest(tiny_model)
 
 
 def test_a_parameter_chooses_tasks(url: str) -> None:

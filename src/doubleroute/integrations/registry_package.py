@@ -228,12 +228,23 @@ def _signature(tasks: Mapping[str, Mapping[str, Any]]) -> "ModelSignature":
 
     text, number, whole = DataType.string, DataType.double, DataType.long
     where = [Property("start", whole), Property("end", whole)]
-    entity = Object([Property("type", text), *where, Property("text", text, required=False)])
+    entity = Object(
+        [
+            Property("type", text),
+            *where,
+            Property("confidence", number),
+            Property("text", text, required=False),
+        ]
+    )
     outputs = {
         "classification": [Property("label", text), Property("probabilities", Map(number))],
         "multilabel": [Property("labels", Array(text)), Property("probabilities", Map(number))],
         "regression": [Property("value", number)],
-        "tagging": [Property("tags", Array(text)), Property("entities", Array(entity))],
+        "tagging": [
+            Property("tags", Array(text)),
+            Property("confidences", Array(number)),
+            Property("entities", Array(entity)),
+        ],
     }
     for name, task in tasks.items():
         if task["kind"] not in outputs:

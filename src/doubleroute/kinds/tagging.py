@@ -76,12 +76,23 @@ class TaggingKind(Kind):
         return cross_entropy(logits, targets, label_smoothing)
 
     def decode(self, logits: Sequence[np.ndarray], labels: Sequence[str]) -> list[dict[str, Any]]:
-        """Logits of n rows, each [words, tags] -> tags, and entities as word spans (end exclusive)
-        without their text, which only the caller knows."""
+        """Logits of n rows, each [words, tags] -> tags with their ``confidences`` [words], and entities as
+        word spans (end exclusive) without their text, which only the caller knows.
+
+        The confidence of a word is the softmax of its largest logit, whose tag may be repaired after it;
+        that of an entity the smallest of its words', a bound from above on all of them being right. Words
+        beyond the length limit have that of a guess.
+        """
         answers = []
         for row in logits:
             tags = legal(labels[best] for best in row.argmax(-1).tolist())
-            answers.append({"tags": tags, "entities": [entity._asdict() for entity in entities(tags)]})
+            values = row.astype(np.float64)
+            confidences = 1 / np.exp(values - values.max(-1, keepdims=True)).sum(-1)
+            found = [
+                {**entity._asdict(), "confidence": float(confidences[entity.start : entity.end].min())}
+                for entity in entities(tags)
+            ]
+            answers.append({"tags": tags, "confidences": confidences.tolist(), "entities": found})
         return answers
 
     def scorer(

@@ -164,9 +164,9 @@ def _words(text: str | None) -> Sequence[str]:
 
 
 def short_answer(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """An answer as it is written down, in the form of its kind: probabilities to six digits, with more
-    than MOST_LABELS labels only those of what was answered; ``confidence``, the probability of the one
-    label; entities without their text, which nothing redacts."""
+    """An answer as it is written down, in the form of its kind: probabilities and confidences to six
+    digits, with more than MOST_LABELS labels only those of what was answered; ``confidence``, the
+    probability of the one label; entities without their text, which nothing redacts."""
     short = dict(answer)
     if "probabilities" in short:
         chances = short["probabilities"]
@@ -176,6 +176,8 @@ def short_answer(answer: Mapping[str, Any]) -> dict[str, Any]:
         short["probabilities"] = {label: round(chance, 6) for label, chance in chances.items()}
     if "label" in short:
         short["confidence"] = short["probabilities"][short["label"]]
+    if "confidences" in short:
+        short["confidences"] = [round(each, 6) for each in short["confidences"]]
     if "entities" in short:
         short["entities"] = [
             {key: value for key, value in entity.items() if key != "text"} for entity in short["entities"]
