@@ -5,7 +5,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install data demo test lint clean distclean
+.PHONY: help install data demo schedule test lint clean distclean
 
 PYTHON := .venv/bin/python
 INPUTS := pyproject.toml constraints.txt demo/requirements.txt
@@ -26,6 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help:
 	@echo "make demo       install, write the demonstration data, train, show the scores"
+	@echo "make schedule   look every night at what arrived, retrain when the policy says so; Ctrl-C ends it"
 	@echo "make test       install, run the tests (ARGS='-k name' for some of them)"
 	@echo "make lint       ruff, mypy, and the import contracts"
 	@echo "make data       write data/ of the demonstration, as data.dvc says"
@@ -68,6 +69,9 @@ data: $(STAMP)
 
 demo: data
 	@.venv/bin/doubleroute train
+
+schedule: $(STAMP)
+	@.venv/bin/doubleroute schedule $(ARGS)
 
 test: $(STAMP)
 	@$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from running import Train
 
+from doubleroute.flows.watch import RETRAIN
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 REPOSITORY = Path(__file__).parents[2]
 TOOLS = Path(sys.executable).parent
@@ -96,7 +98,9 @@ def test_a_run_on_a_server_of_one_s_own_is_seen_there_and_nowhere_else(
     assert keys == {"tiny-rows", "tiny-scores", "tiny-verdicts", "tiny-report"}
 
 
-def test_prefect_deploy_takes_the_repository_s_deployment(server: dict[str, str], tmp_path: Path) -> None:
+def test_prefect_deploy_takes_the_repository_s_deployments_and_the_event_that_starts_one(
+    server: dict[str, str], tmp_path: Path
+) -> None:
     text = Path(shutil.copy(REPOSITORY / "prefect.yaml", tmp_path)).read_text(encoding="utf-8")
     environment = {**os.environ, **server}
 
@@ -111,15 +115,16 @@ def test_prefect_deploy_takes_the_repository_s_deployment(server: dict[str, str]
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    (pool,) = re.findall(r"work_pool:\n\s+name: (\S+)", text)
-    prefect("work-pool", "create", "--type", "process", pool)
+    prefect("work-pool", "create", "--type", "process", "local")
     prefect("deploy", "--all")
-    (deployment,) = ask(server, "deployments")
-    (name,) = re.findall(r"- name: (\S+)\n\s+entrypoint", text)
-    (entrypoint,) = re.findall(r"entrypoint: (\S+)", text)
+    found = {each["name"]: each for each in ask(server, "deployments")}
+    entrypoints = dict(re.findall(r"- name: (\S+)\n\s+entrypoint: (\S+)", text))
+    assert {name: each["entrypoint"] for name, each in found.items()} == entrypoints
+    assert {each["work_pool_name"] for each in found.values()} == {"local"}
+    assert {each["concurrency_options"]["collision_strategy"] for each in found.values()} == {"CANCEL_NEW"}
     (cron,) = re.findall(r'cron: "(.+)"', text)
-    assert (deployment["name"], deployment["entrypoint"]) == (name, entrypoint)
-    assert deployment["work_pool_name"] == pool
-    assert [each["schedule"]["cron"] for each in deployment["schedules"]] == [cron]
-    assert deployment["parameters"] == {"project": ".", "changes": []}
-    assert deployment["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+    assert [each["schedule"]["cron"] for each in found["nightly"]["schedules"]] == [cron]
+    (automation,) = ask(server, "automations")
+    assert automation["trigger"]["expect"] == [RETRAIN]
+    (action,) = automation["actions"]
+    assert action["deployment_id"] == found["on-drift"]["id"]

@@ -114,13 +114,21 @@ def set_outcome(root: Path, name: str, outcome: Mapping[str, Any]) -> Record:
 
 def retrainings(records: Iterable[Mapping[str, Any]]) -> list[str]:
     """When retrainings began, newest first, for cooldown and the weekly maximum: the times of the
-    decisions to retrain, those under way included, those that ended in an error not."""
+    decisions that were carried out, those under way included, those that ended in an error not."""
     began = [
-        each["time"]
-        for each in records
-        if each["verdict"] == "retrain" and not (each["outcome"] or {}).get("error")
+        each["time"] for each in records if each["outcome"] is not None and not each["outcome"].get("error")
     ]
     return sorted(began, key=moment, reverse=True)
+
+
+def unfinished(root: Path, data_version: Mapping[str, Any]) -> Record | None:
+    """The newest decision if it is to retrain on this data version and nothing came of it yet: nobody
+    began, or a kill cut the retraining short. Else None."""
+    records, _ = read_all(root)
+    if not records or records[0]["verdict"] != "retrain" or records[0]["data_version"] != dict(data_version):
+        return None
+    outcome = records[0]["outcome"] or {}
+    return None if outcome.get("version") or outcome.get("error") else records[0]
 
 
 def reproduce(record: Mapping[str, Any]) -> Reproduction:

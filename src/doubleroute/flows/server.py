@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,16 @@ PATIENCE = 120.0
 #: Seconds that the server of PREFECT_API_URL may take to say anything.
 NAMED_PATIENCE = 10.0
 _ENVIRONMENT = {
-    "PREFECT_UI_ENABLED": "false",
-    # Only what records runs: no scheduler, no triggers, no registration of block types (seconds, once).
-    "PREFECT__SERVER_EPHEMERAL": "1",
-    "PREFECT__SERVER_FINAL": "1",
-    "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+    "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",  # block types take seconds, once, and are not used
     # Errors into its log file.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR",
     "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
+}
+#: Only what records runs: no scheduler, no triggers, no pages.
+_ONLY_RECORDS = {
+    "PREFECT_UI_ENABLED": "false",
+    "PREFECT__SERVER_EPHEMERAL": "1",
+    "PREFECT__SERVER_FINAL": "1",
 }
 
 
@@ -55,12 +57,12 @@ def prefect_api(
 
     named = PREFECT_API_URL.value()
     if named:
-        _check(named)
+        check_server(named)
         meanwhile()
         yield
         return
     home = workspace.root / "prefect"
-    with workspace.lock("prefect", waiting), _temporary(home, meanwhile) as url:
+    with workspace.lock("prefect", waiting), local_server(home, _ONLY_RECORDS, meanwhile) as url:
         # Nobody reads logs there, and sending them at a stop is what fails first.
         changes = {PREFECT_API_URL: url, PREFECT_HOME: home, PREFECT_LOGGING_TO_API_ENABLED: False}
         with temporary_settings(changes):
@@ -68,9 +70,12 @@ def prefect_api(
 
 
 @contextmanager
-def _temporary(home: Path, meanwhile: Callable[[], None]) -> Iterator[str]:
-    """A temporary server's URL. A database that a kill left half-made is put aside, once."""
-    process, port = _start(home)
+def local_server(
+    home: Path, environment: Mapping[str, str], meanwhile: Callable[[], None] = lambda: None
+) -> Iterator[str]:
+    """The URL of a server on loopback with its database in ``home``, ended with the block. A database that
+    a kill left half-made is put aside, once. Raises MachineError when it does not start."""
+    process, port = _start(home, environment)
     try:
         meanwhile()
         for another in (True, True, False):
@@ -82,20 +87,20 @@ def _temporary(home: Path, meanwhile: Callable[[], None]) -> Iterator[str]:
             if not another or not ended:
                 last = (log.strip().splitlines() or ["its log is empty"])[-1]
                 raise MachineError(
-                    f"the temporary Prefect server did not start: {last} ({home / 'server.log'}). "
+                    f"the Prefect server did not start: {last} ({home / 'server.log'}). "
                     "`prefect server start` and PREFECT_API_URL use a server of your own"
                 )
             if "address already in use" not in log:
                 kept = home.with_name(f"{home.name}.damaged")
                 shutil.rmtree(kept, ignore_errors=True)
                 home.rename(kept)
-            process, port = _start(home)
+            process, port = _start(home, environment)
         yield f"http://127.0.0.1:{port}/api"
     finally:
         _end(process)
 
 
-def _start(home: Path) -> "tuple[subprocess.Popen[bytes], int]":
+def _start(home: Path, environment: Mapping[str, str]) -> "tuple[subprocess.Popen[bytes], int]":
     home.mkdir(parents=True, exist_ok=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -104,7 +109,7 @@ def _start(home: Path) -> "tuple[subprocess.Popen[bytes], int]":
         process = start(
             "doubleroute.flows.server",
             str(port),
-            env={**os.environ, "PREFECT_HOME": str(home), **_ENVIRONMENT},
+            env={**os.environ, "PREFECT_HOME": str(home), **_ENVIRONMENT, **environment},
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
@@ -137,8 +142,9 @@ def _answers(process: "subprocess.Popen[bytes]", port: int) -> bool:
     return False
 
 
-def _check(url: str) -> None:
-    """Any answer will do, also one that wants a password. Raises MachineError when there is none."""
+def check_server(url: str) -> None:
+    """Ask the server of PREFECT_API_URL. Any answer will do, also one that wants a password. Raises
+    MachineError when there is none."""
     from urllib.error import HTTPError
     from urllib.request import urlopen
 

@@ -1,0 +1,105 @@
+"""The rows that the champion has not seen: in the project's data, in the log of what it was asked, or in
+a file that somebody has."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from doubleroute.config import Project
+from doubleroute.data.arrivals import REFERENCE, ROWS, Seen, read_reference, row_keys, text_keys
+from doubleroute.data.raw import shown
+from doubleroute.data.rows import canonical_rows
+from doubleroute.data.tables import read_tables, read_validated
+from doubleroute.errors import InputError
+from doubleroute.flows.watching import Frames, Known
+from doubleroute.integrations.registry import Registry, Version
+from doubleroute.serving.log import read_log
+from doubleroute.workspace import Stage
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Learned(Known):
+    """The champion, and what it remembers of its rows."""
+
+    version: Version
+    seen: Seen
+
+
+def learned(registry: Registry) -> Learned | None:
+    """The champion; None when there is none. Raises InputError for one that remembers no rows."""
+    version = registry.champion()
+    if version is None:
+        return None
+    files = {name: registry.artifact(version, name) for name in (ROWS, REFERENCE)}
+    rows, sample = files[ROWS], files[REFERENCE]
+    if rows is None or sample is None:
+        raise InputError(
+            f"model '{registry.name}', version {version.number}, was registered without {ROWS}, so nobody "
+            "knows which rows are new to it; `doubleroute train` makes a version that remembers them"
+        )
+    digest = version.digest or version.run_key or version.source
+    return Learned(digest, registry.model_folder(version), read_reference(sample), version, Seen.read(rows))
+
+
+def arrived(project: Project, validated: Stage, seen: Seen) -> Frames:
+    """The validated rows of each task, all splits together, that the champion has not seen."""
+    found = {}
+    for task in project.tasks:
+        parts = []
+        for split in SPLITS:
+            frame = read_validated(validated.path, task, split)
+            fresh = ~seen.knows(task, row_keys(frame, text_keys(frame)))
+            parts.append(frame[fresh].assign(split=split))
+        found[task] = pd.concat(parts, ignore_index=True)
+    return found
+
+
+def asked(project: Project) -> Frames:
+    """The texts that the served model was asked, newest last, as unlabelled rows of every task."""
+    found = read_log(project.root / project.serving.folder, None, project.drift.max_rows)
+    columns: dict[str, Any] = {
+        "text": found.texts,
+        "time": found.times,
+        "row": range(1, len(found.texts) + 1),
+    }
+    if any(pair is not None for pair in found.pairs):
+        columns["text_pair"] = found.pairs
+    frame = pd.DataFrame(columns).assign(label=None, split="asked")
+    return dict.fromkeys(project.tasks, frame)
+
+
+def given(project: Project, path: Path) -> Frames:
+    """The rows of a file as each task reads them whose columns it has; labels may lack.
+
+    Raises DataError for a file that cannot be read, InputError when no task can read it. Bad rows are
+    left out, as validation would.
+    """
+    found = {}
+    tables = read_tables(path)
+    for task, options in project.tasks.items():
+        tagging = options.kind == "tagging"
+        text = options.columns.tokens if tagging else options.columns.text
+        label = options.columns.tags if tagging else options.columns.label
+        if not all(text in table.names or table.format == "conll" for table in tables):
+            continue
+        bare = {"slices": (), "columns": options.columns.model_copy(update={"time": None})}
+        parts = []
+        for table in tables:
+            if label not in table.names and table.format != "conll":
+                table.columns[label] = [None] * len(table.rows)
+                table = replace(table, names=(*table.names, label))
+            rows, _ = canonical_rows(
+                table, options.model_copy(update=bare), f"tasks.{task}", shown(path), True
+            )
+            parts.append(pd.DataFrame(rows).assign(split="given"))
+        found[task] = pd.concat(parts, ignore_index=True)
+    if not found:
+        wanted = ", ".join(f"{task}: {each.columns.text}" for task, each in project.tasks.items())
+        raise InputError(
+            f"{shown(path)} has no column that a task reads ({wanted}); it has: {', '.join(tables[0].names)}"
+        )
+    return found

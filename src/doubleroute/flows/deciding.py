@@ -1,0 +1,182 @@
+"""One look at what arrived: measured, decided, written down. No Prefect: people wait for the answer."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from doubleroute.config import Project
+from doubleroute.data.tables import read_validated
+from doubleroute.drift import records
+from doubleroute.flows import current, watching
+from doubleroute.flows.current import Learned
+from doubleroute.flows.watching import Progress
+from doubleroute.integrations.registry import Registry, Version
+from doubleroute.integrations.versions import DataVersion
+from doubleroute.reports.drift import drift_lines, write_drift_report
+from doubleroute.workspace import Stage, Workspace, code_digest, digest_of, file_digest
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look found: the champion, rows that arrived by task, ``drift`` and ``performance`` (None when
+    nothing arrived), the facts, and the folder with drift.html and drift.md (None without drift)."""
+
+    champion: Learned | None
+    arrived: dict[str, int]
+    drift: dict[str, Any] | None
+    performance: dict[str, Any]
+    facts: dict[str, Any]
+    report: Path | None
+
+
+def look(
+    project: Project,
+    workspace: Workspace,
+    registry: Registry,
+    data: DataVersion,
+    validated: Stage,
+    progress: Progress,
+    from_log: bool = False,
+    file: Path | None = None,
+    now: datetime | None = None,
+) -> Look:
+    """Compare the rows that the champion has not seen (or, ``from_log``, the texts that it was asked, or the
+    rows of ``file``) with those that it learned from.
+
+    Raises InputError for a champion that remembers no rows.
+    """
+    champion = current.learned(registry)
+    found: dict[str, Any] | None = None
+    stage, arrived, new = None, dict[str, int](), dict[str, int]()
+    if champion is not None:
+        fresh = current.arrived(project, validated, champion.seen)
+        new = {
+            task: int((each[each["split"] == "train"]["label"].notna()).sum()) for task, each in fresh.items()
+        }
+        frames = (
+            current.asked(project) if from_log else fresh if file is None else current.given(project, file)
+        )
+        arrived = {task: len(frame) for task, frame in frames.items()}
+        if any(arrived.values()):
+            labels = json.loads((validated.path / "labels.json").read_text(encoding="utf-8"))
+            stage = watching.check(project, workspace, champion, frames, labels, progress)
+            found = watching.read_check(stage)
+    drift, performance = (found["drift"], found["performance"]) if found else (None, {})
+    past, _ = records.read_all(project.root)
+    for task, about in performance.items():
+        about["estimate_error"] = _estimate_error(
+            task, [performance, *(each["facts"]["performance"] for each in past)]
+        )
+    facts = {
+        "now": (now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%S"),
+        "champion": champion and _about(champion.version, now),
+        "drift": drift and watching.short(drift),
+        "performance": performance,
+        "new_labels": new,
+        "learned_from": {}
+        if champion is None
+        else {t: len(keys) for t, keys in champion.seen.learned.items()},
+        "retrainings": records.retrainings(past),
+        "expected_seconds": champion and _expected_seconds(project, registry, champion.version, validated),
+    }
+    report = None
+    if stage is not None:
+        report = _report(project, workspace, data, stage, performance, arrived, facts)
+    return Look(champion, arrived, drift, performance, facts, report)
+
+
+def decide(project: Project, data: DataVersion, found: Look) -> dict[str, Any]:
+    """Decide by the project's policy and write the record; give it."""
+    report = str(found.report / "drift.html") if found.report else None
+    record = records.make(project.name, found.facts, project.retraining, data.as_dict(), report)
+    records.write(project.root, record)
+    return records.read(project.root, record["id"])
+
+
+def said(found: Look) -> list[str]:
+    """What a look found, for people: a few lines."""
+    if found.champion is None:
+        return ["there is no champion yet; `doubleroute train` makes one"]
+    lines = [f"{task}: {count:,} rows arrived since" for task, count in found.arrived.items()]
+    if found.drift is None:
+        return [*lines, f"nothing arrived since version {found.champion.version.number} learned"]
+    lines += drift_lines(found.drift, found.performance)
+    return [*lines, f"report: {found.report / 'drift.html'}"] if found.report else lines
+
+
+def _estimate_error(task: str, performances: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """How far off the estimate was when labels came last; the newest look comes first."""
+    for each in performances:
+        about = each.get(task) or {}
+        if about.get("estimated") and about.get("current"):
+            current = about["current"]
+            return {
+                "estimated": about["estimated"]["value"],
+                "measured": current["value"],
+                "rows": current["rows"],
+            }
+    return None
+
+
+def _about(version: Version, now: datetime | None) -> dict[str, Any]:
+    """When the champion was registered, and its age in days."""
+    begun = datetime.fromtimestamp(version.created / 1000, UTC)
+    age = ((now or datetime.now(UTC)) - begun).total_seconds() / 86400
+    return {
+        "version": version.number,
+        "registered": begun.strftime("%Y-%m-%dT%H:%M:%S"),
+        "age_days": round(age, 3),
+    }
+
+
+def _expected_seconds(
+    project: Project, registry: Registry, version: Version, validated: Stage
+) -> float | None:
+    """What a retraining should cost in training seconds: the champion's seconds a step, times the steps."""
+    path = registry.artifact(version, "history.json")
+    if path is None:
+        return None
+    history = json.loads(path.read_text(encoding="utf-8"))
+    rows = sum(len(read_validated(validated.path, task, "train")) for task in project.tasks)
+    share = project.retraining.effort if project.retraining.start == "champion" else 1.0
+    steps = project.training.epochs * share * rows / project.training.batch_size
+    return round(float(history["seconds"]) / max(1, int(history["total_steps"])) * steps, 1)
+
+
+def _report(
+    project: Project,
+    workspace: Workspace,
+    data: DataVersion,
+    stage: Stage,
+    performance: Mapping[str, Any],
+    arrived: Mapping[str, int],
+    facts: Mapping[str, Any],
+) -> Path:
+    """The folder with drift.html and drift.md."""
+    found = watching.read_check(stage)
+    decision = records.make(project.name, facts, project.retraining)
+    shown = {key: decision[key] for key in ("verdict", "reasons", "numbers")}
+    about = {
+        "project": project.name,
+        "model": project.model_name,
+        "champion": facts["champion"],
+        "arrived": dict(arrived),
+        "data_version": data.as_dict(),
+        "time": facts["now"],
+        "seed": project.seed,
+    }
+    inputs = {
+        "check": file_digest(stage.path / "check.json"),
+        "performance": digest_of(performance),
+        "decision": digest_of(shown),
+        "about": about,
+        "code": code_digest("reports"),
+    }
+
+    def make(folder: Path) -> None:
+        write_drift_report(folder, found["drift"], performance, shown, about)
+
+    return workspace.build("drift-report", inputs, make).path

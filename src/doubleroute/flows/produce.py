@@ -1,0 +1,90 @@
+"""A challenger for a decision to retrain: from the champion's weights, on the rows that the policy names."""
+
+from typing import Any
+
+from doubleroute.config import Project
+from doubleroute.data.arrivals import ROWS, Seen
+from doubleroute.drift.records import Record
+from doubleroute.flows import steps
+from doubleroute.flows.timeline import FitProgress, Timeline
+from doubleroute.integrations.registry import Registry
+from doubleroute.integrations.validation import read_summary
+from doubleroute.integrations.versions import DataVersion
+from doubleroute.reports.tables import verdicts
+from doubleroute.training.evaluate import read_evaluation
+from doubleroute.training.plan import Plan, Start
+from doubleroute.training.selection import selection
+from doubleroute.workspace import Stage, Workspace
+
+
+def challenger(
+    project: Project,
+    workspace: Workspace,
+    registry: Registry,
+    data: DataVersion,
+    validated: Stage,
+    record: Record,
+    clock: Timeline,
+) -> dict[str, Any]:
+    """Tokenise, fit, evaluate, register and promote as the train flow does; gives what it gives. The
+    baselines are not trained again: what is asked is whether the new model is better than the champion."""
+    counts = read_summary(validated)["tasks"]
+    validated, kept_out = steps.keep_out(project, workspace, registry, validated)
+    plan = _plan(project, workspace, registry, validated, record)
+    encoded = clock(steps.tokenise, project, workspace, validated)
+    with FitProgress() as progress:
+        stored = clock(steps.store_activations, project, workspace, encoded, progress, plan, ["routed"])
+        fits = clock(
+            steps.fit_models, project, workspace, validated, encoded, stored, progress, plan, ["routed"]
+        )
+    against, champion = steps.champion_to_compare(registry, fits["routed"])
+    evaluated = clock(steps.evaluate_models, project, workspace, validated, encoded, fits, champion)
+    evaluation = read_evaluation(evaluated)
+    reported = clock(steps.write_reports, project, workspace, data, validated, fits, evaluated, counts)
+    version = clock(
+        steps.register, project, workspace, registry, data, validated, fits, evaluated, reported, record["id"]
+    )
+    decision = clock(steps.promote, project, registry, version, against, evaluation)
+    steps.show(project.name, counts, evaluation, reported.path / "report.html")
+    return {
+        "evaluation": evaluation,
+        "verdicts": verdicts(evaluation),
+        "version": version.number,
+        "decision": decision.as_dict(),
+        "report": str(reported.path / "report.html"),
+        "data_version": data.as_dict(),
+        "counts": counts,
+        "kept_out": kept_out,
+        "stages": clock.stages,
+        "seconds": clock.seconds,
+    }
+
+
+def outcome(trained: dict[str, Any]) -> dict[str, Any]:
+    """What a decision record says about what came of it."""
+    decision = trained["decision"]
+    return {
+        "version": trained["version"],
+        "verdict": decision["verdict"],
+        "reasons": decision["reasons"],
+        "seconds": trained["seconds"],
+    }
+
+
+def _plan(
+    project: Project, workspace: Workspace, registry: Registry, validated: Stage, record: Record
+) -> Plan:
+    """What the policy says about weights, rows and tasks."""
+    champion = registry.champion()
+    if champion is None:
+        return Plan()
+    rows = registry.artifact(champion, ROWS)
+    chosen = selection(project, workspace, validated, None if rows is None else Seen.read(rows))
+    if project.retraining.start == "pretrained":
+        return Plan(selection=chosen)
+    start = Start(registry.model_folder(champion), champion.digest or champion.source)
+    moved = (record["facts"]["drift"] or {}).get("moved") or []
+    tasks = tuple(task for task in project.tasks if task in moved)
+    # The inputs as a whole moved, or nothing was told of a task: every task learns.
+    keep = project.retraining.keep_unmoved and tasks and "inputs" not in moved
+    return Plan(start, chosen, tasks if keep else None)

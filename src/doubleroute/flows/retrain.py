@@ -1,0 +1,109 @@
+"""The retrain flow: look, decide, and train from the champion on what the policy says."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from doubleroute.config import Project, load_project
+from doubleroute.drift import records
+from doubleroute.environment import set_defaults
+from doubleroute.errors import DoublerouteError, GateError, InputError
+from doubleroute.flows.server import prefect_api
+from doubleroute.flows.timeline import FitProgress, Timeline
+from doubleroute.flows.watch import show_decision
+from doubleroute.workspace import Workspace
+
+
+def run(
+    project: Project, changes: Sequence[str] = (), force: bool = False, from_log: bool = False
+) -> dict[str, Any]:
+    """Run the retrain flow of this project, on the server of PREFECT_API_URL or on a temporary one.
+
+    Gives what ``retrain`` gives. Raises GateError when another training of the project is under way.
+    """
+    workspace = Workspace(project.root)
+
+    def busy() -> None:
+        raise _busy(workspace)
+
+    with prefect_api(workspace, busy, meanwhile=_import_libraries):
+        return retrain(str(project.root), list(changes), force, from_log)
+
+
+@flow(name="retrain", persist_result=False, validate_parameters=True)
+def retrain(
+    project: str = ".",
+    changes: list[str] | None = None,
+    force: bool = False,
+    from_log: bool = False,
+    decision: str | None = None,
+) -> dict[str, Any]:
+    """Look at what arrived, decide, and train a challenger from the champion if the policy says so.
+
+    1. pull, 2. validate: as in the train flow
+    3. look: what arrived, measured against what the champion learned from
+    4. decide: by the policy; a retraining that a kill cut short goes on, and so does ``decision``
+    5. tokenise, activations, fit, evaluate, report, register, promote: as in the train flow, the routed
+       model alone, from the weights and on the rows that the policy names
+    6. tell: the outcome goes into the record, the artifacts and the webhook
+    """
+    set_defaults()
+    from doubleroute.flows import produce, steps
+    from doubleroute.flows.deciding import said
+    from doubleroute.integrations.registry import Registry
+
+    loaded = load_project(Path(project), changes or ())
+    workspace = Workspace(loaded.root)
+
+    def busy() -> None:
+        raise _busy(workspace)
+
+    with workspace.lock("train", busy), workspace.scratch():
+        registry, clock = Registry(loaded.root, loaded.model_name), Timeline()
+        data = clock(steps.pull_data, loaded.root, loaded.all_paths)
+        validated = clock(steps.validate_rows, loaded, workspace)
+        lines: list[str] = []
+        record = _given(loaded, decision) or records.unfinished(loaded.root, data.as_dict())
+        if record is None:
+            with FitProgress() as progress:
+                found = clock(steps.look, loaded, workspace, registry, data, validated, progress, from_log)
+            record, lines = clock(steps.decide_retraining, loaded, data, found), said(found)
+        show_decision(loaded.name, record, lines)
+        trained: dict[str, Any] | None = None
+        if record["verdict"] == "retrain" or force:
+            records.set_outcome(loaded.root, record["id"], {})
+            try:
+                trained = produce.challenger(loaded, workspace, registry, data, validated, record, clock)
+            except DoublerouteError as error:
+                records.set_outcome(loaded.root, record["id"], {"error": str(error)})
+                raise
+            record = records.set_outcome(loaded.root, record["id"], produce.outcome(trained))
+        steps.tell(loaded, record)
+        return {
+            "record": record,
+            "said": lines,
+            "trained": trained,
+            "stages": clock.stages,
+            "seconds": clock.seconds,
+        }
+
+
+def _given(project: Project, name: str | None) -> records.Record | None:
+    """The decision that a trigger names. Raises InputError when it was carried out already."""
+    if name is None:
+        return None
+    record = records.read(project.root, name)
+    if record["verdict"] != "retrain" or (record["outcome"] or {}).get("version"):
+        raise InputError(f"decision {name} is to {record['verdict']}, or was carried out already")
+    return record
+
+
+def _busy(workspace: Workspace) -> GateError:
+    who = workspace.holder("train") or workspace.holder("prefect") or "another process"
+    return GateError(f"a training of this project is under way: {who}; one at a time")
+
+
+def _import_libraries() -> None:
+    import doubleroute.flows.steps  # noqa: F401

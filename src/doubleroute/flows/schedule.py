@@ -1,0 +1,75 @@
+"""A machine that watches and retrains by itself: a Prefect server on sqlite, and both flows served."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from prefect import serve as serve_deployments
+from prefect.deployments.runner import RunnerDeployment
+from prefect.events import DeploymentEventTrigger
+
+from doubleroute.config import Project
+from doubleroute.errors import GateError
+from doubleroute.flows.retrain import retrain
+from doubleroute.flows.server import check_server, local_server
+from doubleroute.flows.watch import RETRAIN, watch
+from doubleroute.workspace import Workspace
+
+
+def serve(project: Project, cron: str, every: float | None, say: Callable[[str], None]) -> None:
+    """Look on the schedule, and retrain when a look decides so, until stopped.
+
+    Uses the server of PREFECT_API_URL, or starts one on loopback whose database is in the workspace.
+    ``cron`` is in UTC; ``every``, in seconds, goes before it. Raises MachineError when no server answers.
+    """
+    with _server(Workspace(project.root)) as url:
+        say(f"Prefect: {url.removesuffix('/api')}")
+        looks = f"every {every:g} s" if every else f"at '{cron}' UTC"
+        say(f"looks {looks}, retrains when the policy of project.yaml says so; Ctrl-C ends it")
+        served = deployments(project, cron, every)
+        serve_deployments(*served, pause_on_shutdown=False, limit=2, print_starting_message=False)
+
+
+def deployments(project: Project, cron: str, every: float | None) -> list[RunnerDeployment]:
+    """The nightly look, and the retraining that its event starts; one of each at a time."""
+    when: dict[str, Any] = {"interval": timedelta(seconds=every)} if every else {"cron": cron}
+    parameters = {"project": str(project.root)}
+    trigger = DeploymentEventTrigger(
+        name=f"{project.name}: a decision to retrain",
+        expect={RETRAIN},
+        match={"prefect.resource.id": f"doubleroute.project.{project.name}"},
+        parameters={**parameters, "decision": "{{ event.payload.decision }}"},
+    )
+    watching = watch.to_deployment(
+        f"{project.name}-nightly", parameters=parameters, concurrency_limit=1, **when
+    )
+    training = retrain.to_deployment(
+        f"{project.name}-on-drift", parameters=parameters, concurrency_limit=1, triggers=[trigger]
+    )
+    return [watching, training]
+
+
+@contextmanager
+def _server(workspace: Workspace) -> Iterator[str]:
+    """The URL of a server that schedules and hears events."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    named = PREFECT_API_URL.value()
+    if named:
+        check_server(named)
+        yield named
+        return
+
+    def busy() -> None:
+        who = workspace.holder("schedule") or "another process"
+        raise GateError(f"this project is scheduled already: {who}")
+
+    with workspace.lock("schedule", busy), local_server(workspace.root / "prefect-schedule", {}) as url:
+        os.environ["PREFECT_API_URL"] = url  # each run is a process of its own, which reads it there
+        try:
+            with temporary_settings({PREFECT_API_URL: url}):
+                yield url
+        finally:
+            del os.environ["PREFECT_API_URL"]

@@ -1,0 +1,58 @@
+"""The watch flow: look at what arrived and decide; a decision to retrain is an event that others hear."""
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.events import emit_event
+
+from doubleroute.config import load_project
+from doubleroute.environment import set_defaults
+from doubleroute.flows.timeline import FitProgress, Timeline
+from doubleroute.workspace import Workspace
+
+#: The event of a decision to retrain; ``prefect.yaml`` and ``doubleroute schedule`` start a retraining on it.
+RETRAIN = "doubleroute.retrain"
+
+
+@flow(name="watch", persist_result=False, validate_parameters=True)
+def watch(project: str = ".", changes: list[str] | None = None, from_log: bool = False) -> dict[str, Any]:
+    """Look at what arrived since the champion learned, decide, and say so.
+
+    1. pull: the data are what data.dvc says
+    2. validate: good rows go on, bad ones into quarantine
+    3. look: what arrived, measured against what the champion learned from
+    4. decide: retrain, wait or ask, by the project's policy; the record is in decisions/
+    5. tell: artifacts, the webhook, and the event that starts a retraining
+    """
+    set_defaults()
+    from doubleroute.flows import steps
+    from doubleroute.flows.deciding import said
+    from doubleroute.integrations.registry import Registry
+
+    loaded = load_project(Path(project), changes or ())
+    workspace, clock = Workspace(loaded.root), Timeline()
+    registry = Registry(loaded.root, loaded.model_name)
+    data = clock(steps.pull_data, loaded.root, loaded.all_paths)
+    validated = clock(steps.validate_rows, loaded, workspace)
+    with FitProgress() as progress:
+        found = clock(steps.look, loaded, workspace, registry, data, validated, progress, from_log)
+    record = clock(steps.decide_retraining, loaded, data, found)
+    lines = said(found)
+    show_decision(loaded.name, record, lines)
+    steps.tell(loaded, record)
+    if record["verdict"] == "retrain" and record["outcome"] is None:
+        resource = {"prefect.resource.id": f"doubleroute.project.{loaded.name}"}
+        emit_event(RETRAIN, resource, payload={"decision": record["id"], "project": project})
+    return {"record": record, "said": lines, "stages": clock.stages, "seconds": clock.seconds}
+
+
+def show_decision(project: str, record: dict[str, Any], lines: list[str]) -> None:
+    """The decision and the report's link as artifacts of the flow run."""
+    reasons = "\n".join(f"- {each}" for each in [*record["reasons"], *lines])
+    said = f"decision {record['id']}: **{record['verdict']}**\n\n{reasons}"
+    create_markdown_artifact(said, key=f"{project}-decision", description="retrain, wait or ask")
+    if record["report"]:
+        link = Path(record["report"]).as_uri()
+        create_link_artifact(link, link_text="drift.html", key=f"{project}-drift")

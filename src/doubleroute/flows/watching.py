@@ -1,0 +1,249 @@
+"""How rows that arrived differ from those that a model learned from, and how it does on them."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from doubleroute.config import LOWER_IS_BETTER, Project
+from doubleroute.data.arrivals import row_keys, row_texts, text_keys
+from doubleroute.drift.detectors import measure
+from doubleroute.drift.sample import Sample, TaskRows
+from doubleroute.drift.statistics import expected_accuracy
+from doubleroute.kinds import Scorer, kind
+from doubleroute.training.answers import answers_to
+from doubleroute.training.embeddings import embeddings
+from doubleroute.training.intervals import interval
+from doubleroute.training.intervals import sample as resample
+from doubleroute.workspace import Stage, Workspace, code_digest, digest_of, versions_of, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Frames = dict[str, "pd.DataFrame"]
+Progress = Callable[[str, dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Known:
+    """A model, a digest that names its weights, and rows that it was trained, chosen and tested on, with
+    their split."""
+
+    digest: str
+    model: Path
+    sample: Frames
+
+
+def check(
+    project: Project,
+    workspace: Workspace,
+    champion: Known,
+    current: Frames,
+    labels: Mapping[str, list[str]],
+    progress: Progress,
+) -> Stage:
+    """Give the stage with ``check.json``: ``drift`` (see ``drift.detectors``) and ``performance``, of the
+    ``current`` rows against those that the champion learned from. ``labels``: of each task, all there are.
+    """
+    frames = {task: frame for task, frame in current.items() if len(frame)}
+    keys = {
+        task: digest_of(row_keys(each, text_keys(each)).astype(str).tolist()) for task, each in frames.items()
+    }
+    inputs = {
+        "champion": champion.digest,
+        "current": keys,
+        "labels": {task: labels[task] for task in frames},
+        "drift": project.drift.model_dump(mode="json"),
+        "bootstrap": project.evaluation.bootstrap,
+        "metrics": {task: project.tasks[task].judged_by for task in frames},
+        "backbone": project.backbone.model_dump(mode="json"),
+        "seed": project.seed,
+        "code": code_digest("drift", "kinds", "flows/watching", "training/answers", "training/embeddings"),
+        "versions": versions_of("numpy", "scipy", "torch"),
+    }
+
+    def make(folder: Path) -> None:
+        before, since = _pick(project, champion, frames)
+        answers: dict[str, dict[str, list[dict[str, Any] | None]]] = {"before": {}, "since": {}}
+        for task in since:
+            honest = np.asarray(before[task]["split"] != "train")
+            answers["before"][task] = _answers(workspace, champion, task, before[task], honest)
+            everything = np.ones(len(since[task]), bool)
+            answers["since"][task] = _answers(workspace, champion, task, since[task], everything)
+        reference = _sample(project, workspace, before, answers["before"], labels, progress)
+        now = _sample(project, workspace, since, answers["since"], labels, progress)
+        drift = measure(reference, now, project.drift, project.seed)
+        if project.drift.attribution and drift["verdict"] == "moved":
+            from doubleroute.drift.attribution import attribute
+
+            drift["attribution"] = attribute(reference, now, project.seed)
+        performance = {
+            task: _performance(
+                project,
+                task,
+                labels[task],
+                {"before": before[task], "since": since[task]},
+                {side: given[task] for side, given in answers.items()},
+            )
+            for task in since
+        }
+        write_json(folder / "check.json", _finite({"drift": drift, "performance": performance}))
+
+    return workspace.build("check", inputs, make)
+
+
+def short(drift: Mapping[str, Any]) -> dict[str, Any]:
+    """What a policy needs of a drift document."""
+    keys = ("scope", "what", "p_adjusted", "effect", "verdict")
+    tests = [{key: test[key] for key in keys} for test in drift["tests"]]
+    return {"verdict": drift["verdict"], "moved": drift["moved"], "rows": drift["rows"], "tests": tests}
+
+
+def read_check(stage: Stage) -> dict[str, Any]:
+    """What ``check.json`` holds."""
+    found: dict[str, Any] = json.loads((stage.path / "check.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _pick(project: Project, champion: Known, current: Frames) -> tuple[Frames, Frames]:
+    """The rows of both sides of every task that the champion has, ``drift.max_rows`` of each at most."""
+    limit, seed = project.drift.max_rows, project.seed
+    since = {id(frame): _some(frame, limit, seed) for frame in current.values()}
+    known = {task: frame for task, frame in champion.sample.items() if task in current}
+    return (
+        {task: _some(frame, limit, seed) for task, frame in known.items()},
+        {task: since[id(current[task])] for task in known},
+    )
+
+
+def _some(frame: "pd.DataFrame", count: int, seed: int) -> "pd.DataFrame":
+    """At most ``count`` rows, at random, in their order."""
+    if len(frame) <= count:
+        return frame
+    order = np.random.default_rng(seed).permutation(len(frame))
+    return frame.iloc[np.sort(order[:count])].reset_index(drop=True)
+
+
+def _answers(
+    workspace: Workspace, champion: Known, task: str, frame: "pd.DataFrame", honest: np.ndarray
+) -> list[dict[str, Any] | None]:
+    """The champion's answers to the ``honest`` rows [n] bool; None to the others, which it learned from."""
+    rows = np.flatnonzero(honest)
+    given = answers_to(workspace, champion.model, champion.digest, task, frame.iloc[rows])
+    found: list[dict[str, Any] | None] = [None] * len(frame)
+    for row, answer in zip(rows.tolist(), given, strict=True):
+        found[row] = answer
+    return found
+
+
+def _sample(
+    project: Project,
+    workspace: Workspace,
+    frames: Frames,
+    answers: Mapping[str, list[dict[str, Any] | None]],
+    labels: Mapping[str, list[str]],
+    progress: Progress,
+) -> Sample:
+    """The rows of all tasks, one after the other, as the detectors take them; a frame that several tasks
+    share comes once."""
+    texts, places = list[str](), list[str]()
+    pairs, times, segments = list[str | None](), list[str | None](), dict[str, list[str | None]]()
+    columns = sorted({str(name) for frame in frames.values() for name in frame})
+    columns = [name for name in columns if name.startswith("slice_")]
+    tasks, places_of, first = {}, dict[int, int](), 0
+    for task, frame in frames.items():
+        count = len(frame)
+        begins = places_of.setdefault(id(frame), first)
+        values = [None if _absent(label) else label for label in frame["label"]]
+        rows = np.arange(begins, begins + count)
+        tasks[task] = TaskRows(project.tasks[task].kind, labels[task], rows, values, answers[task])
+        if begins < first:
+            continue
+        texts += row_texts(frame)
+        pairs += frame["text_pair"].tolist() if "text_pair" in frame else [None] * count
+        times += frame["time"].tolist() if "time" in frame else [None] * count
+        places += [f"{file}:{row}" for file, row in zip(frame["file"], frame["row"], strict=True)]
+        for name in columns:
+            values = frame[name].tolist() if name in frame else [None] * count
+            segments.setdefault(name.removeprefix("slice_"), []).extend(values)
+        first += count
+    vectors, tokens, unknown = embeddings(project, workspace, texts, pairs, progress)
+    return Sample(vectors, texts, tokens, unknown, segments, times, places, tasks)
+
+
+def _absent(label: Any) -> bool:
+    return label is None or (isinstance(label, float) and math.isnan(label))
+
+
+def _performance(
+    project: Project,
+    task: str,
+    labels: list[str],
+    sides: Mapping[str, "pd.DataFrame"],
+    answers: Mapping[str, list[dict[str, Any] | None]],
+) -> dict[str, Any]:
+    """The champion's score on held-out rows that it was judged by, on labelled rows that arrived, and by
+    how much it fell; the two are independent samples, so the variances of their bootstraps add up."""
+    metric, higher = project.tasks[task].judged_by, project.tasks[task].judged_by not in LOWER_IS_BETTER
+    scores: dict[str, dict[str, Any] | None] = {}
+    for side, frame in sides.items():
+        chosen = [
+            (answer, label)
+            for answer, label in zip(answers[side], frame["label"], strict=True)
+            if answer is not None and not _absent(label)
+        ]
+        scores[side] = None
+        if chosen:
+            given, truths = zip(*chosen, strict=True)
+            scorer: Scorer = kind(project.tasks[task].kind).scorer(given, truths, labels)
+            drawn = resample(scorer, np.arange(len(chosen)), project.evaluation.bootstrap, project.seed)
+            scores[side] = {**interval(drawn, metric)._asdict(), "rows": len(chosen)}
+    estimated = _estimated(sides, answers) if metric == "accuracy" else None
+    return {
+        "metric": metric,
+        "higher_is_better": higher,
+        "reference": scores["before"],
+        "current": scores["since"],
+        "estimated": estimated,
+        "estimate_error": None,
+        "fall": _fall(scores["before"], scores["since"], 1 if higher else -1),
+    }
+
+
+def _estimated(
+    sides: Mapping[str, "pd.DataFrame"], answers: Mapping[str, list[dict[str, Any] | None]]
+) -> dict[str, Any] | None:
+    """Accuracy on the rows that arrived, from the champion's confidence alone."""
+    held = [
+        (answer["probabilities"][answer["label"]], answer["label"] == label)
+        for answer, label in zip(answers["before"], sides["before"]["label"], strict=True)
+        if answer is not None and not _absent(label)
+    ]
+    now = [answer["probabilities"][answer["label"]] for answer in answers["since"] if answer is not None]
+    if not held or not now:
+        return None
+    confidence, right = (np.array(values) for values in zip(*held, strict=True))
+    found = expected_accuracy(confidence, right, np.array(now))
+    return None if found is None else {**found._asdict(), "rows": len(now)}
+
+
+def _fall(before: dict[str, Any] | None, since: dict[str, Any] | None, sign: int) -> dict[str, float] | None:
+    """Positive is worse. The standard error of each side is a quarter of its interval, as of a normal."""
+    if before is None or since is None or min(before["rows"], since["rows"]) < 2:
+        return None
+    value = sign * (before["value"] - since["value"])
+    half = math.hypot(*((side["high"] - side["low"]) / 2 for side in (before, since)))
+    return {"value": value, "low": value - half, "high": value + half} if math.isfinite(half) else None
+
+
+def _finite(value: Any) -> Any:
+    """NaN, which JSON has not, becomes null."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

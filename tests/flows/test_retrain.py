@@ -1,0 +1,126 @@
+"""The retrain flow on a tiny project, with a real Prefect server and a real MLflow store."""
+
+import gc
+import random
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import write_tiny_project
+
+from doubleroute.config import load_project
+from doubleroute.drift import records
+from doubleroute.errors import GateError, InputError
+from doubleroute.flows.retrain import run as retrain
+from doubleroute.flows.server import prefect_api
+from doubleroute.flows.train import run as train
+from doubleroute.flows.watch import watch
+from doubleroute.integrations.registry import Registry
+from doubleroute.workspace import Workspace
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:unclosed <socket:ResourceWarning",
+    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning",
+)
+#: As many current rows as the tiny project gets are enough to tell.
+CHANGES = ["drift.min_rows=20", "retraining.cooldown_hours=0"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with prefect_api(Workspace(tmp_path_factory.mktemp("server")), lambda: None):
+        yield
+    with warnings.catch_warnings():  # Prefect's clients leave their sockets to the garbage collector
+        warnings.simplefilter("ignore")
+        gc.collect()
+
+
+@pytest.fixture(scope="module")
+def root(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a champion. The tests change it, in their order."""
+    root = write_tiny_project(tmp_path_factory.mktemp("retrain") / "project", tiny_backbone)
+    train(load_project(root, CHANGES), CHANGES)
+    return root
+
+
+def add_rows(root: Path, count: int, seed: int) -> None:
+    """New sentences of other words than the first ones, labelled as those are."""
+    draw, words = random.Random(seed), ["numbers", "and", "like", "42", "film", "a"]
+    lines = []
+    for number in range(count):
+        some = draw.choices(words, k=6)
+        some.insert(draw.randrange(7), ("bad", "good")[number % 2])
+        lines.append(f"{' '.join(some)},{('neg', 'pos')[number % 2]},mail")
+    with (root / "data" / "sentiment.csv").open("a", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")
+
+
+def test_without_new_rows_nothing_is_measured_and_nothing_trained(root: Path) -> None:
+    result = retrain(load_project(root, CHANGES), CHANGES)
+    assert result["record"]["verdict"] == "wait"
+    assert result["trained"] is None
+    assert result["said"][-1] == "nothing arrived since version 1 learned"
+    assert [stage["name"] for stage in result["stages"]] == ["pull", "validate", "look", "decide"]
+
+
+def test_new_rows_of_another_kind_are_found_decided_about_and_trained_on(root: Path) -> None:
+    add_rows(root, 60, seed=1)
+    result = retrain(load_project(root, CHANGES), CHANGES)
+    record: dict[str, Any] = result["record"]
+    assert record["verdict"] == "retrain"
+    assert record["facts"]["drift"]["verdict"] == "moved"
+    assert record["facts"]["new_labels"]["sentiment"] > 20
+    assert record["facts"]["new_labels"]["entities"] == 0
+    assert Path(record["report"]).is_file()
+    trained = result["trained"]
+    assert trained["version"] == "2"
+    assert set(trained["evaluation"]["models"]) == {"majority", "routed", "champion"}
+    assert record["outcome"]["version"] == "2"
+    assert records.reproduce(record).same
+    registry = Registry(root, "tiny")
+    version = registry.version("2")
+    assert version.tags["retraining_decision"] == record["id"]
+    assert registry.artifact(version, "rows.parquet") is not None
+
+
+def test_the_same_look_again_is_found_and_a_forced_retraining_makes_no_second_version(root: Path) -> None:
+    result = retrain(load_project(root, CHANGES), CHANGES, force=True)
+    assert result["trained"]["version"] == "2"
+    assert len(Registry(root, "tiny").versions()) == 2
+
+
+def test_a_retraining_that_a_kill_cut_short_goes_on_under_its_decision(root: Path) -> None:
+    add_rows(root, 30, seed=2)
+    looked = watch(str(root), CHANGES)
+    assert looked["record"]["verdict"] == "retrain"
+    records.set_outcome(root, looked["record"]["id"], {})  # it began, and its process died
+    result = retrain(load_project(root, CHANGES), CHANGES)
+    assert result["record"]["id"] == looked["record"]["id"]
+    assert result["record"]["outcome"]["version"] == "3"
+
+
+def test_a_decision_is_carried_out_once(root: Path) -> None:
+    done = records.read_all(root)[0][0]
+    assert done["outcome"]["version"] == "3"
+    from doubleroute.flows.retrain import retrain as flow
+
+    with pytest.raises(InputError, match="carried out already"):
+        flow(str(root), CHANGES, decision=done["id"])
+
+
+def test_a_second_start_says_who_is_at_work(root: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from doubleroute.workspace import Workspace\n"
+        "with Workspace(Path(sys.argv[1])).lock('train'): print('held', flush=True); sys.stdin.read()"
+    )
+    words = [sys.executable, "-c", code, str(root)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(GateError, match=f"process {process.pid} since .*; one at a time"):
+            retrain(load_project(root, CHANGES), CHANGES)
+        process.communicate("")

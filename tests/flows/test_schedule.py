@@ -1,0 +1,79 @@
+"""`doubleroute schedule`: data arrive, and a better model serves without anybody being there."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import write_tiny_project
+
+from doubleroute.drift import records
+from doubleroute.integrations.registry import Registry
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+COMMAND = str(Path(sys.executable).with_name("doubleroute"))
+#: What lets the tiny model learn its words in seconds, and trusts in it.
+LEARNS = [
+    "training.epochs=12",
+    "training.learning_rate=0.01",
+    "retraining.start=pretrained",
+    "retraining.cooldown_hours=0",
+]
+
+
+def settings(root: Path, changes: list[str]) -> None:
+    """Write changes into project.yaml, as a user would: the scheduled runs read it."""
+    words = [word for change in changes for word in ("--set", change)]
+    code = (
+        "import sys; from pathlib import Path; from ruamel.yaml import YAML;"
+        "from doubleroute.config import load_project;"
+        "root = Path(sys.argv[1]); project = load_project(root, sys.argv[2:]);"
+        "YAML().dump(project.model_dump(mode='json', exclude_unset=False), root / 'project.yaml')"
+    )
+    subprocess.run([sys.executable, "-c", code, str(root), *words[1::2]], check=True)
+
+
+def test_a_schedule_of_seconds_sees_data_arrive_and_a_better_model_becomes_champion(
+    tiny_backbone: Path, tmp_path: Path
+) -> None:
+    root = write_tiny_project(tmp_path / "project", tiny_backbone, rows=120)
+    first = [COMMAND, "train", "--project", str(root), "--set", "training.epochs=0.1"]
+    subprocess.run(first, check=True, capture_output=True, timeout=280)
+    settings(root, LEARNS)
+    log = (tmp_path / "schedule.log").open("wb")
+    schedule = subprocess.Popen(
+        [COMMAND, "schedule", "--project", str(root), "--every", "15"],
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        env={key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"},
+    )
+    try:
+        more = write_tiny_project(tmp_path / "more", tiny_backbone, rows=400) / "data" / "sentiment.csv"
+        lines = more.read_text(encoding="utf-8").splitlines()[121:]
+        with (root / "data" / "sentiment.csv").open("a", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+        registry, deadline = Registry(root, "tiny"), time.monotonic() + 600
+        while True:
+            champion = registry.champion()
+            assert champion is not None
+            if champion.number != "1":
+                break
+            assert schedule.poll() is None, (tmp_path / "schedule.log").read_text()
+            assert time.monotonic() < deadline, (tmp_path / "schedule.log").read_text()
+            time.sleep(2)
+    finally:
+        schedule.send_signal(signal.SIGINT)
+        ended = schedule.wait(60)
+    assert ended == 130
+    done = [each for each in records.read_all(root)[0] if each["outcome"] and each["outcome"]["version"]]
+    assert done[-1]["verdict"] == "retrain"
+    assert done[-1]["outcome"]["verdict"] == "promote"
+    assert champion.tags["retraining_decision"] in {each["id"] for each in done}
+    status = [COMMAND, "status", "--project", str(root), "--json"]
+    shown = json.loads(subprocess.run(status, check=True, capture_output=True, timeout=60).stdout)
+    assert shown["registry"]["champion"]["version"] == champion.number
