@@ -17,7 +17,11 @@ from doubleroute.integrations.registry import Registry
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
 
 LONG = "training.epochs=1000"
-PROGRESS = re.compile(r"(trunk|routed|frozen|plain) *: [\d,]+ of [\d,]+  .*")
+STEPS = "pull|validate|tokenise|evaluate|report|register|promote"
+PROGRESS = re.compile(
+    rf"({STEPS}) \.\.\.|activations: [\d,]+ of [\d,]+ tokens(  \d+:\d\d left)?"
+    r"|(routed|frozen|plain): [\d,]+ of [\d,]+  .* left"
+)
 WAITING = "another run of this project is under way; waiting for it to end"
 
 

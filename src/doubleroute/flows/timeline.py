@@ -1,7 +1,9 @@
-"""What a run did and how long each step took; and the progress of its fits."""
+"""What a run did and how long each step took; and the progress of what takes long, on stderr."""
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from doubleroute.workspace import Stage
@@ -15,9 +17,13 @@ class Timeline:
         self._begun = time.monotonic()
 
     def __call__(self, step: Any, *args: Any, **kwargs: Any) -> Any:
-        """Run a step (a Prefect task) and note its seconds, and whether its result was there already."""
+        """Run a step (a Prefect task) and note its seconds, and whether its result was there already.
+
+        A step that is not given a FitProgress is named on stderr while it runs.
+        """
         begun = time.monotonic()
-        result = step(*args, **kwargs)
+        with _named(step.name, shown=not any(isinstance(each, FitProgress) for each in args)):
+            result = step(*args, **kwargs)
         stages = result.values() if isinstance(result, dict) else [result]
         made = [stage for stage in stages if isinstance(stage, Stage)]
         reused = bool(made) and all(stage.reused for stage in made)
@@ -31,6 +37,20 @@ class Timeline:
         return round(time.monotonic() - self._begun, 1)
 
 
+@contextmanager
+def _named(name: str, shown: bool) -> Iterator[None]:
+    """A spinner on a terminal, a line elsewhere."""
+    if shown and sys.stderr.isatty():
+        from rich.console import Console
+
+        with Console(stderr=True).status(f"{name} ..."):
+            yield
+        return
+    if shown:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+    yield
+
+
 class FitProgress:
     """Bars on a terminal, a line every quarter of a minute elsewhere; always on stderr."""
 
@@ -38,6 +58,7 @@ class FitProgress:
 
     def __init__(self) -> None:
         self._said: dict[str, float] = {}
+        self._begun: dict[str, tuple[int, float]] = {}
         self._bars: Any = None
         self._tasks: dict[str, Any] = {}
 
@@ -57,24 +78,33 @@ class FitProgress:
             self._bars.stop()
 
     def __call__(self, name: str, point: dict[str, Any]) -> None:
-        """Show a point of a model's training curve, or the tokens done of another long step."""
-        about = _describe(point)
+        """Show a point of a model's training curve, or of another long step: ``step`` of ``total`` done,
+        of what ``unit`` names."""
+        now, step = time.monotonic(), point["step"]
+        if step < self._begun.setdefault(name, (step, now))[0]:
+            self._begun[name] = (step, now)  # the same once more
+        about = _describe(point, *self._begun[name], now)
         if self._bars is not None:
             if name not in self._tasks:
                 self._tasks[name] = self._bars.add_task(f"{name:7}", total=point["total"], about=about)
-            self._bars.update(self._tasks[name], completed=point["step"], about=about)
+            self._bars.update(self._tasks[name], completed=step, about=about)
             return
-        now = time.monotonic()
-        if now - self._said.get(name, 0.0) >= self._EVERY or point["step"] == point["total"]:
+        if now - self._said.get(name, 0.0) >= self._EVERY or step == point["total"]:
             self._said[name] = now
-            print(f"{name}: {point['step']:,} of {point['total']:,}  {about}", file=sys.stderr, flush=True)
+            print(f"{name}: {step:,} of {point['total']:,} {about}".rstrip(), file=sys.stderr, flush=True)
 
 
-def _describe(point: dict[str, Any]) -> str:
+def _describe(point: dict[str, Any], first: int, begun: float, now: float) -> str:
+    """What is known beside the count. A fit knows the time that is left; of other steps it follows from
+    what was done since ``begun``, when ``first`` was."""
     if "loss" not in point:
-        return ""
-    left = point["seconds"] * (point["total"] / point["step"] - 1)
-    minutes, seconds = divmod(round(left), 60)
-    return (
-        f"loss {point['loss']:.3f}  {point['tokens_per_second']:,.0f} tokens/s  {minutes}:{seconds:02d} left"
-    )
+        done = point["step"] - first
+        left = _left((now - begun) * (point["total"] - point["step"]) / done) if done else ""
+        return f"{point.get('unit', '')}  {left}".rstrip()
+    left = _left(point["seconds"] * (point["total"] / point["step"] - 1))
+    return f" loss {point['loss']:.3f}  {point['tokens_per_second']:,.0f} tokens/s  {left}"
+
+
+def _left(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d} left"

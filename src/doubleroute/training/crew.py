@@ -81,7 +81,7 @@ def store(
         return None
 
     def tell(done: int, total: int) -> None:
-        progress("trunk", {"step": done, "total": total})
+        progress("activations", {"step": done, "total": total, "unit": "tokens"})
 
     precision = resolve_precision(project.training.precision)
     return activations(project, workspace, encoded, sorted(depths), precision, tell, plan.start)

@@ -187,5 +187,5 @@ def _pooled(backbone: Any, packed: Any, pad_id: int, precision: str, progress: P
         mask = inputs.mask.unsqueeze(-1)
         vectors[chosen] = ((states * mask).sum(1) / mask.sum(1).clamp(min=1)).cpu().numpy()
         done += int(packed.lengths[chosen].sum())
-        progress("embeddings", {"step": done, "total": total})
+        progress("embeddings", {"step": done, "total": total, "unit": "tokens"})
     return vectors
