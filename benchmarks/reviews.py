@@ -29,7 +29,7 @@ class Reviews(NamedTuple):
 
 
 def load(cache: Path) -> dict[str, Reviews]:
-    """The reviews by source. Embeddings are computed once, about two minutes on one thread, and kept
+    """The reviews by source. Embeddings are computed once, about four minutes on one thread, and kept
     in the folder ``cache``."""
     cache.mkdir(parents=True, exist_ok=True)
     found = {}

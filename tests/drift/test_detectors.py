@@ -280,6 +280,13 @@ def test_shares_of_labels_of_a_multilabel_task_are_estimated_one_by_one() -> Non
     assert found["why"] is None
 
 
+def test_estimated_shares_of_labels_come_with_a_warning_where_the_inputs_moved() -> None:
+    reference = sample(1, 400, task=multilabel(1, 0.3))
+    moved = measure(reference, sample(2, 400, shift=1, task=multilabel(2, 0.3)), OPTIONS, 17)
+    assert moved["label_shift"]["task"]["why"].startswith("the inputs moved: ")
+    assert moved["label_shift"]["task"]["labels"]
+
+
 def test_labels_may_be_arrays_as_tables_give_them() -> None:
     lists = multilabel(1, 0.3)
     arrays = replace(lists, labels=[np.array(label, object) for label in lists.labels])
