@@ -5,6 +5,7 @@ and the kernel ends it together with the process that started it. ``python -m do
 PORT`` is that process.
 """
 
+import logging
 import os
 import shutil
 import socket
@@ -59,14 +60,27 @@ def prefect_api(
     if named:
         check_server(named)
         meanwhile()
-        yield
+        with _quiet_stop():
+            yield
         return
     home = workspace.root / "prefect"
     with workspace.lock("prefect", waiting), local_server(home, _ONLY_RECORDS, meanwhile) as url:
         # Nobody reads logs there, and sending them at a stop is what fails first.
         changes = {PREFECT_API_URL: url, PREFECT_HOME: home, PREFECT_LOGGING_TO_API_ENABLED: False}
-        with temporary_settings(changes):
+        with temporary_settings(changes), _quiet_stop():
             yield
+
+
+@contextmanager
+def _quiet_stop() -> Iterator[None]:
+    """After a stop Prefect goes on sending logs and events for a while, to a server that may have been
+    stopped too: nobody wants to know how that went."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        logging.raiseExceptions = False  # what "--- Error logging to API ---" asks
+        logging.getLogger("prefect").setLevel(logging.CRITICAL)  # "Unable to connect to ..."
+        raise
 
 
 @contextmanager
