@@ -178,6 +178,13 @@ def test_a_model_that_guesses_says_nothing_about_shares_of_labels() -> None:
     assert np.isnan(shares.value).all()
 
 
+def test_a_label_that_many_resamples_lack_has_wide_bounds() -> None:
+    shares = statistics.bbse(np.array([[90, 0], [8, 2]]), np.array([80, 20]), 1)
+    assert shares.why is None
+    assert np.isfinite([*shares.low, *shares.high]).all()
+    assert shares.high[1] - shares.low[1] > 0.2
+
+
 def test_a_label_without_reference_rows_has_no_estimated_share() -> None:
     shares = statistics.bbse(np.array([[5, 0], [0, 0]]), np.array([3, 3]), 1)
     assert shares.why == "a label has no reference row with a prediction"

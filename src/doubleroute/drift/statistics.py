@@ -203,8 +203,7 @@ def bbse(confusion: np.ndarray, predicted: np.ndarray, seed: int) -> Shares:
     that the model did not learn from; ``predicted`` [k] counts current predictions. It holds when labels
     became more or less frequent and the texts of a label stayed as they are. The bounds are of a
     bootstrap of both sides. Undefined, with a reason, when a label has no reference row, and when the
-    confusion matrix is so near to singular (SINGULAR), be it in 1 resample of 40, that labels cannot be
-    told apart.
+    confusion matrix is so near to singular (SINGULAR) that labels cannot be told apart.
     """
     k = len(predicted)
     nothing = np.full(k, np.nan)
@@ -218,13 +217,12 @@ def bbse(confusion: np.ndarray, predicted: np.ndarray, seed: int) -> Shares:
     drawn = generator.multinomial(whole[1], predicted / whole[1], resamples)
     right = np.concatenate([predicted[None], drawn])[..., None] / whole[1]
     given = tables / np.maximum(tables.sum(1, keepdims=True), 1)  # P(prediction | label)
-    u, singular, v = np.linalg.svd(given)
-    smallest = singular[:, -1]
-    if smallest[0] < SINGULAR or np.quantile(smallest, 1 / 40) < SINGULAR / 2:
-        why = f"the confusion matrix is near singular (smallest singular value {smallest[0]:.3f})"
+    smallest = float(np.linalg.svd(given[0], compute_uv=False)[-1])
+    if smallest < SINGULAR:
+        why = f"the confusion matrix is near singular (smallest singular value {smallest:.3f})"
         return Shares(nothing, nothing, nothing, why)
-    inverse = np.swapaxes(v, 1, 2) / np.maximum(singular, SINGULAR / 2)[:, None] @ np.swapaxes(u, 1, 2)
-    shares = np.maximum((inverse @ right)[..., 0], 0)
+    # A resample may be singular; solved all the same, it makes the bounds as wide as they should be.
+    shares = np.maximum(np.linalg.solve(given + 1e-9 * np.eye(k), right)[..., 0], 0)
     shares /= shares.sum(1, keepdims=True)
     low, high = np.percentile(shares[1:], [2.5, 97.5], axis=0)
     return Shares(shares[0], low, high, None)
