@@ -20,6 +20,7 @@ from doubleroute.training import checkpoints
 from doubleroute.training.crew import fit, store
 from doubleroute.training.encode import encode
 from doubleroute.training.fit import Learner
+from doubleroute.training.plan import FROM_NOTHING, Plan
 from doubleroute.training.variants import variant
 from doubleroute.workspace import Stage, Workspace
 
@@ -34,16 +35,20 @@ class Run:
         self.encoded = encode(self.project, self.workspace, self.validated)
         self.stored = store(self.project, self.workspace, self.encoded, lambda *_: None)
 
-    def learner(self, name: Any = "routed", stored: Stage | None = None) -> Learner:
+    def learner(
+        self, name: Any = "routed", stored: Stage | None = None, plan: Plan = FROM_NOTHING
+    ) -> Learner:
         """A fit that has not begun."""
         torch.set_num_threads(1)
-        chosen = variant(self.project, name)
-        return Learner(self.project, chosen, self.validated, self.encoded, stored, "float32")
+        given = (self.project, variant(self.project, name), self.validated, self.encoded, stored, "float32")
+        return Learner(*given, plan=plan)
 
-    def fit(self, folder: Path, name: Any = "routed", stored: Stage | None = None) -> dict[str, Any]:
+    def fit(
+        self, folder: Path, name: Any = "routed", stored: Stage | None = None, plan: Plan = FROM_NOTHING
+    ) -> dict[str, Any]:
         """Fit to the end; the history."""
         (folder / "partial").mkdir(parents=True, exist_ok=True)
-        self.learner(name, stored).run(folder, folder / "partial", lambda _: None)
+        self.learner(name, stored, plan).run(folder, folder / "partial", lambda _: None)
         history: dict[str, Any] = json.loads((folder / "history.json").read_text(encoding="utf-8"))
         return history
 

@@ -57,13 +57,14 @@ def _shape(router: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shown(router: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}: {value}" for name, value in _shape(router).items())
+    names = sorted(_shape(router), key=lambda name: (name != "kind", name))
+    return ", ".join(f"{name}: {router[name]}" for name in names)
 
 
 def _another(what: str, theirs: str, ours: str) -> ConfigError:
     return ConfigError(
-        f"retraining.start: champion cannot be: the champion has the {what} {{{theirs}}}, the project "
-        f"{{{ours}}}; write `retraining.start: pretrained`, or put the {what} back"
+        f"retraining.start: the champion has the {what} {{{theirs}}}, the project {{{ours}}}; write "
+        f"`retraining.start: pretrained`, or put the {what} back"
     )
 
 
