@@ -1,7 +1,10 @@
 """Which store the registry opens, and what is said when it cannot be opened."""
 
+import os
 import socket
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -58,3 +61,41 @@ def test_a_server_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.Mon
         with pytest.raises(MachineError, match="does not answer"):
             Registry(tmp_path, "demo").champion()
         assert time.monotonic() - start < 10
+
+
+def as_a_user(function: Callable[[], None]) -> str:
+    """What ``function`` raises as MachineError in a child that is not root, to whom nothing is read-only."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.geteuid() == 0:
+                os.setuid(65534)
+            function()
+        except MachineError as error:
+            os.write(writing, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    os.waitpid(child, 0)
+    with os.fdopen(reading, "rb") as said:
+        return said.read().decode()
+
+
+def test_a_store_that_cannot_be_written_is_told_before_training_and_nothing_is_created() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # a user may enter it
+        root = Path(name)
+        root.chmod(0o777)
+        registry = Registry(root, "demo")
+        assert as_a_user(registry.refuse_read_only) == ""
+        root.chmod(0o555)
+        assert f"cannot write {root}: a trained model" in as_a_user(registry.refuse_read_only)
+        root.chmod(0o777)
+        (root / "mlflow" / "artifacts").mkdir(parents=True)
+        for path in (root / "mlflow", root / "mlflow" / "artifacts"):
+            path.chmod(0o555)
+            assert f"cannot write {path}: a trained model" in as_a_user(registry.refuse_read_only)
+            path.chmod(0o777)
+        assert as_a_user(registry.refuse_read_only) == ""
+        (root / "mlflow" / "mlflow.db").touch(mode=0o444)
+        assert "mlflow.db: a trained model" in as_a_user(registry.refuse_read_only)

@@ -28,6 +28,7 @@ def challenger(
 ) -> dict[str, Any]:
     """Tokenise, fit, evaluate, register and promote as the train flow does; gives what it gives. The
     baselines are not trained again: what is asked is whether the new model is better than the champion."""
+    registry.refuse_read_only()
     counts = read_summary(validated)["tasks"]
     validated, kept_out = steps.keep_out(project, workspace, registry, validated)
     plan = _plan(project, workspace, registry, validated, record)

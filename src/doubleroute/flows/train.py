@@ -51,7 +51,8 @@ def train(project: str = ".", changes: list[str] | None = None) -> dict[str, Any
     workspace = Workspace(loaded.root)
     with workspace.lock("train", _say_waiting), workspace.scratch():
         registry, clock = Registry(loaded.root, loaded.model_name), Timeline()
-        registry.champion()  # a store that does not answer is told before hours of training
+        registry.refuse_read_only()  # told before hours of training, as is
+        registry.champion()  # a store that does not answer
         data = clock(steps.pull_data, loaded.root, loaded.all_paths)
         validated = clock(steps.validate_rows, loaded, workspace)
         counts = read_summary(validated)["tasks"]

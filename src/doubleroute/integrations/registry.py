@@ -96,6 +96,10 @@ class Registry:
         """Where runs are kept, for people: without a password."""
         return stores.shown(self.store.tracking_uri)
 
+    def refuse_read_only(self) -> None:
+        """Raise MachineError when nothing could be registered; to be asked before hours of training."""
+        stores.refuse_read_only(self.store)
+
     def champion(self) -> Version | None:
         """The version that serves; None before the first promotion. Creates nothing."""
         return self._aliased(CHAMPION)

@@ -95,6 +95,20 @@ def connect(store: Store, experiment: str) -> "MlflowClient":
         return client
 
 
+def refuse_read_only(store: Store) -> None:
+    """Raise MachineError when this user could not register anything in the embedded store, naming the
+    place; nothing is created. What a server allows is not known before."""
+    if store.folder is None or store.database is None:
+        return
+    for place in (store.folder, store.database, store.folder / "artifacts"):
+        there = next(path for path in (place, *place.parents) if path.exists())
+        if not os.access(there, os.W_OK | os.X_OK if there.is_dir() else os.W_OK):
+            raise MachineError(
+                f"cannot write {there}: a trained model could not be registered there; make it writable, or "
+                "set MLFLOW_TRACKING_URI to a server"
+            )
+
+
 @contextmanager
 def errors(store: Store) -> Iterator[None]:
     """Turn what MLflow, its database, its server and the disk raise into MachineError."""
