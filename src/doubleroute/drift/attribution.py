@@ -22,6 +22,8 @@ _VALUES = 20
 _ROWS = 20
 _POINTS = 400
 _TEXT = 600
+_GROUPS = 6
+_EXAMPLE = 200
 _BINS = 24
 _TOP = 0.05
 _QUANTILES = (5, 25, 50, 75, 95)
@@ -41,7 +43,7 @@ def attribute(reference: Sample, current: Sample, seed: int) -> dict[str, Any]:
     ``words``: see ``words.moved_words``. ``lengths``: sub-words, quantiles and histogram of both sides,
     and P(a current text is longer) on the held-out half. ``segments`` {column: values} and ``files``:
     shares of all rows, with the simultaneous 95% interval of their difference on the held-out half.
-    ``clusters``: groups of embeddings, shares on the held-out half, the texts nearest to the centre.
+    ``clusters``: at most 6 groups of embeddings, shares on the held-out half, the texts nearest to the centre.
     ``responsible``: the 20 current rows that look least like the reference, each scored by the classifier
     of the other half, in standard deviations above the mean reference row; copies of a text are one.
     ``projection``: at most 400 rows a side on the first two principal components.
@@ -158,7 +160,7 @@ def _responsible(
         if group not in found:
             found[group] = {
                 "place": current.places[row],
-                "text": current.texts[row][:_TEXT],
+                "text": _cut(current.texts[row], _TEXT),
                 "score": round(float(mine[row]), 4),
                 "reference_above": int(len(beside) - np.searchsorted(beside, mine[row])),
                 "copies": copies[group],
@@ -269,7 +271,7 @@ def _clusters(
     """The groups whose share changed in both halves in the same direction, largest change first."""
     member, distance = domain.clusters(points, ~held, seed)
     places = np.unique(member)
-    found = []
+    found: list[dict[str, Any]] = []
     for place in places:
         inside = member == place
         fitted, (change, low, high) = (
@@ -281,9 +283,13 @@ def _clusters(
         # What the group is about is shown by texts of the side that has more of it.
         rows = np.flatnonzero(inside & held & (side if change > 0 else ~side))
         nearest = rows[np.argsort(distance[rows], kind="stable")]
-        examples = list(dict.fromkeys(texts[row][:_TEXT] for row in nearest[:50]))[:3]
+        examples = list(dict.fromkeys(_cut(texts[row], _EXAMPLE) for row in nearest[:50]))[:3]
         found.append(
             {"reference": shares[0], "current": shares[1], "low": round(low, 4), "high": round(high, 4)}
             | {"texts": examples}
         )
-    return sorted(found, key=lambda e: -abs(e["current"] - e["reference"]))
+    return sorted(found, key=lambda e: -abs(e["current"] - e["reference"]))[:_GROUPS]
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

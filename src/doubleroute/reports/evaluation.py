@@ -36,7 +36,25 @@ class Mistakes:
     kind: str = "mistakes"
 
 
-Block = Table | Figure | Note | Source | Mistakes
+@dataclass(frozen=True)
+class Item:
+    """Somebody's text, and short facts about it: (name, value)."""
+
+    text: str
+    facts: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Items:
+    """Texts, each with its facts."""
+
+    title: str
+    items: list[Item]
+    note: str = ""
+    kind: str = "items"
+
+
+Block = Table | Figure | Note | Source | Mistakes | Items
 
 
 @dataclass(frozen=True)
@@ -66,7 +84,7 @@ def write_report(
     title = f"{project}: evaluation on the {shown(evaluation['split'], 20)} split"
     verdicts = tables.verdicts(evaluation)
     sections = sections_of(evaluation, histories, provenance, counts)
-    write_text(folder / "report.html", _html(title, verdicts, sections))
+    write_text(folder / "report.html", page(title, verdicts, sections))
     write_text(folder / "report.md", markdown_report(title, verdicts, sections))
 
 
@@ -180,7 +198,17 @@ def _details(task: Mapping[str, Any], model: str) -> Mapping[str, Any]:
     return found
 
 
-def _html(title: str, verdicts: list[str], sections: list[Section]) -> str:
+def page(
+    title: str,
+    verdicts: list[str],
+    sections: list[Section],
+    template: str = "evaluation.html.jinja",
+    **more: Any,
+) -> str:
+    """One self-contained HTML page: heading, verdicts ("name: what is said"), sections.
+
+    ``template``: another one of this folder, which extends it and shows ``more``.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -191,8 +219,8 @@ def _html(title: str, verdicts: list[str], sections: list[Section]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["groups"] = _groups
-    template = environment.get_template("evaluation.html.jinja")
-    return template.render(title=title, verdicts=verdicts, sections=sections)
+    values = {"title": title, "verdicts": verdicts, "sections": sections}
+    return environment.get_template(template).render(**values, **more)
 
 
 def _groups(blocks: list[Block]) -> list[list[Block]]:

@@ -7,14 +7,16 @@ from doubleroute.reports.tables import Table
 from doubleroute.reports.wording import fenced, markdown
 
 
-def markdown_report(title: str, verdicts: Sequence[str], sections: Iterable[Any]) -> str:
+def markdown_report(
+    title: str, verdicts: Sequence[str], sections: Iterable[Any], page: str = "report.html"
+) -> str:
     """The whole report. ``sections`` are those of ``reports.evaluation``; the figures' words stand in
-    for the figures, which are in the HTML report."""
+    for the figures, which are in the HTML report, the file ``page``."""
     lines = [f"# {markdown(title)}", "", *(f"- {markdown(verdict)}" for verdict in verdicts)]
     for section in sections:
         lines += ["", f"## {markdown(section.title)}"]
         for block in section.blocks:
-            lines += ["", *_block(block)]
+            lines += ["", *_block(block, page)]
     return "\n".join(lines) + "\n"
 
 
@@ -26,16 +28,22 @@ def markdown_table(table: Table) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))
 
 
-def _block(block: Any) -> Iterator[str]:
+def _block(block: Any, page: str) -> Iterator[str]:
     if block.kind == "note":
         yield markdown(block.text)
     elif block.kind == "figure":
-        yield f"- {markdown(block.title)} (figure in report.html). {markdown(block.description)}"
+        yield f"- {markdown(block.title)} (figure in {page}). {markdown(block.description)}"
     elif block.kind == "source":
         yield from _folded(block.title, fenced(block.text))
     elif block.kind == "mistakes":
         parts = [fenced(_mistake(item)) for item in block.items]
         yield from _folded(f"{block.title} ({len(parts)})", "\n\n".join(parts))
+    elif block.kind == "items":
+        parts = [
+            fenced("\n".join([item.text, *(f"{n}: {v}" for n, v in item.facts)])) for item in block.items
+        ]
+        parts = [markdown(block.note), *parts] if block.note else parts
+        yield from _folded(f"{block.title} ({len(block.items)})", "\n\n".join(parts))
     else:
         note = ["", markdown(block.note)] if block.note else []
         text = "\n".join([markdown_table(block), *note])
