@@ -90,3 +90,23 @@ def test_labels_are_taken_from_rows_that_stay() -> None:
     tagged["label"] = [["O"], ["b"], ["O"], None]
     found = checks.facts({"train": tagged}, "tagging")["train"]
     assert checks.sound(tagged, found, rules) == [0, 3]
+
+
+def test_labelled_test_rows_that_another_task_learns_from_are_counted_once_for_each_task() -> None:
+    def splits(train: list[str], test: list[str], file: str, labels: Any = "x") -> dict[str, Any]:
+        return {
+            "train": rows(train, [labels] * len(train), f"{file}-train.csv"),
+            "test": rows(test, ["x"] * len(test), f"{file}-test.csv"),
+        }
+
+    mood = splits(["one", "two"], ["A  b", "three", "a B"], "mood")
+    topic = splits(["a b", "four", ""], ["one", ""], "topic")
+    assert checks.learned_elsewhere({"mood": mood, "topic": topic}) == [
+        "mood test: the training rows of topic hold 2 of 3 texts too (mood-test.csv row 1 and more), "
+        "and both train one backbone",
+        "topic test: the training rows of mood hold 1 of 1 texts too (topic-test.csv row 1), "
+        "and both train one backbone",
+    ]
+    unlabelled = splits(["A  b"], ["five"], "topic", labels=None)
+    assert checks.learned_elsewhere({"mood": mood, "topic": unlabelled}) == []
+    assert checks.learned_elsewhere({"mood": splits(["a"], ["a"], "mood")}) == []

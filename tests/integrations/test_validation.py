@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -376,3 +377,20 @@ def test_snips_as_two_tasks_on_one_file(tmp_path: Path) -> None:
     for counts in summary["tasks"].values():
         assert counts["train"] == {"rows_in": 13084, "rows_out": 13003, "quarantined": 81, "unlabelled": 0}
     assert len(json.loads((stage.path / "labels.json").read_text())["classification"]) == 7
+
+
+def test_a_test_row_that_another_task_learns_from_is_a_warning_and_one_table_of_two_tasks_has_none(
+    tmp_path: Path,
+) -> None:
+    write_splits(tmp_path, reviews(20))
+    jsonl(tmp_path / "data/topics.jsonl", [*reviews(20, "topic"), *reviews(2, "test")])
+    topics = {"kind": "classification", "files": {**FILES, "train": "data/topics.jsonl"}}
+    del topics["files"]["test"], topics["files"]["validation"]
+    _, summary = run(tmp_path, SENTIMENT | {"topics": topics})
+    (warning,) = [each for each in summary["warnings"] if "backbone" in each]
+    said = r"sentiment test: the training rows of topics hold [12] of 4 texts too \(data/test.jsonl row [12]"
+    assert re.match(said, warning)
+    assert summary["tasks"]["sentiment"]["test"]["quarantined"] == 0
+    one = {"kind": "classification", "files": {"train": "data/topics.jsonl"}}
+    _, summary = run(tmp_path, {"first": one, "second": one})
+    assert not [each for each in summary["warnings"] if "backbone" in each]

@@ -6,7 +6,7 @@ a row is None. Texts are compared as in ``data.splits``: case and white space do
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from doubleroute.config import Validation
@@ -89,6 +89,32 @@ def conflicts_with(
         labelled = by_key.get(key, {}) if key is not None and label is not None else {}
         found.append(next((place for other, place in labelled.items() if other != own), None))
     return found
+
+
+def learned_elsewhere(rows: Mapping[str, Mapping[str, Rows]]) -> list[str]:
+    """What is to be said of labelled test rows of a task that another task has labelled copies of in train:
+    all tasks learn with one backbone. rows: task -> split -> rows."""
+    if len(rows) < 2:
+        return []
+    learned = {name: {key for key, _ in _labelled(splits["train"])} for name, splits in rows.items()}
+    found = []
+    for name, splits in rows.items():
+        tested = list(_labelled(splits["test"]))
+        for other in rows:
+            copies = [place for key, place in tested if other != name and key in learned[other]]
+            if copies:
+                found.append(
+                    f"{name} test: the training rows of {other} hold {len(copies):,} of {len(tested):,} texts "
+                    f"too ({copies[0]}{' and more' if len(copies) > 1 else ''}), and both train one backbone"
+                )
+    return found
+
+
+def _labelled(rows: Rows) -> Iterator[tuple[str, str]]:
+    """Key and place of each row that has a text and a label."""
+    for key, place, label in zip(keys(rows), places(rows), rows["label"], strict=True):
+        if key is not None and label is not None:
+            yield key, place
 
 
 def malformed_tag(tags: Sequence[Sequence[str] | None]) -> list[str | None]:

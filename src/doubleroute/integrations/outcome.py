@@ -83,6 +83,7 @@ def settle(
     for name, known in labels.items():
         warnings += _alike(name, known)
         warnings += _rare(project, name, known, class_counts[name]["train"])
+    warnings += checks.learned_elsewhere(kept)
     summary = {
         "tasks": counts,
         "quarantined": _first_bad(bad),
