@@ -103,9 +103,10 @@ def learned_elsewhere(rows: Mapping[str, Mapping[str, Rows]]) -> list[str]:
         for other in rows:
             copies = [place for key, place in tested if other != name and key in learned[other]]
             if copies:
+                first = copies[0] + (" and more" if len(copies) > 1 else "")
                 found.append(
-                    f"{name} test: the training rows of {other} hold {len(copies):,} of {len(tested):,} texts "
-                    f"too ({copies[0]}{' and more' if len(copies) > 1 else ''}), and both train one backbone"
+                    f"{name} test: the training rows of {other} hold {len(copies):,} of {len(tested):,} "
+                    f"texts too ({first}), and both train one backbone"
                 )
     return found
 
