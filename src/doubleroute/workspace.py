@@ -174,12 +174,20 @@ class Workspace:
             lock.release()
 
     def holder(self, name: str) -> str | None:
-        """Who holds the lock ``name``, in words; None when nobody says so."""
+        """Who holds the lock ``name`` now, in words; None when nobody does."""
+        lock = filelock.FileLock(self.root / "locks" / f"{name}.lock")
+        try:
+            with lock.acquire(timeout=0):
+                return None
+        except filelock.Timeout:
+            pass
+        except OSError:
+            return None  # there is no such folder, and so no lock
         try:
             about = json.loads(self._holder(name).read_text(encoding="utf-8"))
             return f"process {about['pid']} since {about['since']} ({about['command']})"
         except (OSError, ValueError, KeyError, TypeError):
-            return None
+            return "another process"
 
     def _holder(self, name: str) -> Path:
         return self.root / "locks" / f"{name}.json"

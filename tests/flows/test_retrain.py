@@ -14,7 +14,8 @@ from conftest import write_tiny_project
 
 from doubleroute.config import load_project
 from doubleroute.drift import records
-from doubleroute.errors import GateError, InputError
+from doubleroute.errors import GateError
+from doubleroute.flows.retrain import retrain as retrain_flow
 from doubleroute.flows.retrain import run as retrain
 from doubleroute.flows.server import prefect_api
 from doubleroute.flows.train import run as train
@@ -106,10 +107,9 @@ def test_a_retraining_that_a_kill_cut_short_goes_on_under_its_decision(root: Pat
 def test_a_decision_is_carried_out_once(root: Path) -> None:
     done = records.read_all(root)[0][0]
     assert done["outcome"]["version"] == "3"
-    from doubleroute.flows.retrain import retrain as flow
-
-    with pytest.raises(InputError, match="carried out already"):
-        flow(str(root), CHANGES, decision=done["id"])
+    again = retrain_flow(str(root), CHANGES, decision=done["id"])
+    assert again["trained"] is None
+    assert again["record"] == done
 
 
 def test_a_second_start_says_who_is_at_work(root: Path) -> None:

@@ -9,7 +9,7 @@ from prefect import flow
 from doubleroute.config import Project, load_project
 from doubleroute.drift import records
 from doubleroute.environment import set_defaults
-from doubleroute.errors import DoublerouteError, GateError, InputError
+from doubleroute.errors import DoublerouteError, GateError
 from doubleroute.flows.server import prefect_api
 from doubleroute.flows.timeline import FitProgress, Timeline
 from doubleroute.flows.watch import show_decision
@@ -44,7 +44,8 @@ def retrain(
 
     1. pull, 2. validate: as in the train flow
     3. look: what arrived, measured against what the champion learned from
-    4. decide: by the policy; a retraining that a kill cut short goes on, and so does ``decision``
+    4. decide: by the policy; a retraining that a kill cut short goes on. With ``decision``, the id of one
+       that was made, there is no new look, and one that was carried out already is left alone
     5. tokenise, activations, fit, evaluate, report, register, promote: as in the train flow, the routed
        model alone, from the weights and on the rows that the policy names
     6. tell: the outcome goes into the record, the artifacts and the webhook
@@ -65,14 +66,19 @@ def retrain(
         data = clock(steps.pull_data, loaded.root, loaded.all_paths)
         validated = clock(steps.validate_rows, loaded, workspace)
         lines: list[str] = []
-        record = _given(loaded, decision) or records.unfinished(loaded.root, data.as_dict())
+        record = (
+            records.read(loaded.root, decision)
+            if decision
+            else records.unfinished(loaded.root, data.as_dict())
+        )
         if record is None:
             with FitProgress() as progress:
                 found = clock(steps.look, loaded, workspace, registry, data, validated, progress, from_log)
             record, lines = clock(steps.decide_retraining, loaded, data, found), said(found)
         show_decision(loaded.name, record, lines)
         trained: dict[str, Any] | None = None
-        if record["verdict"] == "retrain" or force:
+        done = (record["outcome"] or {}).get("version") is not None
+        if force or (record["verdict"] == "retrain" and not done):
             records.set_outcome(loaded.root, record["id"], {})
             try:
                 trained = produce.challenger(loaded, workspace, registry, data, validated, record, clock)
@@ -90,18 +96,8 @@ def retrain(
         }
 
 
-def _given(project: Project, name: str | None) -> records.Record | None:
-    """The decision that a trigger names. Raises InputError when it was carried out already."""
-    if name is None:
-        return None
-    record = records.read(project.root, name)
-    if record["verdict"] != "retrain" or (record["outcome"] or {}).get("version"):
-        raise InputError(f"decision {name} is to {record['verdict']}, or was carried out already")
-    return record
-
-
 def _busy(workspace: Workspace) -> GateError:
-    who = workspace.holder("train") or workspace.holder("prefect") or "another process"
+    who = workspace.holder("train") or workspace.holder("prefect")
     return GateError(f"a training of this project is under way: {who}; one at a time")
 
 

@@ -63,7 +63,6 @@ def _server(workspace: Workspace) -> Iterator[str]:
         return
 
     def busy() -> None:
-        who = workspace.holder("schedule") or "another process"
         raise GateError(f"this project is scheduled already: {who}")
 
     with workspace.lock("schedule", busy), local_server(workspace.root / "prefect-schedule", {}) as url:

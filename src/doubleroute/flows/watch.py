@@ -8,6 +8,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.events import emit_event
 
 from doubleroute.config import load_project
+from doubleroute.drift import records
 from doubleroute.environment import set_defaults
 from doubleroute.flows.timeline import FitProgress, Timeline
 from doubleroute.workspace import Workspace
@@ -23,7 +24,8 @@ def watch(project: str = ".", changes: list[str] | None = None, from_log: bool =
     1. pull: the data are what data.dvc says
     2. validate: good rows go on, bad ones into quarantine
     3. look: what arrived, measured against what the champion learned from
-    4. decide: retrain, wait or ask, by the project's policy; the record is in decisions/
+    4. decide: retrain, wait or ask, by the project's policy; the record is in decisions/. A decision to
+       retrain on these data that was not carried out yet stands
     5. tell: artifacts, the webhook, and the event that starts a retraining
     """
     set_defaults()
@@ -36,13 +38,16 @@ def watch(project: str = ".", changes: list[str] | None = None, from_log: bool =
     registry = Registry(loaded.root, loaded.model_name)
     data = clock(steps.pull_data, loaded.root, loaded.all_paths)
     validated = clock(steps.validate_rows, loaded, workspace)
-    with FitProgress() as progress:
-        found = clock(steps.look, loaded, workspace, registry, data, validated, progress, from_log)
-    record = clock(steps.decide_retraining, loaded, data, found)
-    lines = said(found)
-    show_decision(loaded.name, record, lines)
-    steps.tell(loaded, record)
-    if record["verdict"] == "retrain" and record["outcome"] is None:
+    lines: list[str] = []
+    record = records.unfinished(loaded.root, data.as_dict())
+    if record is None:
+        with FitProgress() as progress:
+            found = clock(steps.look, loaded, workspace, registry, data, validated, progress, from_log)
+        record, lines = clock(steps.decide_retraining, loaded, data, found), said(found)
+        show_decision(loaded.name, record, lines)
+        steps.tell(loaded, record)
+    # One that is not carried out yet is told again, unless somebody is at it: its event may be lost.
+    if record["verdict"] == "retrain" and workspace.holder("train") is None:
         resource = {"prefect.resource.id": f"doubleroute.project.{loaded.name}"}
         emit_event(RETRAIN, resource, payload={"decision": record["id"], "project": project})
     return {"record": record, "said": lines, "stages": clock.stages, "seconds": clock.seconds}
