@@ -6,12 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from drifts import ABOUT, DECISION, attribution, drift, one_test, performance
+from drifts import ABOUT, DECISION, drift, one_test, performance
 from evaluations import HOSTILE
 from test_report_files import Page, _check_markdown
 from test_report_in_a_browser import BROWSER, DRIVER, FLAGS, size
 
+from doubleroute.config.keeping import Drift
+from doubleroute.drift.attribution import attribute
+from doubleroute.drift.detectors import measure
+from doubleroute.drift.sample import Sample, TaskRows
 from doubleroute.reports.drift import change_of, drift_lines, write_drift_report
 
 
@@ -143,7 +148,7 @@ def test_no_drift_says_how_many_tests_saw_none(tmp_path):
 
 
 def test_what_is_no_better_than_chance_is_said_and_names_nothing(tmp_path):
-    found = attribution()
+    found = drift()["attribution"]
     said = "That is no better than chance: nothing in the embeddings says which rows moved."
     found["held_out"] |= {"better_than_chance": False, "said": said}
     found |= {"clusters": [], "responsible": [], "segments": {}}
@@ -188,6 +193,33 @@ def test_the_lines_are_few_when_nothing_moved():
     found = drift(verdict="not seen", moved=[], tests=[one_test("inputs", "length", "not seen", 0.7, 0.02)])
     (line,) = drift_lines(found, {})
     assert line.startswith("No drift seen: 0 of 1 tests find a change")
+
+
+@pytest.mark.parametrize(("reference", "current"), [(400, 300), (400, 1), (1, 0), (0, 0)])
+def test_what_a_check_makes_of_real_samples_can_be_reported(tmp_path, reference, current):
+    sides = [_sample(rows, side) for side, rows in enumerate((reference, current))]
+    found = measure(*sides, Drift(), 17) | {"attribution": attribute(*sides, 17)}
+    html, text = report(tmp_path, found, scores={}, decision=None)
+    Page(html)
+    _check_markdown(text)
+    assert ("The data moved" in text) == (current == 300)
+    assert ("- Cannot tell" in text) == (current < 300)
+
+
+def _sample(rows, side):
+    generator = np.random.default_rng(side)
+    texts = [f"row {row} of {'old' if side == 0 else 'new'} words" for row in range(rows)]
+    labels = ["neg", "pos"] * (rows // 2) + ["pos"] * (rows % 2)
+    return Sample(
+        embeddings=(generator.standard_normal((rows, 8)) + side).astype(np.float32),
+        texts=texts,
+        tokens=generator.integers(5, 20 + 5 * side, rows),
+        unknown=np.zeros(rows),
+        segments={"source": [None if row % 3 else f"s{side}" for row in range(rows)]},
+        times=[None] * rows,
+        places=[f"data/{side}.csv:{row + 2}" for row in range(rows)],
+        tasks={"sentiment": TaskRows("classification", ["neg", "pos"], np.arange(rows), labels)},
+    )
 
 
 @pytest.fixture(scope="module")

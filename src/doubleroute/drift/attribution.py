@@ -37,13 +37,13 @@ def attribute(reference: Sample, current: Sample, seed: int) -> dict[str, Any]:
 
     ``held_out``: P(a classifier of the embeddings gives a current row more than a reference row) on the
     half that it was not fitted on, with a 95% interval and a sentence; 0.5 is chance. ``tail``: the share
-    of each side among the 5% with the highest scores, and the interval of the difference. Null with fewer
-    than 20 distinct texts in a half. Rows and clusters are empty unless one of the two is
+    of each side among the 5% with the highest scores, and the 97.5% interval of the difference. Null with
+    fewer than 20 distinct texts in a half. Rows and clusters are empty unless one of the two is
     ``better_than_chance``.
     ``words``: see ``words.moved_words``. ``lengths``: sub-words, quantiles and histogram of both sides,
     and P(a current text is longer) on the held-out half. ``segments`` {column: values} and ``files``:
     shares of all rows, with the simultaneous 95% interval of their difference on the held-out half.
-    ``clusters``: at most 6 groups of embeddings, shares on the held-out half, the texts nearest to the centre.
+    ``clusters``: at most 6 groups of embeddings, shares on the held-out half, texts nearest to the centre.
     ``responsible``: the 20 current rows that look least like the reference, each scored by the classifier
     of the other half, in standard deviations above the mean reference row; copies of a text are one.
     ``projection``: at most 400 rows a side on the first two principal components.
@@ -143,7 +143,7 @@ def _tail(
     ]
     top = np.quantile(np.concatenate(sides), 1 - _TOP)
     above = [side > top for side in sides]
-    _, low, high = _difference(above[0], above[1], 1)
+    _, low, high = _difference(above[0], above[1], 2)  # one of two ways to be better than chance
     shares = [float(side.mean()) for side in above]
     found = {"reference": shares[0], "current": shares[1], "low": low, "high": high}
     return {key: round(value, 4) for key, value in found.items()}

@@ -17,7 +17,7 @@ _RESAMPLES = 500
 
 class Ordering(NamedTuple):
     """P(a current value is larger than a reference value), ties counting half, with its 95% interval;
-    ``chance``: what 95 of 100 samples without a difference stay below."""
+    ``chance``: what 97.5 of 100 samples without a difference stay below."""
 
     value: float
     low: float
@@ -44,7 +44,7 @@ def ordering(
     ]
     low, high = np.nanpercentile(drawn, (2.5, 97.5))
     n, m = (len(np.unique(side)) for side in groups)
-    chance = 0.5 + 1.645 * math.sqrt((n + m + 1) / (12 * n * m))
+    chance = 0.5 + 1.96 * math.sqrt((n + m + 1) / (12 * n * m))
     return Ordering(_area(places, split, np.ones(len(places))), float(low), float(high), chance)
 
 
