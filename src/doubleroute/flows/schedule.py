@@ -63,7 +63,7 @@ def _server(workspace: Workspace) -> Iterator[str]:
         return
 
     def busy() -> None:
-        raise GateError(f"this project is scheduled already: {who}")
+        raise GateError(f"this project is scheduled already: {workspace.holder('schedule')}")
 
     with workspace.lock("schedule", busy), local_server(workspace.root / "prefect-schedule", {}) as url:
         os.environ["PREFECT_API_URL"] = url  # each run is a process of its own, which reads it there
