@@ -6,22 +6,35 @@ decides, and the model that is live after that answers the next window. All poli
 first model, whose cost is not counted. The windows are n; window 0 is answered by the first model, and
 there is no decision after the last one: nothing comes next.
 
-A model is named by the boundaries that it was trained at, oldest first: (0,) was trained on what there
-was before window 0; (0, 2) was trained before window 2, beginning with the weights of (0,); (2,) before
-window 2 from the pretrained ones. What models score and cost comes from callables, which are asked for
-what some policy needs and nothing else.
+What models score and cost comes from callables, which are asked for what some policy needs and nothing
+else. ``keep_unmoved`` is not played.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from doubleroute.config import Retraining
 from doubleroute.drift.policy import decide, moment
 
-Model = tuple[int, ...]
-FIRST: Model = (0,)
+
+class Model(NamedTuple):
+    """A model by how it came about. ``at``: the windows before which it was trained, oldest first: (0, 2)
+    was trained on what there was before window 2, beginning with the weights of (0,); (2,) before window 2
+    from the pretrained ones. ``recipe``: what else of ``Retraining`` went into its training."""
+
+    at: tuple[int, ...]
+    recipe: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def parent(self) -> "Model | None":
+        """The model whose weights it began with."""
+        before = self.at[:-1]
+        return Model(before, self.recipe if len(before) > 1 else ()) if before else None
+
+
+FIRST = Model((0,))
 
 
 @dataclass(frozen=True)
@@ -49,10 +62,11 @@ class World:
     """What happened, or would have.
 
     ``score(model, window)``: {task: {"value", "low", "high", "rows"}} of its answers to that window.
-    ``total(models)``: the same over all windows, answered by these models one after the other.
+    ``total(models)``: the same over all windows, answered by these models one after the other;
+    ``difference(models, others)``: how much better the first are, paired, {task: {"value", "low", "high"}}.
     ``facts(model, window)``: what is known of this model when that window has come: "drift",
     "performance", "new_labels" and "learned_from" as ``drift.policy.decide`` takes them.
-    ``cost(model)``: training seconds of the last of its trainings. ``expected(model, window, start)``:
+    ``cost(model)``: {"seconds", "steps"} of the last of its trainings. ``expected(model, window, start)``:
     what a retraining after that window is expected to cost, from what was known then; None if unknown.
     ``higher_is_better``: for each task, of its metric.
     """
@@ -60,8 +74,9 @@ class World:
     windows: Sequence[Window]
     score: Callable[[Model, int], Mapping[str, Mapping[str, Any]]]
     total: Callable[[Sequence[Model]], Mapping[str, Mapping[str, Any]]]
+    difference: Callable[[Sequence[Model], Sequence[Model]], Mapping[str, Mapping[str, Any]]]
     facts: Callable[[Model, int], Mapping[str, Any]]
-    cost: Callable[[Model], float]
+    cost: Callable[[Model], Mapping[str, float]]
     expected: Callable[[Model, int, str], float | None]
     higher_is_better: Mapping[str, bool]
 
@@ -92,16 +107,26 @@ def play(policy: Policy, world: World) -> Play:
         found.decisions.append({"window": window.name, "time": window.end, **decision})
         if decision["verdict"] == "retrain":
             times.insert(0, window.end)
-            live = (*live, place + 1) if policy.retraining.start == "champion" else (place + 1,)
+            live = _trained(live, place + 1, policy.retraining)
         found.models.append(live)
     return found
+
+
+def _trained(live: Model, window: int, retraining: Retraining) -> Model:
+    """The model that a retraining before this window makes. Policies of one recipe share it."""
+    warm = retraining.start == "champion"
+    wanted = {"effort"} if warm else set[str]()
+    if retraining.rows != "all" or retraining.new_rows_weight != 1:
+        wanted |= {"rows", "recent_days", "half_life_days", "new_rows_weight"}
+    recipe = tuple(sorted(retraining.model_dump(include=wanted).items()))
+    return Model((*live.at, window) if warm else (window,), recipe)
 
 
 def _decision(policy: Policy, world: World, live: Model, place: int, times: Sequence[str]) -> dict[str, Any]:
     if policy.rule != "decide":
         verdict = "retrain" if policy.rule == "always" else "wait"
         return {"verdict": verdict, "reasons": [], "numbers": {}}
-    now, trained = world.windows[place].end, world.windows[live[-1]].begin
+    now, trained = world.windows[place].end, world.windows[live.at[-1]].begin
     facts = {
         "now": now,
         "champion": {
@@ -121,34 +146,33 @@ def compare(policies: Sequence[Policy], world: World) -> dict[str, Any]:
 
     {"windows": [{"name", "begin", "end", "rows"}], "higher_is_better", "policies": {name: {"rule",
     "start", "windows": [{"window", "model", "retrained", "scores"}], "decisions", "retrainings", "asks",
-    "total": {task: score}, "mean", "seconds", "gain", "regret", "seconds_more_than_never", "share_of_gain",
-    "share_of_cost"}}}. ``mean``: of the tasks' totals, errors counted negative. ``gain``: mean less that
-    of never; ``regret``: that of always less mean, so positive is worse. ``share_of_gain`` and
-    ``share_of_cost`` are of always' gain and cost; the first is None where always gains nothing.
+    "total": {task: score}, "mean", "seconds", "steps", "against": {"never" | "always": {task:
+    paired difference, positive is better}}, "gain", "regret", "share_of_gain", "share_of_cost",
+    "share_of_steps"}}}. ``mean``: of the tasks' totals, errors counted negative. ``gain``: mean less that
+    of never; ``regret``: that of always less mean, so positive is worse. The shares are
+    of always' gain, seconds and steps; the first is None where always gains nothing.
 
     ``policies`` must hold one of the rule never and one of always; the first of each is compared with.
     """
-    known = World(
-        world.windows,
-        cache(world.score),
-        lambda models: kept_total(tuple(models)),
-        cache(world.facts),
-        cache(world.cost),
-        world.expected,
-        world.higher_is_better,
-    )
-    kept_total = cache(world.total)
+    known = replace(world, score=cache(world.score), facts=cache(world.facts), cost=cache(world.cost))
     plays = {policy.name: play(policy, known) for policy in policies}
     found = {name: _told(each, known) for name, each in plays.items()}
-    never, always = (
-        next(found[each.name] for each in policies if each.rule == rule) for rule in ("never", "always")
-    )
+    names = {rule: next(each.name for each in policies if each.rule == rule) for rule in ("never", "always")}
+    never, always = found[names["never"]], found[names["always"]]
     most = always["mean"] - never["mean"]
-    for each in found.values():
+    for name, each in found.items():
+        each["against"] = {
+            rule: {
+                task: dict(value)
+                for task, value in world.difference(plays[name].models, plays[other].models).items()
+            }
+            for rule, other in names.items()
+        }
         each["gain"] = each["mean"] - never["mean"]
         each["regret"] = always["mean"] - each["mean"]
         each["share_of_gain"] = each["gain"] / most if most > 0 else None
-        each["share_of_cost"] = each["seconds"] / always["seconds"] if always["seconds"] else None
+        for unit, share in (("seconds", "share_of_cost"), ("steps", "share_of_steps")):
+            each[share] = each[unit] / always[unit] if always[unit] else None
     return {
         "windows": [vars(window) for window in world.windows],
         "higher_is_better": dict(world.higher_is_better),
@@ -168,7 +192,7 @@ def _told(each: Play, world: World) -> dict[str, Any]:
         "windows": [
             {
                 "window": world.windows[place].name,
-                "model": list(model),
+                "model": list(model.at),
                 "retrained": place in new,
                 "scores": {task: dict(score) for task, score in world.score(model, place).items()},
             }
@@ -179,5 +203,8 @@ def _told(each: Play, world: World) -> dict[str, Any]:
         "asks": sum(decision["verdict"] == "ask" for decision in each.decisions),
         "total": total,
         "mean": sum(gains) / len(gains),
-        "seconds": sum(world.cost(each.models[place]) for place in each.retrained),
+        **{
+            unit: sum(world.cost(each.models[place])[unit] for place in each.retrained)
+            for unit in ("seconds", "steps")
+        },
     }

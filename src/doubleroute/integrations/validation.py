@@ -141,7 +141,8 @@ def _columns(task: Task) -> set[str]:
         if task.kind == "tagging"
         else {columns.text, columns.label}
     )
-    return texts | ({columns.text_pair} if columns.text_pair else set()) | set(task.slices)
+    others = {name for name in (columns.text_pair, columns.time) if name is not None}
+    return texts | others | set(task.slices)
 
 
 def _check_unchanged(path: Path, tables: list[Table], found: Mapping[str, str]) -> None:
