@@ -12,6 +12,8 @@ from conftest import write_tiny_project
 from typer.testing import CliRunner, Result
 
 from doubleroute.cli import app
+from doubleroute.integrations.registry import Registry
+from doubleroute.serving.log import read_log
 
 
 def call(project: Path, command: str, *arguments: str, stdin: str | None = None) -> Result:
@@ -56,7 +58,7 @@ def test_training_again_reuses_every_stage_and_is_the_same_version(trained: tupl
     found = json.loads(result.stdout)
     assert found["version"] == "1"
     made = {stage["name"] for stage in found["stages"] if not stage["reused"]}
-    assert not made & {"validate", "tokenise", "fit"}
+    assert made == {"pull", "register", "promote"}, "these look at the world again; all else is reused"
 
 
 def test_evaluate_scores_the_champion_and_writes_a_report(trained: tuple[Path, str]) -> None:
@@ -104,6 +106,21 @@ def test_answers_in_json_are_one_document_with_the_version(trained: tuple[Path, 
     found = json.loads(result.stdout)
     assert (found["model"], found["version"]) == ("tiny", "1")
     assert found["answers"][0]["answers"]["sentiment"]["label"] in ("neg", "pos")
+
+
+def test_texts_and_answers_are_kept_when_the_option_says_so_and_not_by_default(
+    trained: tuple[Path, str],
+) -> None:
+    folder = trained[0] / "requests"
+    assert call(trained[0], "predict", "--text", "not kept").exit_code == 0
+    assert not folder.exists()
+    result = call(trained[0], "predict", "--text", "a good film for ann@example.org", "--log")
+    assert result.exit_code == 0, result.stderr
+    found = read_log(folder)
+    champion = Registry(trained[0], "tiny").version("champion")
+    assert (found.texts, found.versions) == (["a good film for [mail]"], ["1"])
+    assert found.digests == [champion.digest]
+    assert set(found.answers[0]) == {"sentiment", "entities"}
 
 
 WRONG = {
