@@ -161,6 +161,12 @@ def test_what_is_no_better_than_chance_is_said_and_names_nothing(tmp_path):
     assert "texts are longer" not in text
 
 
+def test_label_shares_that_nobody_can_tell_are_said_to_be_so(tmp_path):
+    shift = {"method": "BBSE", "labels": {}, "why": "the answers do not tell the labels apart"}
+    _, text = report(tmp_path, drift(label_shift={"sentiment": shift}))
+    assert "sentiment: cannot tell the shares of the labels: the answers do not tell the labels apart" in text
+
+
 def test_performance_says_worse_better_or_cannot_tell_whatever_the_metric():
     entry = performance()["sentiment"]
     assert change_of(entry) == "worse"

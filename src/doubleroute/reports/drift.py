@@ -243,9 +243,8 @@ def _labels(shifts: Mapping[str, Any]) -> Iterator[Block]:
             title = f"{shown(task, 70)}: shares of the labels"
             yield figures.shares_figure(shift["labels"], f"{title} ({shown(shift['method'], 60)})")
         if shift.get("why"):
-            yield Note(
-                f"{shown(task, 70)}: cannot tell all shares of the labels: {shown(shift['why'], 300)}."
-            )
+            unknown = "" if shift["labels"] else "cannot tell the shares of the labels: "
+            yield Note(f"{shown(task, 70)}: {unknown}{shown(shift['why'], 300)}.")
 
 
 def _numbers(numbers: Mapping[str, Any]) -> Iterator[Block]:
