@@ -45,7 +45,7 @@ def test_train_prints_stages_scores_verdicts_report_and_what_comes_next(trained:
     assert all(f"{stage} " in printed for stage in ("validate", "tokenise", "fit", "register", "promote"))
     assert "95% interval" in printed
     assert "sentiment: accuracy" in printed
-    assert "version 1 of tiny: promote" in printed
+    assert "version 1 of tiny is champion: there was none before" in printed
     assert "doubleroute predict --project" in printed
     assert "mlflow ui --backend-store-uri sqlite:" in printed
     assert Path(printed.split("report: ")[1].splitlines()[0]).is_file()

@@ -120,6 +120,30 @@ def test_without_one_common_task_it_cannot_tell() -> None:
     assert decision.verdict == "cannot tell"
 
 
+def costs(slower: float, fastest: float, larger: float) -> dict[str, Any]:
+    theirs = {"seconds": 0.2, "rounds": [0.1, 0.2, 0.3], "bytes": 1_000_000}
+    ours = {"seconds": 0.2 * slower, "rounds": [0.1 * fastest, 0.9], "bytes": int(1_000_000 * larger)}
+    return {"texts": 64, "threads": 1, "models": {"routed": ours, "champion": theirs}}
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict", "said"),
+    [
+        (costs(1.45, 1.45, 2.0), "promote", "1.45 times as long (fastest rounds: 1.45): within"),
+        (costs(1.6, 1.6, 1.0), "refuse", "1.60 times as long (fastest rounds: 1.60): more than"),
+        (costs(1.6, 1.1, 1.0), "promote", "1.60 times as long (fastest rounds: 1.10): within"),
+        (costs(1.0, 1.0, 2.1), "refuse", "2.10 times as many: more than max_size_ratio 2"),
+    ],
+)
+def test_time_and_size_have_their_limits(found: dict[str, Any], verdict: str, said: str) -> None:
+    decision = decide(evaluation(a=task(0.02, -0.005, 0.04)) | {"costs": found}, RULE)
+    assert decision.verdict == verdict
+    assert any(said in reason for reason in decision.reasons)
+    assert decision.numbers["costs"]["latency_ratio"] == pytest.approx(
+        found["models"]["routed"]["seconds"] / 0.2
+    )
+
+
 numbers = st.floats(-1, 1)
 
 

@@ -83,6 +83,8 @@ def registry(root: Path, candidate: Candidate) -> Iterator[Registry]:
             client.delete_model_version("demo", version.number)
     for alias in registry.version("1").aliases:
         client.delete_registered_model_alias("demo", alias)
+    for key in client.get_registered_model("demo").tags:
+        client.delete_registered_model_tag("demo", key)
     client.set_registered_model_alias("demo", "challenger", "1")
 
 
@@ -201,7 +203,10 @@ def test_promotion_moves_the_alias_once_and_notes_why(registry: Registry) -> Non
         promoted = registry.promote(version, None, PROMOTE)
         assert promoted.aliases == ("champion",)
         assert promoted.tags["doubleroute.verdict"] == "promote"
-        assert json.loads(promoted.tags["doubleroute.decision"]) == PROMOTE
+        assert promoted.decision == {**PROMOTE, "against": None}
+        (move,) = registry.history()
+        assert (move["version"], move["from"], move["by"]) == ("1", None, "promotion")
+        assert (move["verdict"], move["reasons"]) == ("promote", PROMOTE["reasons"])
     described = registry.describe()
     assert described["champion"]["version"] == "1"
     assert described["challenger"] is None
@@ -209,14 +214,16 @@ def test_promotion_moves_the_alias_once_and_notes_why(registry: Registry) -> Non
 
 
 def test_the_champion_does_not_become_challenger_again(registry: Registry, candidate: Candidate) -> None:
-    registry.promote(registry.version("1"), None, PROMOTE)
+    registry._connect().set_registered_model_alias("demo", "champion", "1")
+    registry._connect().delete_registered_model_alias("demo", "challenger")
     assert registry.register(candidate).aliases == ("champion",)
     assert registry.challenger() is None
 
 
 def test_promotion_is_refused_when_another_champion_was_compared(registry: Registry) -> None:
     second = another(registry, **{"doubleroute.run_key": "second"})
-    registry.promote(registry.version("1"), None, PROMOTE)
+    registry._connect().set_registered_model_alias("demo", "champion", "1")
+    registry._connect().delete_registered_model_alias("demo", "challenger")
     with pytest.raises(GateError, match="compared with no champion, and now version 1 is champion"):
         registry.promote(second, None, PROMOTE)
     assert registry.champion() == registry.version("1")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from doubleroute.cli.app import WAITING, Debug, Folder, Json, Set, app, load, option_for
-from doubleroute.cli.shows import show_answers, show_scores, show_stages
+from doubleroute.cli.shows import show_answers, show_decision, show_scores, show_stages
 from doubleroute.console import progress_of, session
 
 if TYPE_CHECKING:
@@ -88,9 +88,7 @@ def train(project: Folder = Path(), changes: Set = None, as_json: Json = False, 
         show_stages(terminal, result)
         show_scores(terminal, result)
         decision = result["decision"]
-        terminal.line(f"version {result['version']} of {loaded.model_name}: {decision['verdict']}")
-        for reason in decision["reasons"]:
-            terminal.line(f"  {reason}")
+        show_decision(terminal, f"version {result['version']} of {loaded.model_name}", decision)
         terminal.line("next:")
         example = "--text 'Some text of yours'"
         terminal.line(f"  doubleroute predict{option_for(project)} {example}")

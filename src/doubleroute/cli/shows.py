@@ -44,3 +44,20 @@ def show_scores(terminal: Terminal, result: dict[str, Any]) -> None:
     for verdict in result["verdicts"]:
         terminal.line(verdict)
     terminal.line(f"report: {result['report']}")
+
+
+def show_decision(terminal: Terminal, version: str, decision: Mapping[str, Any]) -> None:
+    """What the promotion gate made of a version ("version 2 of NAME"), and its reasons."""
+    first, *others = decision["reasons"]
+    said = {
+        "promote": f"{version} is champion now",
+        "refuse": f"{version} is refused; the champion stays",
+        "cannot tell": f"{version} stays challenger: nothing shows that it is the better one",
+    }
+    special = {
+        "there is no champion yet": f"{version} is champion: there was none before",
+        "this very model is the champion already": f"{version} is champion already: it is this very model",
+    }
+    terminal.line(special.get(first, said[decision["verdict"]]))
+    for reason in others if first in special else decision["reasons"]:
+        terminal.line(f"  {reason}")

@@ -4,6 +4,7 @@ Results stay in the workspace, which finds them again by content: Prefect neithe
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -15,7 +16,7 @@ from doubleroute.config import Project
 from doubleroute.data.arrivals import ROWS, Seen, hold_out, remember
 from doubleroute.errors import MachineError
 from doubleroute.flows.candidate import candidate, champion_of, report
-from doubleroute.integrations.registry import CHALLENGER, CHAMPION, VERDICT, Registry, Version
+from doubleroute.integrations.registry import CHAMPION, Registry, Version
 from doubleroute.integrations.validation import validate
 from doubleroute.integrations.versions import DataVersion, pull
 from doubleroute.promotion import Decision, decide
@@ -70,16 +71,23 @@ def _promote(
 ) -> Decision:
     """Decide about the version, which was compared with the champion ``against``, and do it."""
     if CHAMPION in version.aliases:
-        decision = Decision("promote", ("this very model is the champion already",), {})
-        if VERDICT not in version.tags or CHALLENGER in version.aliases:
-            # A run was killed between moving the alias and noting why: end what it began.
-            registry.promote(version, version.number, decision.as_dict())
-        return decision
+        registry.settle()  # a run may have been killed before it had verified the new champion
+        return Decision("promote", ("this very model is the champion already",), {})
     decision = decide(evaluation, project.promotion)
+    smoke = f"loaded in a new process it gave its {version.golden} golden answers again"
+    numbers = {**decision.numbers, "golden_answers": version.golden}
+    decision = replace(decision, reasons=(*decision.reasons, smoke), numbers=numbers)
+    taken = registry.taken_back(version)
+    if taken:
+        why = (
+            f"version {version.number} was taken back at {taken['time']}: {taken['reasons'][0]}; "
+            f"`doubleroute promote {version.number} --override --reason TEXT` makes it champion all the same"
+        )
+        return replace(decision, verdict="refuse", reasons=(why, *decision.reasons))
     if decision.promoted:
         registry.promote(version, against, decision.as_dict())
     else:
-        registry.record(version, decision.as_dict())
+        registry.record(version, decision.as_dict(), against)
     return decision
 
 

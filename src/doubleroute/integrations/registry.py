@@ -7,29 +7,39 @@ process of its own. Aliases move under the project's lock; MLflow itself has no 
 shared server promotion belongs to one machine at a time.
 """
 
-import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from doubleroute.errors import DoublerouteError, GateError, InputError, MachineError
+from doubleroute.integrations import registry_create as create
+from doubleroute.integrations import registry_moves as moves
 from doubleroute.integrations import registry_package as package
 from doubleroute.integrations import registry_run as runs
 from doubleroute.integrations import registry_store as stores
 from doubleroute.integrations.registry_package import model_digest
 from doubleroute.integrations.registry_run import Candidate, DatasetUse
+from doubleroute.integrations.registry_version import (
+    CHALLENGER,
+    CHAMPION,
+    DECISION,
+    VERDICT,
+    Version,
+    note,
+    search,
+    with_alias,
+)
 from doubleroute.workspace import Workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
 
 __all__ = [
     "CHALLENGER",
     "CHAMPION",
+    "DECISION",
     "VERDICT",
     "Candidate",
     "DatasetUse",
@@ -37,47 +47,6 @@ __all__ = [
     "Version",
     "model_digest",
 ]
-
-CHAMPION = "champion"
-CHALLENGER = "challenger"
-DIGEST = "doubleroute.model_digest"
-VERDICT = "doubleroute.verdict"
-DECISION = "doubleroute.decision"
-
-
-@dataclass(frozen=True)
-class Version:
-    """One registered model. ``source`` is where its files are, ``created`` when it was registered
-    (milliseconds since 1970)."""
-
-    number: str
-    run_id: str
-    aliases: tuple[str, ...]
-    tags: dict[str, str]
-    source: str
-    created: int
-
-    @property
-    def run_key(self) -> str | None:
-        """The digest of all that the model was made of."""
-        return self.tags.get(runs.RUN_KEY)
-
-    @property
-    def digest(self) -> str | None:
-        """``model_digest`` of the model's files: equal digests are equal models."""
-        return self.tags.get(DIGEST)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON for `doubleroute status`."""
-        return {
-            "version": self.number,
-            "run_id": self.run_id,
-            "aliases": list(self.aliases),
-            "run_key": self.run_key,
-            "model_digest": self.digest,
-            "verdict": self.tags.get(VERDICT),
-            "source": self.source,
-        }
 
 
 class Registry:
@@ -121,7 +90,7 @@ class Registry:
     def versions(self) -> list[Version]:
         """All versions, newest first."""
         with self._opened() as client:
-            return [] if client is None else self._search(client)
+            return [] if client is None else search(client, self.name)
 
     def model_folder(self, version: Version) -> Path:
         """The local folder with the model's files, every digest checked; downloaded from a server once.
@@ -154,9 +123,9 @@ class Registry:
         its golden answers in a new process; no version is made then.
         """
         with self._locked() as client:
-            version = self._of_key(client, candidate.run_key)
+            version = create.of_key(client, self.name, candidate.run_key)
             if version is None:
-                version = self._create(client, candidate)
+                version = create.create(client, self.store, self.name, self.workspace, candidate)
             else:
                 self._verified(client, version)
             if CHAMPION not in version.aliases:
@@ -164,16 +133,24 @@ class Registry:
             return self._get(client, version.number)
 
     def promote(
-        self, version: Version, expected_champion: str | None, decision: Mapping[str, Any]
+        self,
+        version: Version,
+        expected_champion: str | None,
+        decision: Mapping[str, Any],
+        by: moves.By = "promotion",
     ) -> Version:
-        """Make ``version`` the champion and note the decision on it; doing it again changes nothing.
+        """Make ``version`` the champion and note why; doing it again changes nothing.
 
-        ``expected_champion``: number of the champion that it was compared with. Raises GateError when
-        another one has become champion since, MachineError when the version's files are damaged.
+        ``expected_champion``: number of the champion that it was compared with; ``decision``: its verdict
+        and reasons, which become the version's unless somebody promotes ``by`` hand. The new champion is
+        loaded in a new process. Raises GateError when another one has become champion since, MachineError
+        when the version's files are damaged, and when it does not give its golden answers as champion: the
+        alias is back where it was then.
         """
         with self._locked() as client:
             self._verified(client, version)
-            champion = self._aliased_in(client, CHAMPION)
+            self._settle(client)
+            champion = with_alias(client, self.name, CHAMPION)
             current = champion.number if champion else None
             if current not in (version.number, expected_champion):
                 compared = f"version {expected_champion}" if expected_champion else "no champion"
@@ -183,17 +160,58 @@ class Registry:
                     f"{now}; run again to compare with that"
                 )
             if current != version.number:
-                client.set_registered_model_alias(self.name, CHAMPION, version.number)
-            self._note(client, version, decision)
-            challenger = self._aliased_in(client, CHALLENGER)
-            if challenger and challenger.number == version.number:
-                client.delete_registered_model_alias(self.name, CHALLENGER)
+                if by == "promotion":
+                    note(client, self.name, version.number, decision, expected_champion)
+                self._move(client, version, current, decision, by)
             return self._get(client, version.number)
 
-    def record(self, version: Version, decision: Mapping[str, Any]) -> None:
-        """Note on a version the decision that kept it from becoming champion."""
+    def rollback(self, reason: str, to: str | None = None) -> dict[str, Any]:
+        """Make the champion before this one champion again, or the version ``to``: plain JSON {"version",
+        "from", "reasons", "skipped"}, the last with what is wrong with champions that could not be taken.
+
+        A version is taken when its files have their digests and it gives its golden answers in a new
+        process. Raises GateError when there is none, InputError for a ``to`` that never was champion.
+        """
         with self._locked() as client:
-            self._note(client, version, decision)
+            known = {version.number: version for version in search(client, self.name)}
+            if known:
+                self._settle(client)
+            champion = with_alias(client, self.name, CHAMPION)
+            current = champion.number if champion else None
+            skipped: list[str] = []
+            for number in moves.goals(moves.read(client, self.name), current, to):
+                try:
+                    if number not in known:
+                        raise MachineError(f"model '{self.name}', version {number} was deleted")
+                    self._try_out(client, number)
+                except DoublerouteError as error:
+                    skipped.append(str(error))
+                    continue
+                decision = {"verdict": None, "reasons": [reason, *(f"skipped: {each}" for each in skipped)]}
+                self._move(client, known[number], current, decision, "rollback", tried=True)
+                return {"version": number, "from": current, **decision, "skipped": skipped}
+            why = f": {'; '.join(skipped)}" if skipped else ""
+            raise GateError(f"model '{self.name}': there is no earlier champion to go back to{why}")
+
+    def settle(self) -> None:
+        """End what a killed promotion or rollback began."""
+        with self._locked() as client:
+            self._settle(client)
+
+    def history(self) -> list[dict[str, Any]]:
+        """Who was champion when, and why, newest first: [{"time" (UTC, ISO; None: nobody noted it),
+        "version", "from", "verdict", "reasons", "by": promotion, rollback or by hand}]."""
+        return [each.as_dict() for each in reversed(self._moves())]
+
+    def taken_back(self, version: Version) -> dict[str, Any] | None:
+        """The entry of the history by which this version ceased to be champion, if it was a rollback."""
+        found = moves.taken_back(self._moves(), version.number)
+        return found.as_dict() if found else None
+
+    def record(self, version: Version, decision: Mapping[str, Any], against: str | None = None) -> None:
+        """Note on a version the decision that kept it from becoming champion in place of ``against``."""
+        with self._locked() as client:
+            note(client, self.name, version.number, decision, against)
 
     def describe(self) -> dict[str, Any]:
         """Champion, challenger and versions as plain JSON for `doubleroute status`. Creates nothing."""
@@ -210,49 +228,37 @@ class Registry:
             "versions": [version.as_dict() for version in versions],
         }
 
-    def _create(self, client: "MlflowClient", candidate: Candidate) -> Version:
-        """Log the run unless it is there, read it back, and make the version."""
-        experiment = runs.experiment_id(client, self.name, self.store.artifacts(self.name))
-        run = runs.whole_run(client, experiment, candidate.run_key)
-        run = run or runs.log(client, experiment, candidate)
-        manifest = run.data.tags[runs.MANIFEST]
-        source = client.get_logged_model(run.data.tags[runs.MODEL_ID]).artifact_location
-        try:
-            folder = package.fetch(self.store, source, manifest, f"run {run.info.run_id}", self.workspace)
-            package.check_answers(folder, candidate.examples, candidate.golden)
-        except DoublerouteError:
-            runs.discard(client, run)
-            raise
-        tags = {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")} | {
-            DIGEST: model_digest(candidate.model_folder)
-        }
-        if not client.search_registered_models(f"name = '{self.name}'"):
-            client.create_registered_model(self.name)
-        client.create_model_version(
-            self.name,
-            source,
-            run_id=run.info.run_id,
-            tags=tags,
-            model_id=run.data.tags[runs.MODEL_ID],
-            await_creation_for=30,
-        )
-        first = self._of_key(client, candidate.run_key)
-        assert first is not None
-        return first
+    def _move(
+        self,
+        client: "MlflowClient",
+        version: Version,
+        before: str | None,
+        decision: Mapping[str, Any],
+        by: moves.By,
+        tried: bool = False,
+    ) -> None:
+        """Move the champion's alias to a version; ``tried``: it was loaded a moment ago."""
+        reasons = tuple(str(reason) for reason in decision.get("reasons", ()))
+        wanted = moves.Move(moves.now(), version.number, before, decision.get("verdict"), reasons, by)
 
-    def _of_key(self, client: "MlflowClient", run_key: str) -> Version | None:
-        """The version of a run key. Later ones, which another machine made at once, are deleted."""
-        found = [version for version in self._search(client) if version.run_key == run_key]
-        found.sort(key=lambda version: int(version.number))
-        for twin in found[1:]:
-            if not twin.aliases:
-                client.delete_model_version(self.name, twin.number)
-        return found[0] if found else None
+        def check(number: str) -> None:
+            if tried:
+                self._verified(client, self._get(client, number))
+            else:
+                self._try_out(client, number)
 
-    def _note(self, client: "MlflowClient", version: Version, decision: Mapping[str, Any]) -> None:
-        text = json.dumps(decision, ensure_ascii=False)
-        client.set_model_version_tag(self.name, version.number, VERDICT, str(decision.get("verdict")))
-        client.set_model_version_tag(self.name, version.number, DECISION, text)
+        moves.move(client, self.name, wanted, check)
+
+    def _settle(self, client: "MlflowClient") -> None:
+        moves.settle(client, self.name, lambda number: self._try_out(client, number))
+
+    def _try_out(self, client: "MlflowClient", number: str) -> None:
+        """Check the files of a version and its golden answers in a new process."""
+        package.try_out(self._verified(client, self._get(client, number)))
+
+    def _moves(self) -> list[moves.Move]:
+        with self._opened() as client:
+            return [] if client is None else moves.read(client, self.name)
 
     def _verified(self, client: "MlflowClient", version: Version) -> Path:
         """The version's pyfunc folder on this machine, every file checked."""
@@ -266,32 +272,10 @@ class Registry:
 
     def _aliased(self, alias: str) -> Version | None:
         with self._opened() as client:
-            return None if client is None else self._aliased_in(client, alias)
-
-    def _aliased_in(self, client: "MlflowClient", alias: str) -> Version | None:
-        return next((version for version in self._search(client) if alias in version.aliases), None)
-
-    def _search(self, client: "MlflowClient") -> list[Version]:
-        """All versions, newest first, with their aliases (which a search of versions leaves out)."""
-        models = client.search_registered_models(f"name = '{self.name}'")
-        if not models:
-            return []
-        aliases: dict[str, list[str]] = {}
-        for alias, number in client.get_registered_model(self.name).aliases.items():
-            aliases.setdefault(str(number), []).append(alias)
-        found: list[ModelVersion] = []
-        token: str | None = None
-        while token is None or token:
-            page = client.search_model_versions(
-                f"name = '{self.name}'", max_results=1000, page_token=token or None
-            )
-            found += page
-            token = page.token or ""
-        versions = [_version(each, aliases.get(str(each.version), [])) for each in found]
-        return sorted(versions, key=lambda version: int(version.number), reverse=True)
+            return None if client is None else with_alias(client, self.name, alias)
 
     def _get(self, client: "MlflowClient", number: str) -> Version:
-        return next(version for version in self._search(client) if version.number == number)
+        return next(version for version in search(client, self.name) if version.number == number)
 
     def _what(self, version: Version) -> str:
         return f"model '{self.name}', version {version.number}"
@@ -303,6 +287,9 @@ class Registry:
             yield None
             return
         with stores.errors(self.store):
+            if self._client is None and stores.moved(self.store, self.name):
+                with self.workspace.lock("registry"):  # the database is about to be written
+                    self._connect()
             yield self._connect()
 
     @contextmanager
@@ -315,14 +302,3 @@ class Registry:
         if self._client is None:
             self._client = stores.connect(self.store, self.name)
         return self._client
-
-
-def _version(found: "ModelVersion", aliases: list[str]) -> Version:
-    return Version(
-        number=str(found.version),
-        run_id=found.run_id or "",
-        aliases=tuple(sorted(aliases)),
-        tags=dict(found.tags),
-        source=found.source,
-        created=int(found.creation_timestamp or 0),
-    )

@@ -92,7 +92,8 @@ def log(client: "MlflowClient", experiment: str, candidate: Candidate) -> "Run":
     )
     with tempfile.TemporaryDirectory(prefix="doubleroute-") as scratch:
         folder = Path(scratch) / "pyfunc"
-        manifest = package.package(candidate.model_folder, folder, candidate.examples, run_id, model.model_id)
+        rows = (candidate.examples, candidate.golden)
+        manifest = package.package(candidate.model_folder, folder, *rows, run_id, model.model_id)
         client.log_model_artifacts(model.model_id, str(folder))
     client.finalize_logged_model(model.model_id, "READY")
     _log_numbers(client, run_id, model.model_id, candidate)

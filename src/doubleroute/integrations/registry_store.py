@@ -76,7 +76,8 @@ def locate(root: Path) -> Store:
 
 
 def connect(store: Store, experiment: str) -> "MlflowClient":
-    """Open the store; an embedded one is created if it is not there. The caller holds the lock.
+    """Open the store; an embedded one is created if it is not there, or corrected after a move. For either
+    the caller holds the lock.
 
     Raises MachineError within about ten seconds when a server cannot be reached.
     """
@@ -226,24 +227,35 @@ def quiet(*loggers: str) -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
 
 
+def moved(store: Store, experiment: str) -> tuple[str, str] | None:
+    """Where the database of an embedded store says that its artifacts are, and where they are now, when
+    the project's folder was moved or copied since; None when it was not."""
+    now = store.artifacts(experiment)
+    if now is None or not store.exists:
+        return None
+    with closing(sqlite3.connect(str(store.database), timeout=20)) as database:
+        query = "SELECT artifact_location FROM experiments WHERE name = ?"
+        row = database.execute(query, (experiment,)).fetchone()
+    if row is None or row[0] == now:
+        return None
+    tail = f"/{experiment}"
+    return row[0].removesuffix(tail), now.removesuffix(tail)
+
+
 def _follow_move(store: Store, experiment: str) -> None:
     """Correct the absolute places in the database after the project's folder was moved or copied.
 
     MLflow would go on reading from, and writing to, the old place.
     """
-    now = store.artifacts(experiment)
-    with closing(sqlite3.connect(str(store.database), timeout=20)) as database:
-        query = "SELECT artifact_location FROM experiments WHERE name = ?"
-        row = database.execute(query, (experiment,)).fetchone()
-        if now is None or row is None or row[0] == now:
-            return
-        tail = f"/{experiment}"
-        old, new = row[0].removesuffix(tail), now.removesuffix(tail)
-        with database:
-            for table, columns in LOCATIONS.items():
-                for column in columns:
-                    database.execute(
-                        f"UPDATE {table} SET {column} = ? || substr({column}, length(?) + 1) "
-                        f"WHERE substr({column}, 1, length(?) + 1) = ? || '/'",
-                        (new, old, old, old),
-                    )
+    places = moved(store, experiment)
+    if places is None:
+        return
+    old, new = places
+    with closing(sqlite3.connect(str(store.database), timeout=20)) as database, database:
+        for table, columns in LOCATIONS.items():
+            for column in columns:
+                database.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, length(?) + 1) "
+                    f"WHERE substr({column}, 1, length(?) + 1) = ? || '/'",
+                    (new, old, old, old),
+                )

@@ -121,7 +121,7 @@ def _told(entries: Sequence[Mapping[str, Any]], what: str, margin: str) -> list[
     text = f"{len(passed)} {what} compared: none is certainly worse by more than {margin}"
     if worst["difference"] < -worst["margin"]:
         text += f"; the largest loss, not certain: {_shown(worst)}"
-    elif worst["difference"] < 0:
+    elif worst["difference"] <= -0.00005:
         text += f"; the largest loss: {_shown(worst)}"
     return [Finding(None, text)]
 
