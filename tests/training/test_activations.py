@@ -12,6 +12,7 @@ from conftest import write_tiny_project
 from test_fit import Run
 
 from doubleroute.config import load_project
+from doubleroute.data.tokens import Packed
 from doubleroute.integrations.validation import validate
 from doubleroute.training import activations as module
 from doubleroute.training.activations import activations, read, row_digests
@@ -77,6 +78,15 @@ def add_rows(root: Path) -> None:
 @pytest.fixture
 def root(tiny_backbone: Path, tmp_path: Path) -> Path:
     return write_tiny_project(tmp_path / "project", tiny_backbone)
+
+
+def test_a_row_is_known_by_its_ids_and_a_second_segment() -> None:
+    ids, starts = np.array([2, 5, 3, 2, 5, 3, 2, 3], np.int32), np.array([0, 3, 6, 8])
+    types = np.array([0, 0, 1, 0, 0, 0, 0, 0], np.uint8)
+    single, pairs = (row_digests(Packed(ids, starts, each, None, 0, 0)) for each in (None, types))
+    assert single[0] == single[1] != single[2]
+    assert pairs[0] not in single
+    assert pairs[1:] == single[1:]
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -10,7 +10,7 @@ from conftest import write_tiny_project
 from safetensors.torch import load_file
 from test_fit import Killed, Run, same, weights
 
-from doubleroute.errors import ConfigError, InputError
+from doubleroute.errors import ConfigError, InputError, ModelError
 from doubleroute.modeling.inference import Answerer
 from doubleroute.modeling.model import load_model
 from doubleroute.training.crew import fit, store
@@ -115,6 +115,14 @@ def test_a_champion_with_another_router_is_refused(
         with pytest.raises(ConfigError, match=message) as found:
             begin()
         assert "write `retraining.start: pretrained`" in str(found.value)
+
+
+def test_a_folder_without_a_model_is_refused_by_name(root: Path, tmp_path: Path) -> None:
+    run = Run(root)
+    with pytest.raises(ModelError, match="nowhere holds no model to start from"):
+        store(
+            run.project, run.workspace, run.encoded, lambda *_: None, Plan(Start(tmp_path / "nowhere", "x"))
+        )
 
 
 def test_a_champion_of_another_backbone_is_refused_whether_it_says_so_or_not(

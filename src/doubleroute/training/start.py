@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from doubleroute.config import Project
-from doubleroute.errors import ConfigError
+from doubleroute.errors import ConfigError, ModelError
 from doubleroute.modeling.backbone import load_backbone, locate
 from doubleroute.modeling.model import DoublerouteConfig, DoublerouteModel, load_model
 from doubleroute.modeling.trunk import around
@@ -32,10 +32,12 @@ def origin(project: Project, digest: str) -> dict[str, str]:
 
 
 def refuse_another(project: Project, digest: str, start: Start) -> None:
-    """Raise ConfigError when the start has another backbone or router than the project; ``digest`` is that
-    of the files of the project's backbone."""
+    """Raise ConfigError when the start has another backbone or router than the project, ModelError when its
+    folder holds no model; ``digest`` is that of the files of the project's backbone."""
     from transformers import AutoConfig
 
+    if not (start.folder / "config.json").is_file():
+        raise ModelError(f"{start.folder} holds no model to start from: config.json is expected there")
     found = DoublerouteConfig.from_pretrained(start.folder)
     if found.origin:
         same, theirs = found.origin["digest"] == digest, found.origin["source"]
