@@ -196,12 +196,19 @@ def test_a_task_may_have_a_margin_of_its_own(case: Case) -> None:
 
 
 def test_a_calibration_error_that_grew_refuses(case: Case) -> None:
-    ours = {task: better(case, task) for task in case.right}
-    decision = case.decided(ours, sure=0.999)
+    decision = case.decided(dict(case.right), sure=0.999)
     assert decision.verdict == "refuse"
     assert any("the calibration error grew" in reason for reason in decision.reasons)
     assert decision.numbers["calibration"]["mood"]["refused"]
-    assert case.decided(ours, sure=0.999, max_calibration_loss=0.2).verdict == "promote"
+    assert case.decided(dict(case.right), sure=0.999, max_calibration_loss=0.3).verdict == "cannot tell"
+
+
+def test_a_calibration_error_that_grew_by_less_than_the_metric_gained_does_not_refuse(case: Case) -> None:
+    decision = case.decided({task: np.ones_like(right) for task, right in case.right.items()}, sure=0.85)
+    grown = decision.numbers["calibration"]["mood"]
+    assert grown["difference"] < -0.05
+    assert not grown["refused"]
+    assert decision.verdict == "promote"
 
 
 def test_holm_is_the_step_down_correction() -> None:

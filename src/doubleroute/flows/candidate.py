@@ -82,11 +82,13 @@ def candidate(
     evaluated: Stage,
     reported: Stage,
     remembered: Stage,
+    decided: str | None = None,
 ) -> Candidate:
     """The routed model with all that the registry keeps about it."""
     fit = fits["routed"]
     history = json.loads((fit.path / "history.json").read_text(encoding="utf-8"))
     examples = _examples(project, validated)
+    decision_tags = {} if decided is None else {"retraining_decision": decided}
     data_tags = {name: str(value) for name, value in data.as_dict().items() if value is not None}
     return Candidate(
         run_key=fit.digest,
@@ -106,7 +108,7 @@ def candidate(
             REFERENCE: remembered.path / REFERENCE,
         },
         datasets=_datasets(project, validated, data_tags),
-        tags={**data_tags, "seed": str(project.seed), "evaluation": evaluated.digest},
+        tags={**data_tags, **decision_tags, "seed": str(project.seed), "evaluation": evaluated.digest},
     )
 
 

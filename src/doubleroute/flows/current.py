@@ -58,9 +58,10 @@ def arrived(project: Project, validated: Stage, seen: Seen) -> Frames:
     return found
 
 
-def asked(project: Project) -> Frames:
-    """The texts that the served model was asked, newest last, as unlabelled rows of every task."""
-    found = read_log(project.root / project.serving.folder, None, project.drift.max_rows)
+def asked(project: Project, since: str | None) -> Frames:
+    """The texts that the served model was asked since then (ISO time, UTC), newest last, as unlabelled rows
+    of every task."""
+    found = read_log(project.root / project.serving.folder, since, project.drift.max_rows)
     columns: dict[str, Any] = {
         "text": found.texts,
         "time": found.times,

@@ -56,9 +56,11 @@ def look(
         new = {
             task: int((each[each["split"] == "train"]["label"].notna()).sum()) for task, each in fresh.items()
         }
-        frames = (
-            current.asked(project) if from_log else fresh if file is None else current.given(project, file)
-        )
+        frames = fresh
+        if from_log:
+            frames = current.asked(project, _about(champion.version, now)["registered"])
+        elif file is not None:
+            frames = current.given(project, file)
         arrived = {task: len(frame) for task, frame in frames.items()}
         if any(arrived.values()):
             labels = json.loads((validated.path / "labels.json").read_text(encoding="utf-8"))

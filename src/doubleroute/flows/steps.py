@@ -3,6 +3,7 @@
 Results stay in the workspace, which finds them again by content: Prefect neither caches nor stores them.
 """
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,12 @@ from prefect.cache_policies import NO_CACHE
 from doubleroute.config import Project
 from doubleroute.data.arrivals import ROWS, Seen, hold_out, remember
 from doubleroute.errors import MachineError
+from doubleroute.flows import deciding
 from doubleroute.flows.candidate import candidate, champion_of, report
 from doubleroute.integrations.registry import CHAMPION, Registry, Version
 from doubleroute.integrations.validation import validate
 from doubleroute.integrations.versions import DataVersion, pull
+from doubleroute.integrations.webhook import post
 from doubleroute.promotion import Decision, decide
 from doubleroute.reports.tables import score_rows, verdicts
 from doubleroute.training.crew import fit, store
@@ -50,20 +53,24 @@ def _is_environment(_task: object, _run: object, state: Any) -> bool:
 
 def _register(
     project: Project,
+    workspace: Workspace,
     registry: Registry,
     data: DataVersion,
     validated: Stage,
     fits: Mapping[str, Stage],
     evaluated: Stage,
     reported: Stage,
-    remembered: Stage,
+    decided: str | None = None,
 ) -> Version:
-    """The version of the routed model: the champion if it is that very model, else a challenger."""
+    """The version of the routed model: the champion if it is that very model, else a challenger.
+    ``decided``: the decision to retrain that it comes of."""
     champion = registry.champion()
     if champion is not None and champion.run_key == fits["routed"].digest:
         registry.model_folder(champion)  # checks its files
         return champion
-    return registry.register(candidate(project, data, validated, fits, evaluated, reported, remembered))
+    remembered = remember(project, workspace, validated, _rows_of_champion(registry))
+    made = candidate(project, data, validated, fits, evaluated, reported, remembered, decided)
+    return registry.register(made)
 
 
 def _promote(
@@ -107,17 +114,23 @@ def keep_out(
     """The rows without those in train and validation that the champion was tested on, and how many of each
     task those were."""
     rows = _rows_of_champion(registry)
-    return hold_out(workspace, validated, list(project.tasks), rows and Seen.read(rows))
-
-
-def remember_rows(project: Project, workspace: Workspace, registry: Registry, validated: Stage) -> Stage:
-    """What the version to be registered remembers of its rows."""
-    return remember(project, workspace, validated, _rows_of_champion(registry))
+    seen = None if rows is None else Seen.read(rows)
+    return hold_out(workspace, validated, list(project.tasks), seen)
 
 
 def _rows_of_champion(registry: Registry) -> Path | None:
     champion = registry.champion()
-    return champion and registry.artifact(champion, ROWS)
+    return None if champion is None else registry.artifact(champion, ROWS)
+
+
+def tell(project: Project, record: Mapping[str, Any]) -> None:
+    """Send a decision to the project's webhook, if it has one; a failure is said and stops nothing."""
+    if project.retraining.webhook is None:
+        return
+    try:
+        post(project.retraining.webhook, record)
+    except MachineError as error:
+        print(f"warning: {error}", file=sys.stderr, flush=True)
 
 
 pull_data = step(pull, "pull", retries=2)
@@ -129,6 +142,8 @@ evaluate_models = step(evaluate, "evaluate")
 write_reports = step(report, "report")
 register = step(_register, "register", retries=2)
 promote = step(_promote, "promote", retries=2)
+look = step(deciding.look, "look")
+decide_retraining = step(deciding.decide, "decide", retries=1)
 
 
 def show(project: str, counts: Mapping[str, Any], evaluation: Mapping[str, Any], report_file: Path) -> None:

@@ -65,9 +65,8 @@ def train(project: str = ".", changes: list[str] | None = None) -> dict[str, Any
         evaluated = clock(steps.evaluate_models, loaded, workspace, validated, encoded, fits, champion)
         evaluation = read_evaluation(evaluated)
         reported = clock(steps.write_reports, loaded, workspace, data, validated, fits, evaluated, counts)
-        remembered = steps.remember_rows(loaded, workspace, registry, validated)
         version = clock(
-            steps.register, loaded, registry, data, validated, fits, evaluated, reported, remembered
+            steps.register, loaded, workspace, registry, data, validated, fits, evaluated, reported
         )
         decision = clock(steps.promote, loaded, registry, version, against, evaluation)
 

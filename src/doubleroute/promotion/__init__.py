@@ -13,7 +13,8 @@ The rule, on paired 95% intervals of the difference challenger - champion over t
    the mean of the upper ends stays below ``min_gain`` the challenger is refused; otherwise a mean that
    is too small is: cannot tell.
 5. A slice of a task that is certainly worse and lost more than ``slice_margin``, or a task whose
-   calibration error certainly grew, and by more than ``max_calibration_loss``: refuse. "Certainly" is an
+   calibration error certainly grew, and by more than ``max_calibration_loss`` and what its metric certainly
+   gained: refuse. "Certainly" is an
    adjusted p of 0.05 or less: McNemar's exact test or approximate randomisation (see
    ``training.comparison``), with Holm's correction (1979, Scand. J. Statist. 6:65) over all slices of all
    tasks and their calibration errors together. Slices of fewer than ``slice_rows`` rows are listed as not

@@ -29,7 +29,7 @@ def guard_findings(
     evaluation: Mapping[str, Any], promotion: Promotion, numbers: dict[str, Any]
 ) -> list[Finding]:
     """Part 5: slices and calibration errors, corrected together; notes each in ``numbers``."""
-    entries = list(_entries(evaluation, promotion))
+    entries = list(_entries(evaluation, promotion, numbers["tasks"]))
     compared = [entry for entry in entries if entry["compared"]]
     for entry, chance in zip(compared, holm([entry["p"] for entry in compared]), strict=True):
         entry["p_adjusted"] = chance
@@ -51,8 +51,14 @@ def guard_findings(
     return findings
 
 
-def _entries(evaluation: Mapping[str, Any], promotion: Promotion) -> Iterator[dict[str, Any]]:
-    """Every slice and calibration error with its margin, and whether it is compared."""
+def _entries(
+    evaluation: Mapping[str, Any], promotion: Promotion, tasks: Mapping[str, Mapping[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Every slice and calibration error with its margin, and whether it is compared.
+
+    What a task's metric certainly gained widens the margin of its calibration error: a model that guesses
+    and knows it is well calibrated, and nobody wants it back.
+    """
     for name, task in evaluation["tasks"].items():
         against = task.get("against_champion") or {}
         for each in against.get("slices", ()):
@@ -60,7 +66,8 @@ def _entries(evaluation: Mapping[str, Any], promotion: Promotion) -> Iterator[di
             entry["compared"] &= entry["rows"] >= promotion.slice_rows
             yield entry
         if against.get("calibration"):
-            yield _entry(name, against["calibration"], promotion.max_calibration_loss)
+            gained = max(0.0, tasks.get(name, {}).get("low") or 0.0)
+            yield _entry(name, against["calibration"], promotion.max_calibration_loss + gained)
 
 
 def _entry(task: str, found: Mapping[str, Any], margin: float) -> dict[str, Any]:
@@ -106,8 +113,9 @@ def _shown(entry: Mapping[str, Any]) -> str:
 def _refusal(entry: Mapping[str, Any]) -> str:
     if entry["column"] is None:
         return (
-            f"{_shown(entry)}: the calibration error grew, by more than max_calibration_loss "
-            f"{entry['margin']:g} (a positive difference is a smaller error)"
+            f"{_shown(entry)}: the calibration error grew, by more than {entry['margin']:.3g}, "
+            "max_calibration_loss and what the metric certainly gained (a positive difference is a smaller "
+            "error)"
         )
     return f"{_shown(entry)}: this slice is worse, by more than slice_margin {entry['margin']:g}"
 
