@@ -52,7 +52,7 @@ def test_two_runs_at_once_end_with_one_version_and_leave_no_process(
     assert [run.processes() for run in runs] == [{}, {}]
     (version,) = Registry(root, "tiny").versions()
     assert version.aliases == ("champion",)
-    assert all("version 1 of tiny: promote" in run.out for run in runs)
+    assert all("version 1 of tiny is champion" in run.out for run in runs)
     said = foreign_lines(runs[0].err) + foreign_lines(runs[1].err)
     assert said == [WAITING]
 
