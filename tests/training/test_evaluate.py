@@ -99,3 +99,34 @@ def test_the_worst_errors_come_first_and_name_their_row(evaluation: dict[str, An
 def test_the_tokens_of_every_split_are_counted(evaluation: dict[str, Any]) -> None:
     assert set(evaluation["tokens"]["sentiment"]) == {"train", "validation", "test"}
     assert evaluation["tokens"]["sentiment"]["test"]["rows"] == evaluation["tasks"]["sentiment"]["rows"]
+
+
+def test_routed_and_champion_are_compared_by_slice_and_calibration_on_the_same_rows(
+    evaluation: dict[str, Any],
+) -> None:
+    task = evaluation["tasks"]["sentiment"]
+    against, rows = task["against_champion"], task["rows"]
+    assert sum(each["rows"] for each in against["slices"] if each["column"] == "source") == rows
+    for each in against["slices"]:
+        ours = task["models"]["routed"]["slices"][each["column"]][each["value"]]
+        theirs = task["models"]["champion"]["slices"][each["column"]][each["value"]]
+        assert each["difference"] == pytest.approx(ours["value"] - theirs["value"])
+        assert 0 <= each["p"] <= 1
+    ece = {name: each["scores"]["ece"]["value"] for name, each in task["models"].items()}
+    assert against["calibration"]["difference"] == pytest.approx(ece["champion"] - ece["routed"])
+    assert evaluation["tasks"]["entities"]["against_champion"]["calibration"] is None
+
+
+def test_what_answering_costs_and_which_rows_were_held_out_is_written_down(
+    folder: Path, evaluation: dict[str, Any]
+) -> None:
+    costs = evaluation["costs"]["models"]
+    assert set(costs) == {"routed", "champion"}
+    assert all(each["seconds"] > 0 and each["bytes"] > 1000 for each in costs.values())
+    for task, held_out in evaluation["held_out"].items():
+        assert held_out["rows"] == len(answers(folder, "routed", task))
+    digests = {each["digest"] for each in evaluation["held_out"].values()}
+    assert len(digests) == 2
+    decision = decide(evaluation, load_project(folder.parents[2], SETTINGS).promotion)
+    assert decision.numbers["held_out"] == evaluation["held_out"]
+    assert decision.numbers["costs"]["size_ratio"] > 0
