@@ -1,7 +1,13 @@
 """The command line: words into calls. Imports of what does the work stand inside the commands, so that
 --help answers at once."""
 
-from doubleroute.cli import main_job, promotion  # noqa: F401  their commands join the app
+from doubleroute.cli import main_job  # noqa: F401  its commands join the app, and come first in --help
+
+# isort: split
+from doubleroute.cli import watching  # noqa: F401
+
+# isort: split
+from doubleroute.cli import keeping, promotion  # noqa: F401
 from doubleroute.cli.app import app
 from doubleroute.console import open_closed_streams
 from doubleroute.environment import set_defaults

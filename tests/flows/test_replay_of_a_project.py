@@ -1,0 +1,152 @@
+"""The replay of a tiny dated project, whole: models of the past are trained in processes of their own."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from doubleroute.cli import app
+from doubleroute.config import load_project
+from doubleroute.data.past import dated
+from doubleroute.errors import InputError
+from doubleroute.flows.replay import policies_of, replay
+from doubleroute.integrations.validation import validate
+from doubleroute.workspace import Workspace
+
+pytestmark = pytest.mark.timeout(600)
+
+#: Which words say what, before 2022 and since then.
+WORDS = {False: ("bad", "good"), True: ("line", "plain")}
+
+
+def write_dated_project(root: Path, backbone: Path, rows: int = 320) -> Path:
+    """Four years of texts whose label is said by one word, by another pair of words since 2022."""
+    draw = random.Random(5)
+    root.mkdir()
+    lines = ["text,label,day\n"]
+    for number in range(rows):
+        year, label = 2020 + 4 * number // rows, number % 2
+        words = [draw.choice(["the", "model", "reads", "this", "short", "of"]) for _ in range(4)]
+        words.insert(draw.randrange(5), WORDS[year >= 2022][label])
+        lines.append(f"{' '.join(words)},{('neg', 'pos')[label]},{year}-{number % 12 + 1:02}-15\n")
+    (root / "rows.csv").write_text("".join(lines), encoding="utf-8")
+    (root / "project.yaml").write_text(
+        f"""\
+name: dated
+seed: 3
+backbone: {{source: '{backbone}', max_tokens: 16}}
+tasks:
+  mood:
+    kind: classification
+    files: {{train: rows.csv}}
+    columns: {{time: day}}
+    split: {{validation: 0.2, test: 0.2}}
+validation: {{leaks: warn}}
+training: {{epochs: 10, batch_size: 8, learning_rate: 1e-2, head_learning_rate: 1e-2, precision: float32}}
+evaluation: {{bootstrap: 100, baselines: []}}
+drift: {{min_rows: 20, max_rows: 100, permutations: 100, features: 64}}
+retraining: {{effort: 0.5}}
+""",
+        encoding="utf-8",
+    )
+    return root
+
+
+def play(root: Path) -> dict[str, Any]:
+    """The replay by years, of the project's policy and those beside it."""
+    loaded = load_project(root)
+    return replay(loaded, policies_of(loaded, {}), "year", "2022-01-01")
+
+
+@pytest.fixture(scope="module")
+def project(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dated_project(tmp_path_factory.mktemp("replay") / "project", tiny_backbone)
+
+
+@pytest.fixture(scope="module")
+def played(project: Path) -> dict[str, Any]:
+    return play(project)
+
+
+def test_always_learns_the_new_words_and_never_does_not(played: dict[str, Any]) -> None:
+    never, always = (played["policies"][name] for name in ("never", "always"))
+
+    assert [each["window"] for each in never["windows"]] == ["2022", "2023"]
+    assert [each["model"] for each in always["windows"]] == [[0], [1]]
+    assert never["windows"][0] == always["windows"][0], "both begin with the same model"
+    assert always["windows"][1]["scores"]["mood"]["value"] > 0.8
+    assert never["windows"][1]["scores"]["mood"]["value"] < 0.7
+    assert never["seconds"] == 0 < always["seconds"]
+    assert always["against"]["never"]["mood"]["low"] > 0
+
+
+def test_the_policy_retrains_from_the_champion_with_its_share_of_the_steps(played: dict[str, Any]) -> None:
+    policy = played["policies"]["policy"]
+
+    assert [each["verdict"] for each in policy["decisions"]] == ["retrain"], "2022 had other words"
+    assert policy["windows"][1]["model"] == [0, 1]
+    assert policy["start"] == "champion"
+    assert policy["share_of_steps"] == pytest.approx(0.5, abs=0.01)
+    facts = " ".join(policy["decisions"][0]["reasons"])
+    assert "fell by" in facts
+    assert "new labelled training rows" in facts
+
+
+def test_a_second_replay_trains_nothing_and_says_the_same(
+    project: Path, played: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = play(project)
+
+    assert "tokens/s" not in capsys.readouterr().err
+    assert again == played
+
+
+def test_the_weights_of_past_models_are_removed_and_the_report_stays(
+    project: Path, played: dict[str, Any]
+) -> None:
+    assert Workspace(project).all("fit") == []
+    folder = Path(played["folder"])
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Gain beside cost" in page
+    assert "2022" in page
+    assert "| never |" in (folder / "report.md").read_text(encoding="utf-8")
+    assert json.loads((folder / "replay.json").read_text(encoding="utf-8"))["policies"] == played["policies"]
+
+
+def test_the_command_plays_another_policy_beside_the_projects(project: Path, played: dict[str, Any]) -> None:
+    words = ["replay", "--project", str(project), "--every", "year", "--first", "2022-01-01"]
+    idle = ["--policy", "idle:on_drift=false,new_labels=null,max_fall=1"]
+
+    shown = CliRunner().invoke(app, [*words, *idle])
+    more = json.loads(CliRunner().invoke(app, [*words, *idle, "--json"]).stdout)
+
+    assert more["policies"]["idle"]["retrainings"] == 0
+    assert more["policies"]["idle"]["windows"] == played["policies"]["never"]["windows"]
+    assert more["policies"]["policy"] == played["policies"]["policy"]
+    assert shown.exit_code == 0
+    assert "of always' gain" in shown.stdout
+    assert CliRunner().invoke(app, [*words, "--policy", "idle"]).exit_code == 2
+
+
+@pytest.mark.usefixtures("played")
+def test_a_model_learned_from_nothing_that_came_later(project: Path) -> None:
+    loaded = load_project(project)
+    workspace = Workspace(project)
+    newest = set()
+    for stage in workspace.all("rows-before"):
+        newest.add((stage.manifest["inputs"]["time"][:4], max(dated(stage, "mood")["time"])[:4]))
+
+    assert newest == {("2022", "2021"), ("2023", "2022")}
+    assert len(dated(validate(loaded, workspace), "mood")) == 320
+
+
+def test_a_task_without_times_and_a_taken_name_are_refused(project: Path) -> None:
+    loaded = load_project(project, ["tasks.mood.columns.time=null"])
+
+    with pytest.raises(InputError, match=r"tasks.mood.columns.time is not set"):
+        replay(loaded, policies_of(loaded, {}), "year", "2022-01-01")
+    with pytest.raises(InputError, match="the name is taken"):
+        policies_of(loaded, {"always": loaded.retraining})
