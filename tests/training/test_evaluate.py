@@ -5,10 +5,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from conftest import write_tiny_project
 
 from doubleroute.config import load_project
+from doubleroute.data.arrivals import ROWS, remember
 from doubleroute.integrations.validation import validate
 from doubleroute.promotion import decide
 from doubleroute.training.crew import fit, store
@@ -17,6 +19,8 @@ from doubleroute.training.evaluate import Champion, evaluate
 from doubleroute.workspace import Workspace
 
 ABOUT = {"router": None, "steps": 0, "parameters": 0, "trained_parameters": 0, "seconds": 0.0}
+#: Test rows that the champion has not seen.
+NEW_ROWS = 5
 SETTINGS = ("training.epochs=1", "evaluation.baselines=[majority]")
 
 
@@ -30,7 +34,10 @@ def folder(tiny_backbone: Path, tiny_model: Path, tmp_path_factory: pytest.TempP
     encoded = encode(project, workspace, validated)
     stored = store(project, workspace, encoded, lambda *_: None)
     fits = fit(project, workspace, validated, encoded, stored, lambda *_: None)
-    champion = Champion(tiny_model, "0123", ABOUT)
+    known = pd.read_parquet(remember(project, workspace, validated, None).path / ROWS)
+    tests = known.index[(known["task"] == "sentiment") & (known["split"] == "test")]
+    known.drop(tests[:NEW_ROWS]).to_parquet(root / ROWS)
+    champion = Champion(tiny_model, "0123", ABOUT, root / ROWS)
     return evaluate(project, workspace, validated, encoded, dict(fits), champion).path
 
 
@@ -38,6 +45,13 @@ def folder(tiny_backbone: Path, tiny_model: Path, tmp_path_factory: pytest.TempP
 def evaluation(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
     return found
+
+
+def test_test_rows_that_came_since_the_champion_learned_are_a_slice(evaluation: dict[str, Any]) -> None:
+    sentiment, entities = (evaluation["tasks"][task] for task in ("sentiment", "entities"))
+    found = {name: each["rows"] for name, each in sentiment["models"]["routed"]["slices"]["arrived"].items()}
+    assert found == {"before": sentiment["rows"] - NEW_ROWS, "since": NEW_ROWS}
+    assert "arrived" not in entities["models"]["routed"]["slices"]
 
 
 def answers(folder: Path, model: str, task: str) -> list[dict[str, Any]]:

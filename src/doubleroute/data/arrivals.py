@@ -59,6 +59,10 @@ class Seen:
         """Which of these row keys [n] are behind the version: bool [n]."""
         return np.isin(keys, self.rows.get(task, np.empty(0, np.uint64)))
 
+    def learned_from(self, task: str, keys: np.ndarray) -> np.ndarray:
+        """Which of these row keys [n] are training rows of the version: bool [n]."""
+        return np.isin(keys, self.learned.get(task, np.empty(0, np.uint64)))
+
     def holds_out(self, task: str, keys: np.ndarray) -> np.ndarray:
         """Which of these text keys [n] were test rows of the version or of one before it: bool [n]."""
         return np.isin(keys, self.held_out.get(task, np.empty(0, np.uint64)))

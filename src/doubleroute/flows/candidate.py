@@ -36,7 +36,8 @@ def champion_of(registry: Registry, version: Version) -> Champion:
     """A registered version as evaluation takes it; what it cost to train is not known any more."""
     about = {"router": None, "steps": 0, "parameters": 0, "trained_parameters": 0, "seconds": 0.0}
     digest = version.run_key or version.source
-    return Champion(registry.model_folder(version), digest, {**about, "version": version.number})
+    rows = registry.artifact(version, ROWS)
+    return Champion(registry.model_folder(version), digest, {**about, "version": version.number}, rows)
 
 
 def report(

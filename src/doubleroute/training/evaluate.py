@@ -8,10 +8,11 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from doubleroute.config import Project
-from doubleroute.data.arrivals import text_keys
+from doubleroute.data.arrivals import Seen, row_keys, text_keys
 from doubleroute.data.batches import Encoded
 from doubleroute.data.tables import read_validated, rows_digest
 from doubleroute.modeling.backbone import Source, load_tokenizer
@@ -31,12 +32,13 @@ Answers = dict[str, list[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Champion:
-    """The model that serves now: its folder, a digest that names its weights, and what else
-    ``evaluation.json`` says about it."""
+    """The model that serves now: its folder, a digest that names its weights, what else
+    ``evaluation.json`` says about it, and its ``rows.parquet`` (None: nobody knows its rows)."""
 
     folder: Path
     digest: str
     about: dict[str, Any]
+    rows: Path | None = None
 
 
 def evaluate(
@@ -83,6 +85,8 @@ def evaluate(
             answerer = Answerer(champion.folder)
             models["champion"]["tasks"] = list(answerer.tasks)
             answers["champion"] = _champion(answerer, about, truths)
+            if champion.rows is not None:
+                _mark_arrived(truths, Seen.read(champion.rows))
         draws = draws_for(project, truths)
         evaluation = {
             "split": SPLIT,
@@ -110,6 +114,17 @@ def read_evaluation(stage: Stage) -> dict[str, Any]:
     """What ``evaluation.json`` holds."""
     evaluation: dict[str, Any] = json.loads((stage.path / "evaluation.json").read_text(encoding="utf-8"))
     return evaluation
+
+
+def _mark_arrived(truths: Mapping[str, Truths], seen: Seen) -> None:
+    """Make slices of the test rows that were there ``before``, those that came ``since`` the champion
+    learned, and those that it has ``learned`` from; no slices where all were there before."""
+    for task, each in truths.items():
+        keys = row_keys(each.frame, text_keys(each.frame))
+        arrived = np.where(seen.knows(task, keys), "before", "since")
+        arrived[seen.learned_from(task, keys)] = "learned"
+        if (arrived != "before").any():
+            each.frame["slice_arrived"] = arrived.tolist()
 
 
 def _majority(validated: Path, about: dict[str, Any], truths: dict[str, Truths]) -> Answers:

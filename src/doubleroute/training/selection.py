@@ -68,7 +68,7 @@ def selection(project: Project, workspace: Workspace, validated: Stage, seen: Se
             frame = frame[frame["label"].notna()]
             known = None
             if seen is not None:
-                known = np.isin(row_keys(frame, text_keys(frame)), _learned(seen, task))
+                known = seen.learned_from(task, row_keys(frame, text_keys(frame)))
             times = frame["time"].tolist() if "time" in frame else [None] * len(frame)
             np.save(folder / f"{task}.npy", weights(times, known, options))
 
