@@ -1,5 +1,6 @@
 """Registration and promotion killed at random moments."""
 
+import itertools
 import json
 import os
 import random
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from doubleroute.integrations.registry import Registry
+from doubleroute.integrations.registry import Candidate, Registry
 from doubleroute.modeling.inference import Answerer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -61,3 +62,50 @@ def test_killed_anywhere_and_started_again_it_ends_with_one_version(tiny_model: 
     (version,) = registry.versions()
     assert version.aliases == ("champion",)
     assert registry.model_folder(version).is_dir()
+
+
+MOVE = """
+import sys
+from pathlib import Path
+from doubleroute.integrations.registry import Registry
+registry = Registry(Path(sys.argv[1]), "demo")
+if sys.argv[2] == "promote":
+    registry.promote(registry.version("2"), "1", {"verdict": "promote", "reasons": ["better"]})
+else:
+    registry.rollback("worse")
+"""
+
+
+def test_a_promotion_or_rollback_killed_anywhere_leaves_a_champion_that_loads(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    golden = Answerer(tiny_model, threads=1).answer(EXAMPLES)
+    registry = Registry(tmp_path, "demo")
+    first = registry.register(Candidate("one", tiny_model, EXAMPLES, golden))
+    client = registry._connect()
+    client.create_model_version(
+        "demo", first.source, first.run_id, tags={**first.tags, "doubleroute.run_key": "two"}
+    )
+    client.set_registered_model_alias("demo", "champion", "1")
+    registry.settle()
+    chance, whole = random.Random(4), 15.0
+    for number in range(8):
+        now = registry.champion()
+        assert now is not None
+        job = "promote" if now.number == "1" else "rollback"
+        words = [sys.executable, "-c", MOVE, str(tmp_path), job]
+        begun = time.monotonic()
+        process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        if number:
+            time.sleep(chance.uniform(0.1, 1.0) * whole)
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        whole = whole if number else time.monotonic() - begun
+        champion = registry.champion()
+        assert champion is not None
+        assert registry.model_folder(champion).is_dir()
+        registry.settle()
+        history = registry.history()
+        assert history[0]["version"] == champion.number
+        steps = [(each["from"], each["version"]) for each in reversed(history)]
+        assert all(before[1] == after[0] for before, after in itertools.pairwise(steps)), steps
