@@ -1,6 +1,7 @@
 """A machine that watches and retrains by itself: a Prefect server on sqlite, and both flows served."""
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -29,6 +30,8 @@ def serve(project: Project, cron: str, every: float | None, say: Callable[[str],
         looks = f"every {every:g} s" if every else f"at '{cron}' UTC"
         say(f"looks {looks}, retrains when the policy of project.yaml says so; Ctrl-C ends it")
         served = deployments(project, cron, every)
+        # A stop leaves a coroutine of Prefect's runner behind, which Python would warn of.
+        warnings.filterwarnings("ignore", "coroutine 'Runner.astop' was never awaited")
         serve_deployments(*served, pause_on_shutdown=False, limit=2, print_starting_message=False)
 
 
