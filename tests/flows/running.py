@@ -1,4 +1,4 @@
-"""`doubleroute train` in a process of its own, and every process that comes of it."""
+"""`doubleroute train` or `retrain` in a process of its own, and every process that comes of it."""
 
 import os
 import subprocess
@@ -13,12 +13,14 @@ _MARK = "DOUBLEROUTE_TEST_RUN"
 class Train:
     """A started run in a session of its own; its output goes to files beside the project."""
 
-    def __init__(self, root: Path, *changes: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, root: Path, *changes: str, environment: dict[str, str] | None = None, command: str = "train"
+    ) -> None:
         self.root = root
         self.mark = uuid.uuid4().hex
         self.files = [root.with_name(f"{root.name}-{self.mark[:6]}.{name}") for name in ("out", "err")]
         words = [word for change in changes for word in ("--set", change)]
-        command = [str(Path(sys.executable).with_name("doubleroute")), "train", "--project", str(root)]
+        full = [str(Path(sys.executable).with_name("doubleroute")), command, "--project", str(root)]
         inherited = {
             name: value
             for name, value in os.environ.items()
@@ -26,7 +28,7 @@ class Train:
         }
         with self.files[0].open("wb") as out, self.files[1].open("wb") as err:
             self.process = subprocess.Popen(
-                [*command, *words],
+                [*full, *words],
                 env={**inherited, **(environment or {}), _MARK: self.mark},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
