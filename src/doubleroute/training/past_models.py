@@ -68,7 +68,8 @@ class PastModels:
         return self._known[model]
 
     def clear(self) -> None:
-        """Remove the weights and the frozen layers' outputs that this replay made."""
+        """Remove the weights and the frozen layers' outputs of all these models, also those that a killed
+        replay left: no other run has models of just these rows."""
         for path in self._heavy:
             shutil.rmtree(path, ignore_errors=True)
 
@@ -107,8 +108,7 @@ class PastModels:
         encoded = encode(project, self.workspace, rows)
         stored = crew.store(project, self.workspace, encoded, tell, plan, ["routed"])
         fit = crew.fit(project, self.workspace, rows, encoded, stored, tell, plan, ["routed"])["routed"]
-        made = [encoded, fit] + ([stored] if stored else [])
-        self._heavy |= {stage.path for stage in made if not stage.reused}
+        self._heavy |= {stage.path for stage in (encoded, stored, fit) if stage is not None}
         return fit
 
     def _plan(self, project: Project, model: Model, rows: Stage) -> Plan:
