@@ -51,6 +51,24 @@ def test_it_begins_with_the_champion_s_weights_and_trains_the_share_of_effort(
     assert Run(root, "retraining.effort=0.001").learner(plan=Plan(champion)).total == 1
 
 
+def test_what_has_learned_before_learns_at_a_share_of_its_rate_and_a_fresh_head_does_not(
+    root: Path, champion: Start
+) -> None:
+    change = "tasks.sentiment.labels=[pos, mixed, neg]"
+    run, plan = Run(root, "retraining.rate=0.1", change), Plan(champion)
+
+    def rates(plan: Plan) -> dict[str, float]:
+        learner = run.learner(plan=plan)
+        names = {id(value): name for name, value in learner.model.named_parameters()}
+        groups = zip(learner.optimizer.param_groups, learner.rates, strict=True)
+        return {names[id(each)]: rate for group, rate in groups for each in group["params"]}
+
+    before, after = rates(Plan()), rates(plan)
+    assert before.keys() == after.keys()
+    for name, rate in after.items():
+        assert rate == pytest.approx(before[name] * (1 if "sentiment" in name else 0.1))
+
+
 def test_another_champion_is_followed_by_other_rows(root: Path, champion: Start) -> None:
     run = Run(root)
     plans = [

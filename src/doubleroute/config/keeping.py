@@ -50,6 +50,9 @@ class Retraining(Section):
     effort: float = Field(
         0.2, gt=0, le=1, description="share of training.epochs when it starts from the champion"
     )
+    rate: float = Field(
+        0.2, gt=0, le=1, description="share of the learning rates when it starts from the champion"
+    )
     rows: Literal["all", "recent", "weighted"] = Field(
         "all", description="training rows: all, those of recent_days, or drawn with half_life_days"
     )

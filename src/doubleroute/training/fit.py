@@ -91,11 +91,11 @@ class Learner:
             origin=origin(self.project, read_meta(encoded.path)["backbone"]),
         )
         self.model = assemble(config, backbone, self.project.seed)
-        fresh = take_over(self.model, self.plan.start) if self.plan.start else []
+        self.fresh = take_over(self.model, self.plan.start) if self.plan.start else []
         self.trunk = freeze(self.model, variant.depth, self.training.dropout)
         self.learning = list(config.tasks)
         if self.plan.moved is not None:
-            self.learning = [task for task in config.tasks if task in {*self.plan.moved, *fresh}]
+            self.learning = [task for task in config.tasks if task in {*self.plan.moved, *self.fresh}]
             if not self.learning:
                 raise ConfigError(
                     "retraining.keep_unmoved: no task of the project moved: nothing is to learn"
@@ -126,7 +126,8 @@ class Learner:
 
     def _build_optimizer(self, router: RouterOptions) -> None:
         router_rate = getattr(router, "learning_rate", self.training.head_learning_rate)
-        groups = parameter_groups(self.model, self.training, router_rate)
+        share = self.project.retraining.rate if self.plan.start else 1.0
+        groups = parameter_groups(self.model, self.training, router_rate, share, self.fresh)
         self.rates = [group["lr"] for group in groups]
         self.optimizer = make_optimizer(self.training, groups)
         self.total = max(1, round(self.plan.epochs(self.project) * self.feed.steps))

@@ -46,13 +46,24 @@ def learn_mode(model: DoublerouteModel) -> None:
             module.eval()
 
 
-def parameter_groups(model: DoublerouteModel, training: Training, router_rate: float) -> list[dict[str, Any]]:
+def parameter_groups(
+    model: DoublerouteModel,
+    training: Training,
+    router_rate: float,
+    share: float = 1.0,
+    fresh: Collection[str] = (),
+) -> list[dict[str, Any]]:
     """Groups for the optimizer: backbone, router and heads with rates of their own; no weight decay
-    on biases and norms (one-dimensional parameters)."""
+    on biases and norms (one-dimensional parameters). What has learned before has a ``share`` of its rate;
+    the heads of the ``fresh`` tasks have not."""
+    heads: tuple[list[nn.Module], list[nn.Module]] = ([], [])
+    for task, head in model.heads.items():
+        heads[task in fresh].append(head)
     parts: list[tuple[nn.Module, float]] = [
-        (model.backbone, training.learning_rate),
-        (model.router, router_rate),
-        (model.heads, training.head_learning_rate),
+        (model.backbone, training.learning_rate * share),
+        (model.router, router_rate * share),
+        (nn.ModuleList(heads[0]), training.head_learning_rate * share),
+        (nn.ModuleList(heads[1]), training.head_learning_rate),
     ]
     groups = []
     for module, rate in parts:

@@ -26,7 +26,8 @@ class Plan:
     """How a fit differs from one from nothing; the default is one from nothing.
 
     ``start``: the model whose weights it begins with; it then trains ``training.epochs`` times
-    ``retraining.effort``. ``selection``: the stage of ``selection.selection``, None for all rows alike.
+    ``retraining.effort``, at the learning rates times ``retraining.rate`` (fresh heads at their own).
+    ``selection``: the stage of ``selection.selection``, None for all rows alike.
     ``moved``: only the heads of these tasks learn, and those that the start has not got (whole); all else
     stays as it is in the start, and with it the answers to the other tasks, bit by bit.
     Raises InputError for ``moved`` without ``start``.
@@ -42,8 +43,9 @@ class Plan:
 
     def inputs(self, project: Project) -> dict[str, Any]:
         """Its part in the digest of a fit."""
+        options = project.retraining.model_dump(mode="json", include={"effort", "rate"})
         return {
-            "start": self.start and {"model": self.start.digest, "effort": project.retraining.effort},
+            "start": self.start and {"model": self.start.digest, **options},
             "selection": self.selection and self.selection.digest,
             "moved": None if self.moved is None else sorted(self.moved),
         }
