@@ -86,7 +86,7 @@ def test_wrong_use_is_exit_code_2_and_a_hint(arguments: list[str]) -> None:
 
 
 def test_a_misspelt_command_is_guessed() -> None:
-    assert "Did you mean 'train'?" in call("trian").stderr
+    assert "Did you mean 'train'" in call("trian").stderr
 
 
 def test_init_writes_a_project_and_prints_what_it_inferred(data: Path) -> None:

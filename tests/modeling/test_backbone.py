@@ -108,7 +108,7 @@ def test_the_digest_follows_the_weights(copy: Path) -> None:
     assert source_digest(Source("x", copy)) != before
 
 
-@pytest.mark.parametrize("config", ["{", '{"model_type": "no-such-family"}', '{}'])
+@pytest.mark.parametrize("config", ["{", '{"model_type": "no-such-family"}', "{}"])
 def test_a_config_that_is_not_understood_is_an_error_of_the_model(copy: Path, config: str) -> None:
     (copy / "config.json").write_text(config, encoding="utf-8")
     with pytest.raises(ModelError, match=r"backbone\.source"):

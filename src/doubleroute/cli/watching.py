@@ -55,7 +55,7 @@ def retrain(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Look at what arrived, decide, and train, compare and promote if the policy says so."""
+    """Look at what arrived, decide, and train if the policy says so."""
     with session(as_json=as_json, debug=debug, goes_on=lambda: progress_of(project)) as terminal:
         loaded = load(project, changes)
         from doubleroute.flows.retrain import run
@@ -90,13 +90,16 @@ def schedule(
     every: Annotated[
         float | None, typer.Option(metavar="SECONDS", min=1, help="Look so often instead.")
     ] = None,
+    as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Look every night and retrain when the policy says so, until stopped; on this machine alone."""
-    with session(as_json=False, debug=debug, goes_on=lambda: "nothing is scheduled any more") as terminal:
+    """Look every night, retrain when the policy says so, until stopped."""
+    ends = "nothing is scheduled any more"
+    with session(as_json=as_json, debug=debug, goes_on=lambda: ends) as terminal:
         loaded = load(project)
         from doubleroute.flows.schedule import serve
 
+        terminal.document = {"project": loaded.name, "cron": None if every else cron, "every": every}
         serve(loaded, cron, every, terminal.line)
 
 
