@@ -34,7 +34,7 @@ def replay(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Play retraining policies over the dated history: when, at what cost, with what gain."""
+    """Play retraining policies over the dated history: cost and gain."""
     with session(as_json=as_json, debug=debug, goes_on=lambda: progress_of(project)) as terminal:
         loaded = load(project, changes)
         variants = _variants(project, changes or [], policies or [])
