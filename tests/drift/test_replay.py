@@ -81,7 +81,7 @@ def test_always_trains_before_every_window_but_the_first() -> None:
     warm = play(Policy("always", "always", Retraining(start="champion")), History().world())
 
     assert at(fresh) == [(0,), (1,), (2,), (3,), (4,), (5,)]
-    assert warm.models[3] == Model((0, 1, 2, 3), (("effort", 0.2),))
+    assert warm.models[3] == Model((0, 1, 2, 3), (("effort", 0.2), ("rate", 0.2)))
     assert warm.models[1].parent == FIRST
     assert fresh.retrained == [1, 2, 3, 4, 5]
 

@@ -115,7 +115,7 @@ def play(policy: Policy, world: World) -> Play:
 def _trained(live: Model, window: int, retraining: Retraining) -> Model:
     """The model that a retraining before this window makes. Policies of one recipe share it."""
     warm = retraining.start == "champion"
-    wanted = {"effort"} if warm else set[str]()
+    wanted = {"effort", "rate"} if warm else set[str]()
     if retraining.rows != "all" or retraining.new_rows_weight != 1:
         wanted |= {"rows", "recent_days", "half_life_days", "new_rows_weight"}
     recipe = tuple(sorted(retraining.model_dump(include=wanted).items()))
