@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from doubleroute.cli.app import Debug, Folder, Json, Set, app, load
-from doubleroute.cli.shows import show_scores, show_stages
+from doubleroute.cli.shows import show_decision, show_scores, show_stages
 from doubleroute.console import Terminal, progress_of, session
 
 if TYPE_CHECKING:
@@ -75,9 +75,7 @@ def retrain(
         show_stages(terminal, trained)
         show_scores(terminal, trained)
         decision = trained["decision"]
-        terminal.line(f"version {trained['version']} of {loaded.model_name}: {decision['verdict']}")
-        for reason in decision["reasons"]:
-            terminal.line(f"  {reason}")
+        show_decision(terminal, f"version {trained['version']} of {loaded.model_name}", decision)
         if decision["verdict"] == "refuse":
             terminal.note("error: the promotion gate refused the new version; the champion stays")
             raise typer.Exit(3)
