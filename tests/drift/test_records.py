@@ -97,12 +97,13 @@ def test_an_outcome_of_another_shape_is_refused(tmp_path: Path) -> None:
         records.set_outcome(tmp_path, made["id"], {"score": 1})
 
 
-def test_retrainings_are_decisions_to_retrain_that_did_not_end_in_an_error(tmp_path: Path) -> None:
-    made = [record(f"2026-03-{day}T02:00:00") for day in ("10", "11", "12")]
+def test_retrainings_are_decisions_that_were_carried_out_and_did_not_end_in_an_error(tmp_path: Path) -> None:
+    made = [record(f"2026-03-{day}T02:00:00") for day in ("10", "11", "12", "14")]
     waiting = record("2026-03-13T02:00:00", rows=1)
     for each in (*made, waiting):
         records.write(tmp_path, each)
     records.set_outcome(tmp_path, made[0]["id"], {"version": "2", "verdict": "refuse"})
+    records.set_outcome(tmp_path, made[1]["id"], {})
     records.set_outcome(tmp_path, made[2]["id"], {"error": "the tracking server does not answer"})
 
     assert waiting["verdict"] == "wait"
@@ -110,6 +111,20 @@ def test_retrainings_are_decisions_to_retrain_that_did_not_end_in_an_error(tmp_p
         "2026-03-11T02:00:00",
         "2026-03-10T02:00:00",
     ]
+
+
+def test_the_newest_decision_to_retrain_is_unfinished_until_something_came_of_it(tmp_path: Path) -> None:
+    old, new = record(), record("2026-03-11T02:00:00")
+    assert records.unfinished(tmp_path, {"md5": "abc"}) is None
+    for each in (old, new):
+        records.write(tmp_path, each)
+
+    assert records.unfinished(tmp_path, {"md5": "abc"}) == new
+    assert records.unfinished(tmp_path, {"md5": "other"}) is None, "the data moved on"
+    under_way = records.set_outcome(tmp_path, new["id"], {})
+    assert records.unfinished(tmp_path, {"md5": "abc"}) == under_way
+    records.set_outcome(tmp_path, new["id"], {"version": "2"})
+    assert records.unfinished(tmp_path, {"md5": "abc"}) is None
 
 
 def test_a_decision_is_reproduced_exactly_from_its_file(tmp_path: Path) -> None:
