@@ -127,7 +127,7 @@ def test_the_command_plays_another_policy_beside_the_projects(project: Path, pla
     assert more["policies"]["idle"]["windows"] == played["policies"]["never"]["windows"]
     assert more["policies"]["policy"] == played["policies"]["policy"]
     assert shown.exit_code == 0
-    assert "of always' gain" in shown.stdout
+    assert "gain of always'" in shown.stdout
     assert CliRunner().invoke(app, [*words, "--policy", "idle"]).exit_code == 2
 
 

@@ -42,6 +42,7 @@ def policy(
         "regret": 0.8 - mean,
         "share_of_gain": (mean - 0.7) / 0.1,
         "share_of_cost": seconds / 90,
+        "share_of_steps": seconds / 100,
         "against": {"never": difference, "always": difference},
         **more,
     }
@@ -65,16 +66,22 @@ def found() -> dict[str, Any]:
 def test_the_table_holds_cost_and_gain_of_every_policy(found: dict[str, Any]) -> None:
     header, rows = policy_rows(found)
 
-    assert header[:6] == ("policy", "retrainings", "seconds", "of always' cost", "mean", "of always' gain")
-    assert rows[2] == ("policy", "1", "30.0", "33%", "0.775", "75%", "0.775 [0.755, 0.795]")
-    assert rows[0][2:6] == ("0.0", "0%", "0.700", "0%")
+    assert header == (
+        *("policy", "retrainings", "seconds", "of always'", "steps of always'", "gain of always'"),
+        "mood accuracy",
+    )
+    assert rows[2] == ("policy", "1", "30.0", "33%", "30%", "75%", "0.775 [0.755, 0.795]")
+    assert rows[0][2:6] == ("0.0", "0%", "0%", "0%")
 
 
 def test_a_sentence_says_what_a_deciding_policy_gained_and_lost(found: dict[str, Any]) -> None:
     lines = verdict_lines(found)
 
     assert len(lines) == 1
-    assert "1 retrainings, asked 1 times, 75% of always' gain for 33% of its cost" in lines[0]
+    assert (
+        "1 retrainings, asked 1 times, 75% of always' gain for 33% of its seconds and 30% of its steps"
+        in lines[0]
+    )
     assert "mood +0.075 [0.055, 0.095] against never" in lines[0]
 
 
