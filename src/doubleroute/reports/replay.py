@@ -65,7 +65,8 @@ def _verdict(each: Mapping[str, Any], against: Mapping[str, Any]) -> str:
     ]
     asks = f", asked {each['asks']} times" if each["asks"] else ""
     cost = (
-        f"{percent(each['share_of_gain'])} of always' gain for {percent(each['share_of_cost'])} of its cost"
+        f"{percent(each['share_of_gain'])} of always' gain for {percent(each['share_of_cost'])} of its seconds "
+        f"and {percent(each['share_of_steps'])} of its steps"
     )
     return f"{each['retrainings']} retrainings{asks}, {cost}; {'; '.join(parts)}"
 
