@@ -64,10 +64,8 @@ def _verdict(each: Mapping[str, Any], against: Mapping[str, Any]) -> str:
         for task in each["total"]
     ]
     asks = f", asked {each['asks']} times" if each["asks"] else ""
-    cost = (
-        f"{percent(each['share_of_gain'])} of always' gain for {percent(each['share_of_cost'])} of its seconds "
-        f"and {percent(each['share_of_steps'])} of its steps"
-    )
+    gain, seconds, steps = (percent(each[f"share_of_{what}"]) for what in ("gain", "cost", "steps"))
+    cost = f"{gain} of always' gain for {seconds} of its seconds and {steps} of its steps"
     return f"{each['retrainings']} retrainings{asks}, {cost}; {'; '.join(parts)}"
 
 
