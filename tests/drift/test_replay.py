@@ -9,7 +9,7 @@ import pytest
 from doubleroute.config import Retraining
 from doubleroute.drift.replay import FIRST, Model, Play, Policy, Window, World, compare, play
 
-FRESH = Retraining(start="pretrained", new_labels=None, on_drift=False, max_fall=0.05)
+FRESH = Retraining(start="pretrained", new_labels=None, on_drift=False, max_fall=0.05, new_rows_weight=1.0)
 
 
 class History:
@@ -78,7 +78,7 @@ def test_never_keeps_the_first_model_and_asks_for_no_facts() -> None:
 
 def test_always_trains_before_every_window_but_the_first() -> None:
     fresh = play(Policy("always", "always", FRESH), History().world())
-    warm = play(Policy("always", "always", Retraining(start="champion")), History().world())
+    warm = play(Policy("always", "always", Retraining(start="champion", new_rows_weight=1.0)), History().world())
 
     assert at(fresh) == [(0,), (1,), (2,), (3,), (4,), (5,)]
     assert warm.models[3] == Model((0, 1, 2, 3), (("effort", 0.2), ("rate", 0.2)))

@@ -48,7 +48,7 @@ validation: {{leaks: warn}}
 training: {{epochs: 10, batch_size: 8, learning_rate: 1e-2, head_learning_rate: 1e-2, precision: float32}}
 evaluation: {{bootstrap: 100, baselines: []}}
 drift: {{min_rows: 20, max_rows: 100, permutations: 100, features: 64}}
-retraining: {{effort: 0.5}}
+retraining: {{effort: 0.5, new_rows_weight: 1}}
 """,
         encoding="utf-8",
     )

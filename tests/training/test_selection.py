@@ -20,7 +20,7 @@ TIMES = ["2024-01-01T00:00:00", "2024-12-31T12:00:00", None, "2024-07-04T00:00:0
 
 
 def options(**values: object) -> Retraining:
-    return Retraining.model_validate(values)
+    return Retraining.model_validate({"new_rows_weight": 1, **values})
 
 
 def test_recent_rows_are_those_up_to_so_many_days_before_the_newest() -> None:
@@ -74,7 +74,7 @@ def seen(run: Run, but: int) -> Seen:
 
 
 def test_nothing_is_selected_where_all_rows_count_alike(root: Path) -> None:
-    run = Run(root)
+    run = Run(root, "retraining.new_rows_weight=1")
     assert selection(run.project, run.workspace, run.validated, seen(run, 5)) is None
     run = Run(root, "retraining.new_rows_weight=3")
     assert selection(run.project, run.workspace, run.validated, None) is None

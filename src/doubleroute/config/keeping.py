@@ -61,7 +61,7 @@ class Retraining(Section):
     )
     half_life_days: Positive = Field(180.0, description="of rows: weighted; needs columns.time")
     new_rows_weight: float = Field(
-        1.0, ge=1, le=100, description="how often a row is drawn that the champion has not seen; 1: as others"
+        4.0, ge=1, le=100, description="how often a row is drawn that the champion has not seen; 1: as others"
     )
     keep_unmoved: bool = Field(
         False,
