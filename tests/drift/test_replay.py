@@ -78,7 +78,8 @@ def test_never_keeps_the_first_model_and_asks_for_no_facts() -> None:
 
 def test_always_trains_before_every_window_but_the_first() -> None:
     fresh = play(Policy("always", "always", FRESH), History().world())
-    warm = play(Policy("always", "always", Retraining(start="champion", new_rows_weight=1.0)), History().world())
+    from_champion = Retraining(start="champion", new_rows_weight=1.0)
+    warm = play(Policy("always", "always", from_champion), History().world())
 
     assert at(fresh) == [(0,), (1,), (2,), (3,), (4,), (5,)]
     assert warm.models[3] == Model((0, 1, 2, 3), (("effort", 0.2), ("rate", 0.2)))
