@@ -1,6 +1,6 @@
 """project.yaml: what it may say (models), how it is read (reader), and the reference of it."""
 
-from doubleroute.config.keeping import Drift, Promotion, Retraining, Serving
+from doubleroute.config.keeping import Drift, Promotion, Retraining, Review, Serving
 from doubleroute.config.models import (
     LOWER_IS_BETTER,
     METRICS,
@@ -39,6 +39,7 @@ __all__ = [
     "Project",
     "Promotion",
     "Retraining",
+    "Review",
     "Router",
     "Serving",
     "Split",

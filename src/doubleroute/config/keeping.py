@@ -1,8 +1,8 @@
-"""The sections of project.yaml about keeping a model good: drift, retraining, promotion, serving."""
+"""The sections of project.yaml about keeping a model good: drift, retraining, promotion, review, serving."""
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from doubleroute.config.values import Fraction, ModelName, Positive, Section, TaskName, Text
 from doubleroute.config.words import Words
@@ -92,6 +92,56 @@ class Promotion(Section):
         1.5, ge=1, description="refused when answering takes so many times longer"
     )
     max_size_ratio: float = Field(2.0, ge=1, description="refused when its files are so many times larger")
+
+
+Severity = Literal["block", "look", "note"]
+#: What a review can find, and how bad it is where project.yaml does not say otherwise.
+FINDINGS: dict[str, Severity] = {
+    "unreadable": "block",
+    "invalid": "block",
+    "columns": "look",
+    "leak": "block",
+    "near-leak": "look",
+    "leak-across-tasks": "look",
+    "duplicate": "note",
+    "near-duplicate": "look",
+    "conflict": "look",
+    "contradicted": "look",
+    "new-label": "look",
+    "vanished-label": "look",
+    "renamed-label": "look",
+    "imbalance": "note",
+    "drift": "note",
+    "held-out": "look",
+    "personal-data": "look",
+    "reordered": "note",
+    "worse": "block",
+}
+
+
+class Review(Section):
+    """What a change of the data may do before it is blocked, and how it is looked at."""
+
+    severity: dict[Text, Severity] = Field(
+        {}, description="of a finding, by its name, where it differs: block, look or note"
+    )
+    max_fall: Fraction = Field(
+        0.0, description="the finding `worse`: a task's metric falls by more than this, for certain"
+    )
+    near: float = Field(0.9, gt=0.5, le=1, description="texts so similar (share of characters) are near")
+    seeds: int = Field(5, ge=2, le=100, description="trainings on either version behind the impact")
+    max_rows: int = Field(
+        20_000, ge=100, description="training rows of a version that the impact learns from; a seeded sample"
+    )
+    examples: int = Field(5, ge=1, le=100, description="rows that a finding quotes")
+
+    @field_validator("severity")
+    @classmethod
+    def _findings_are_known(cls, severity: dict[str, Severity]) -> dict[str, Severity]:
+        unknown = sorted(set(severity) - set(FINDINGS))
+        if unknown:
+            raise ValueError(f"there is no finding '{unknown[0]}'; there are: {', '.join(FINDINGS)}")
+        return severity
 
 
 class Serving(Section):

@@ -11,7 +11,7 @@ from pydantic import (
     model_validator,
 )
 
-from doubleroute.config.keeping import Drift, Promotion, Retraining, Serving
+from doubleroute.config.keeping import Drift, Promotion, Retraining, Review, Serving
 from doubleroute.config.values import (
     Column,
     Dropout,
@@ -112,6 +112,9 @@ class Columns(Section):
     tokens: Column = Field("tokens", description="tagging: a list of tokens, or tokens separated by spaces")
     tags: Column = Field("tags", description="tagging: as many tags as tokens")
     time: Column | None = Field(None, description="when the row was made: an ISO 8601 date or time")
+    key: Column | None = Field(
+        None, description="names a row for good: a review of the data matches the rows of two versions by it"
+    )
 
 
 class Split(Section):
@@ -251,6 +254,7 @@ class Project(Section):
     promotion: Promotion = Field(Promotion(), description="when a challenger becomes champion")
     drift: Drift = Field(Drift(), description="when rows that arrived count as moved")
     retraining: Retraining = Field(Retraining(), description="when and how the model is trained anew")
+    review: Review = Field(Review(), description="what a change of the data may do")
     serving: Serving = Field(Serving(), description="what the serving side writes down")
 
     _root: Path = PrivateAttr(default=Path())

@@ -9,8 +9,8 @@ from doubleroute.config import Task
 from doubleroute.data.raw import Problem, Table, short
 
 #: Canonical rows of one task and split: name -> one value a row. ``file``, ``row``, ``text`` and
-#: ``text_pair`` or ``tokens``, ``label``, ``time`` (UTC, to the second), ``slice_<column>``, and
-#: columns for the user's expectations under ``extra_<column>``.
+#: ``text_pair`` or ``tokens``, ``label``, ``time`` (UTC, to the second), ``key``, ``slice_<column>``,
+#: and columns for the user's expectations under ``extra_<column>``.
 Rows = dict[str, list[Any]]
 
 
@@ -72,6 +72,8 @@ def _parsers(table: Table, task: Task, unlabelled: bool) -> dict[str, _Parser]:
     found["label"] = (*label, _label_parser(task, unlabelled))
     if columns.time is not None:
         found["time"] = ("columns.time", columns.time, _time)
+    if columns.key is not None:
+        found["key"] = ("columns.key", columns.key, _slice)
     for column in task.slices:
         found[f"slice_{column}"] = ("slices", column, _slice)
     return found

@@ -87,7 +87,7 @@ def given(project: Project, path: Path) -> Frames:
         label = options.columns.tags if tagging else options.columns.label
         if not all(text in table.names or table.format == "conll" for table in tables):
             continue
-        bare = {"slices": (), "columns": options.columns.model_copy(update={"time": None})}
+        bare = {"slices": (), "columns": options.columns.model_copy(update={"time": None, "key": None})}
         parts = []
         for table in tables:
             if label not in table.names and table.format != "conll":

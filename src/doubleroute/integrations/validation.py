@@ -1,7 +1,7 @@
 """The validation stage: every task's files -> clean rows, labels, a quarantine and Data Docs.
 
 The stage's folder holds ``<task>/<split>.parquet`` with the columns file (relative to the project), row
-(1-based in that file), text and optional text_pair or tokens, label, time if there is one, and
+(1-based in that file), text and optional text_pair or tokens, label, time and key if there are, and
 slice_<column>; ``labels.json``; ``quarantine.jsonl``, one object a bad row; ``summary.json``;
 ``data_docs/``. For every task and split, rows in = rows out + quarantined.
 """
@@ -57,6 +57,16 @@ def validate(project: Project, workspace: Workspace) -> Stage:
     return workspace.build(
         "validate", inputs, lambda folder: _make(project, workspace, sources, entries, folder)
     )
+
+
+def read_rows(project: Project) -> tuple[dict[str, dict[str, Rows]], list[Bad]]:
+    """The canonical rows of every task and split before validation takes any out, and those that cannot be
+    read as rows of their task. Raises DataError for a file that cannot be read and a missing column."""
+    tables = _read(project, _sources(project), {})
+    found = {name: _task_rows(project, name, tables, set()) for name in project.tasks}
+    return {name: rows for name, (rows, _) in found.items()}, [
+        bad for _, each in found.values() for bad in each
+    ]
 
 
 def _sources(project: Project) -> dict[Path, dict[str, str]]:
@@ -141,7 +151,7 @@ def _columns(task: Task) -> set[str]:
         if task.kind == "tagging"
         else {columns.text, columns.label}
     )
-    others = {name for name in (columns.text_pair, columns.time) if name is not None}
+    others = {name for name in (columns.text_pair, columns.time, columns.key) if name is not None}
     return texts | others | set(task.slices)
 
 
@@ -208,7 +218,7 @@ def _frame(task: Task, rows: Rows, facts: Rows) -> Any:
 
     columns = task.columns
     names = {"text": columns.text, "text_pair": columns.text_pair, "tokens": columns.tokens}
-    names["time"] = columns.time
+    names |= {"time": columns.time, "key": columns.key}
     names["label"] = columns.tags if task.kind == "tagging" else columns.label
     frame: dict[str, Any] = {}
     for name, values in rows.items():
