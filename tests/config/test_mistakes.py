@@ -150,7 +150,7 @@ IN_A_TASK = {
         "columns: text",
         [
             "line 4: tasks.mood.columns: must be a section with the keys text, text_pair, label, tokens, "
-            "tags, time, not 'text'"
+            "tags, time, key, not 'text'"
         ],
     ),
     "two mistakes in two sections": (
