@@ -62,10 +62,11 @@ class Case:
         self,
         ours: dict[str, np.ndarray],
         sure: float | None = None,
+        gates: tuple[Any, Any] = (None, None),
         **promotion: Any,
     ) -> Decision:
         """The decision about a challenger that gets these rows right and is as ``sure`` of every answer; by
-        default as sure as it should be."""
+        default as sure as it should be. ``gates``: what its router's gate did, and the champion's."""
         answers = {
             "routed": {
                 task: self._answers(task, right, sure or right.mean()) for task, right in ours.items()
@@ -80,7 +81,8 @@ class Case:
             task: score_task(self.project, task, about, truths, answers, draws)
             for task, truths in self.truths.items()
         }
-        evaluation = {"models": {"routed": {}, "champion": {}}, "tasks": tasks}
+        models = {"routed": {"gate": gates[0]}, "champion": {"gate": gates[1]}}
+        evaluation = {"models": models, "tasks": tasks}
         stored = json.loads(json.dumps(evaluation))  # as evaluation.json holds it
         return decide(stored, Promotion(**promotion))
 
@@ -225,3 +227,30 @@ def test_of_many_slices_that_are_no_worse_hardly_one_challenger_in_twenty_is_ref
         lost = generator.binomial(12, 0.5, 40)
         refused += min(holm([mcnemar(int(each), 12 - int(each)) for each in lost])) <= 0.05
     assert refused <= 0.05 * 400 + 2 * 4.4
+
+
+def health(experts: int, dead: list[int]) -> dict[str, Any]:
+    loads = [0.0 if expert in dead else 1 / (experts - len(dead)) for expert in range(experts)]
+    return {
+        "experts": experts,
+        "dead": dead,
+        "tasks": {"mood": {"tokens": 9, "load": loads, "entropy": 0.5}},
+    }
+
+
+def test_a_better_challenger_whose_router_has_collapsed_is_refused(case: Case) -> None:
+    decision = case.decided(
+        {task: better(case, task) for task in case.right}, gates=(health(4, [0, 1, 3]), health(4, []))
+    )
+    assert decision.verdict == "refuse"
+    assert decision.reasons[-1] == (
+        "3 of the router's 4 experts are dead, 0 of 4 of the champion's: more than max_dead_experts 0.5"
+    )
+    assert decision.numbers["router"]["challenger"]["dead"] == [0, 1, 3]
+
+
+def test_a_router_that_works_stands_in_nobodys_way(case: Case) -> None:
+    gates = (health(4, [2]), health(4, []))
+    ours = {task: better(case, task) for task in case.right}
+    assert case.decided(ours, gates=gates).verdict == "promote"
+    assert case.decided(ours, gates=gates, max_dead_experts=0.0).verdict == "refuse"

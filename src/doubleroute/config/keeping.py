@@ -92,6 +92,9 @@ class Promotion(Section):
         1.5, ge=1, description="refused when answering takes so many times longer"
     )
     max_size_ratio: float = Field(2.0, ge=1, description="refused when its files are so many times larger")
+    max_dead_experts: Fraction = Field(
+        0.5, description="refused when a larger share of the router's experts is given nothing"
+    )
 
 
 Severity = Literal["block", "look", "note"]

@@ -21,6 +21,9 @@ The rule, on paired 95% intervals of the difference challenger - champion over t
    compared; how many rows a slice has is known before its answers are, so leaving it out biases nothing.
 6. Answering takes more than ``max_latency_ratio`` times as long, by the median and by the fastest of the
    rounds, or the files are more than ``max_size_ratio`` times as large: refuse.
+7. More than ``max_dead_experts`` of the router's experts are dead, which is to say that no task's tokens give
+   them a tenth of an even share (``modeling.diagnostics``): refuse. Such a model may score well today and
+   has lost what routing is for.
 
 Only "promote" moves the champion. The mean must be above zero even with ``min_gain: 0``, because the
 difference of two models changes its sign when they change places: on the same test rows at most one of

@@ -7,7 +7,7 @@ from typing import Any
 
 from doubleroute.config import Promotion
 from doubleroute.promotion.findings import Finding, Verdict, finite
-from doubleroute.promotion.guards import cost_findings, guard_findings
+from doubleroute.promotion.guards import cost_findings, guard_findings, router_findings
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ def decide(
     findings.append(_mean_finding(numbers, promotion.min_gain))
     findings += guard_findings(evaluation, promotion, numbers)
     findings += cost_findings(evaluation.get("costs"), promotion, numbers, challenger, champion)
+    findings += router_findings(evaluation, promotion, numbers, challenger, champion)
     verdicts = {finding.verdict for finding in findings}
     verdict: Verdict = (
         "refuse" if "refuse" in verdicts else "cannot tell" if "cannot tell" in verdicts else "promote"

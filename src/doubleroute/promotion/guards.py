@@ -1,4 +1,4 @@
-"""Parts 5 and 6 of the rule: what a challenger may not do, however much it gains elsewhere."""
+"""Parts 5 to 7 of the rule: what a challenger may not do, however much it gains elsewhere."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -177,4 +177,30 @@ def cost_findings(
             f"{size:.2f} times as many: {'more than' if large else 'within'} "
             f"max_size_ratio {promotion.max_size_ratio:g}",
         ),
+    ]
+
+
+def router_findings(
+    evaluation: Mapping[str, Any],
+    promotion: Promotion,
+    numbers: dict[str, Any],
+    challenger: str,
+    champion: str,
+) -> list[Finding]:
+    """Part 7: experts that nothing is given to; notes them in ``numbers``. Nothing for a router without a
+    gate, and where the gate was not looked at."""
+    gates = {name: evaluation["models"].get(name, {}).get("gate") for name in (challenger, champion)}
+    ours, theirs = gates[challenger], gates[champion]
+    if not ours:
+        return []
+    numbers["router"] = {"challenger": ours, "champion": theirs}
+    dead, experts = len(ours["dead"]), ours["experts"]
+    collapsed = dead > promotion.max_dead_experts * experts
+    beside = f", {len(theirs['dead'])} of {theirs['experts']} of the champion's" if theirs else ""
+    return [
+        Finding(
+            "refuse" if collapsed else None,
+            f"{dead} of the router's {experts} experts are dead{beside}: "
+            f"{'more than' if collapsed else 'within'} max_dead_experts {promotion.max_dead_experts:g}",
+        )
     ]

@@ -103,12 +103,13 @@ def sections_of(
     scores = of_tasks(lambda name, task: _scores(evaluation, name, task))
     went_in: list[Block] = [details.counts_table(counts), details.tokens_table(evaluation["tokens"])]
     went_in.append(details.models_table(evaluation, histories))
-    sections = {
+    sections: dict[str, list[Block]] = {
         "Scores": [*scores, Note(fair)] if fair else scores,
         "Slices": of_tasks(lambda name, _: iter(tables.slices_tables(evaluation, name))),
         "Confusion": of_tasks(_confusions),
         "Reliability": of_tasks(_reliability),
         "Learning curves": _curves(evaluation, histories),
+        "Router": [*details.gate_tables(evaluation)],
         "Labels": of_tasks(lambda name, task: iter(details.label_tables(task, name))),
         "Regression": of_tasks(_regression),
         "Worst errors": of_tasks(_mistakes),

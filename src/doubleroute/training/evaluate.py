@@ -16,6 +16,7 @@ from doubleroute.data.arrivals import Seen, row_keys, text_keys
 from doubleroute.data.batches import Encoded
 from doubleroute.data.tables import read_validated, rows_digest
 from doubleroute.modeling.backbone import Source, load_tokenizer
+from doubleroute.modeling.diagnostics import watched_gate
 from doubleroute.modeling.inference import Answerer
 from doubleroute.modeling.model import load_model
 from doubleroute.training.comparison import TEXTS, costs
@@ -54,7 +55,7 @@ def evaluate(
     All models answer the same labelled test rows; the champion those of the tasks that it has, in the
     kind that they have now. Intervals are 95% percentile bootstraps over rows; differences are paired.
     A routed model and a champion are also compared by slices, calibration and costs, and ``held_out`` says
-    which rows they answered.
+    which rows they answered. ``models[name]["gate"]`` is what a router's gate did (``modeling.diagnostics``).
     """
     inputs = {
         "rows": rows_digest(validated),
@@ -80,11 +81,14 @@ def evaluate(
         answers: dict[str, Answers] = {}
         if inputs["majority"]:
             answers["majority"] = _majority(validated.path, about, truths)
-        answers |= {name: _fitted(stage.path / "model", rows, truths) for name, stage in fits.items()}
+        for name, stage in fits.items():
+            answers[name], models[name]["gate"] = _fitted(stage.path / "model", rows, truths)
         if champion is not None:
             answerer = Answerer(champion.folder)
             models["champion"]["tasks"] = list(answerer.tasks)
-            answers["champion"] = _champion(answerer, about, truths)
+            with watched_gate(answerer.model) as watch:
+                answers["champion"] = _champion(answerer, about, truths)
+            models["champion"]["gate"] = None if watch is None else watch.as_dict()
             if champion.rows is not None:
                 _mark_arrived(truths, Seen.read(champion.rows))
         draws = draws_for(project, truths)
@@ -137,10 +141,15 @@ def _majority(validated: Path, about: dict[str, Any], truths: dict[str, Truths])
     return found
 
 
-def _fitted(folder: Path, rows: dict[str, Encoded], truths: dict[str, Truths]) -> Answers:
+def _fitted(
+    folder: Path, rows: dict[str, Encoded], truths: dict[str, Truths]
+) -> tuple[Answers, dict[str, Any] | None]:
+    """A model's answers, and what its router's gate did meanwhile (None without a gate)."""
     model = load_model(folder).to(compute_device())
     pad_id = load_tokenizer(Source(str(folder), folder)).pad_token_id or 0
-    return {task: answers_of(model, task, each, truths[task], pad_id) for task, each in rows.items()}
+    with watched_gate(model) as watch:
+        found = {task: answers_of(model, task, each, truths[task], pad_id) for task, each in rows.items()}
+    return found, None if watch is None else watch.as_dict()
 
 
 def _champion(answerer: Answerer, about: dict[str, Any], truths: dict[str, Truths]) -> Answers:
