@@ -186,18 +186,8 @@ def _on_gitlab(document: Mapping[str, Any], environment: Mapping[str, str]) -> _
     number = _needed(environment, "CI_MERGE_REQUEST_IID", only, r"\d+")
     # In a pipeline of a fork the merge request is the parent's, the commit and its pipeline are the fork's.
     target = environment.get("CI_MERGE_REQUEST_PROJECT_ID", "").strip() or source
-    token = environment.get("DOUBLEROUTE_GITLAB_TOKEN", "") or environment.get("GITLAB_TOKEN", "")
-    if not token.strip():
-        job = (
-            "; CI_JOB_TOKEN is set, but GitLab lets it write no comments"
-            if "CI_JOB_TOKEN" in environment
-            else ""
-        )
-        raise InputError(
-            "--comment gitlab needs the variable DOUBLEROUTE_GITLAB_TOKEN or GITLAB_TOKEN: a project access "
-            f"token with the scope `api` and the role Developer, as a masked CI/CD variable{job}"
-        )
-    host = CodeHost("GitLab", address.rstrip("/"), token.strip(), {"PRIVATE-TOKEN": token.strip()}, _GITLAB)
+    token = _gitlab_token(environment)
+    host = CodeHost("GitLab", address.rstrip("/"), token, {"PRIVATE-TOKEN": token}, _GITLAB)
     request = f"/projects/{target}/merge_requests/{number}"
     body: dict[str, Any] = {
         "name": _check(document),
@@ -220,6 +210,19 @@ def _on_gitlab(document: Mapping[str, Any], environment: Mapping[str, str]) -> _
         page=str(retried(lambda: ask(host, "GET", request))["web_url"]),
         check=f"/projects/{source}/statuses/{commit}",
         body=body,
+    )
+
+
+def _gitlab_token(environment: Mapping[str, str]) -> str:
+    for name in ("DOUBLEROUTE_GITLAB_TOKEN", "GITLAB_TOKEN"):
+        if environment.get(name, "").strip():
+            return environment[name].strip()
+    job = (
+        "; CI_JOB_TOKEN is set, but GitLab lets it write no comments" if "CI_JOB_TOKEN" in environment else ""
+    )
+    raise InputError(
+        "--comment gitlab needs the variable DOUBLEROUTE_GITLAB_TOKEN or GITLAB_TOKEN: a project access token "
+        f"with the scope `api` and the role Developer, as a masked CI/CD variable{job}"
     )
 
 
