@@ -217,12 +217,10 @@ def _gitlab_token(environment: Mapping[str, str]) -> str:
     for name in ("DOUBLEROUTE_GITLAB_TOKEN", "GITLAB_TOKEN"):
         if environment.get(name, "").strip():
             return environment[name].strip()
-    job = (
-        "; CI_JOB_TOKEN is set, but GitLab lets it write no comments" if "CI_JOB_TOKEN" in environment else ""
-    )
+    job = "; GitLab lets CI_JOB_TOKEN write no comments" if "CI_JOB_TOKEN" in environment else ""
     raise InputError(
-        "--comment gitlab needs the variable DOUBLEROUTE_GITLAB_TOKEN or GITLAB_TOKEN: a project access token "
-        f"with the scope `api` and the role Developer, as a masked CI/CD variable{job}"
+        "--comment gitlab needs the variable DOUBLEROUTE_GITLAB_TOKEN or GITLAB_TOKEN: a project access "
+        f"token with the scope `api` and the role Developer, as a masked CI/CD variable{job}"
     )
 
 
