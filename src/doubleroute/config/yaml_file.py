@@ -146,7 +146,11 @@ class _Builder:
             message = f'{text} is read as the number {number}; write {number}, or "{text}" if it is text'
             self.notes.numbers.setdefault(path, Mistake(self._line(node), dotted(path), message))
             return number
-        return self.yaml.constructor.construct_object(node, deep=True)
+        try:
+            return self.yaml.constructor.construct_object(node, deep=True)
+        except ValueError as error:  # a day or an hour that there is not
+            where = f"line {self._line(node)}: " if self.in_file else ""
+            raise Unreadable(f"{where}'{text}' is no value: {error}; text must stand in quotes") from None
 
     def _line(self, node: Node) -> int | None:
         return node.start_mark.line + 1 if self.in_file else None
