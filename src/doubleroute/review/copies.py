@@ -18,12 +18,13 @@ _Pair = tuple[int, int, float]
 def duplicates(versions: Versions, review: Review) -> list[Finding]:
     """The finding ``duplicate`` for each split: rows with text and label of another row of it, beyond those
     of base. The first row of a text and label is no duplicate."""
-    before = Counter(_identities(versions.base, versions.base_keys, versions.base_labels))
     identities = _identities(versions.head, versions.head_keys, versions.head_labels)
-    groups = _groups(identities)
+    groups = _repeated(identities)
+    of_base = _identities(versions.base, versions.base_keys, versions.base_labels)
+    before = Counter(each for each in of_base if each in groups)
     found = []
     for split in SPLITS:
-        twice = [rows for (each, *_), rows in groups.items() if each == split and len(rows) > 1]
+        twice = [rows for (each, *_), rows in groups.items() if each == split]
         rows = sorted(row for each in twice for row in each)
         same = [identities[row] for row in rows]
         new = versions.brought(rows, same, {each: max(1, before[each]) for each in set(same)})
@@ -59,20 +60,24 @@ def near_duplicates(versions: Versions, review: Review) -> list[Finding]:
 def conflicts(versions: Versions, review: Review) -> list[Finding]:
     """The finding ``conflict``: rows with the text of another row of any split and another label, where no
     row of base had their text with their label."""
-    groups = _by_text(versions.head_keys, versions.head_labels)
-    before = _by_text(versions.base_keys, versions.base_labels)
-    against = {key: labels for key, labels in groups.items() if len(labels) > 1}
+    against = _disputed(versions.head_keys, versions.head_labels)
+    before = {
+        (key, label)
+        for key, label in zip(versions.base_keys, versions.base_labels, strict=True)
+        if key in against
+    }
     new = sorted(
         row
         for key, labels in against.items()
         for label, rows in labels.items()
-        if label not in before.get(key, {})
+        if (key, label) not in before
         for row in rows
     )
     if not new:
         return []
     pairs = [(row, _other_side(versions, row, against[versions.head_keys[row]])) for row in new]
-    already = sum(len(rows) for labels in before.values() if len(labels) > 1 for rows in labels.values())
+    disputed = _disputed(versions.base_keys, versions.base_labels)
+    already = sum(len(rows) for labels in disputed.values() for rows in labels.values())
     return [_conflict(versions, pairs, already, review)]
 
 
@@ -82,25 +87,30 @@ def _identities(
     return list(zip(side.splits, keys, labels, strict=True))
 
 
-def _groups(
-    identities: Sequence[tuple[str, str | None, Any]],
-) -> dict[tuple[str, str | None, Any], list[int]]:
-    """The rows of each split, text and label; not those without a text."""
-    found: dict[tuple[str, str | None, Any], list[int]] = {}
+def _repeated(identities: Sequence[tuple[str, str | None, Any]]) -> dict[tuple[Any, ...], list[int]]:
+    """The rows of each split, text and label that stand there more than once; not those without a text."""
+    times = Counter(identities)
+    found: dict[tuple[Any, ...], list[int]] = {}
     for row, identity in enumerate(identities):
-        if identity[1] is not None:
+        if times[identity] > 1 and identity[1] is not None:
             found.setdefault(identity, []).append(row)
     return found
 
 
-def _by_text(
+def _disputed(
     keys: Sequence[str | None], labels: Sequence[Any]
 ) -> dict[str | None, dict[Hashable, list[int]]]:
-    """The labelled rows of each text, by label."""
-    found: dict[str | None, dict[Hashable, list[int]]] = {}
-    for row, (key, label) in enumerate(zip(keys, labels, strict=True)):
-        if key is not None and label is not None:
-            found.setdefault(key, {}).setdefault(label, []).append(row)
+    """The labelled rows of each text that has more than one label, by label."""
+    first: dict[str | None, Any] = {}
+    disputed = set()
+    for key, label in zip(keys, labels, strict=True):
+        if key is not None and label is not None and first.setdefault(key, label) != label:
+            disputed.add(key)
+    found: dict[str | None, dict[Hashable, list[int]]] = {key: {} for key in disputed}
+    if disputed:
+        for row, (key, label) in enumerate(zip(keys, labels, strict=True)):
+            if key in disputed and label is not None:
+                found[key].setdefault(label, []).append(row)
     return found
 
 

@@ -34,11 +34,11 @@ def label_findings(versions: Versions, min_rows: int, review: Review) -> list[Fi
     if versions.head.kind == "regression":
         return []
     renamed = versions.renamed
-    base, head = _rows_of(versions.base, frozenset()), _rows_of(versions.head, versions.refused)
-    # A label that only refused rows have is not gone: they are asked to be mended.
-    there = _rows_of(versions.head, frozenset())
+    base, there = _rows_of(versions.base), _rows_of(versions.head)
+    head = _rows_of(versions.head, versions.refused) if versions.refused else there
     new = {label: rows for label, rows in head.items() if label not in base}
     new = {label: rows for label, rows in new.items() if label not in renamed.values()}
+    # A label that only refused rows have is not gone: they are to be mended.
     gone = {label: rows for label, rows in base.items() if label not in there and label not in renamed}
     found = [_new(versions, new, sorted(base), review)] if new else []
     found += [_gone(versions, gone, review)] if gone else []
@@ -50,8 +50,8 @@ def label_findings(versions: Versions, min_rows: int, review: Review) -> list[Fi
     return found + _imbalance(versions, min_rows, review)
 
 
-def _rows_of(side: VersionRows, without: frozenset[tuple[str, int]]) -> dict[str, list[int]]:
-    """The rows that have each label."""
+def _rows_of(side: VersionRows, without: frozenset[tuple[str, int]] = frozenset()) -> dict[str, list[int]]:
+    """The rows that have each label, those ``without`` aside."""
     found: dict[str, list[int]] = {}
     for row, label in enumerate(side.labels):
         if label is not None and (not without or (side.files[row], side.numbers[row]) not in without):
