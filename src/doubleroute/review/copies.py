@@ -7,7 +7,7 @@ from typing import Any
 from doubleroute.config import Review
 from doubleroute.review.alike import near_copies, nearest
 from doubleroute.review.findings import Finding, counted, digests, quoted, severity_of, where
-from doubleroute.review.leaks import near_before
+from doubleroute.review.leaks import GUARDS, near_before
 from doubleroute.review.rows import SPLITS, VersionRows
 from doubleroute.review.versions import Versions
 
@@ -38,14 +38,17 @@ def duplicates(versions: Versions, review: Review) -> list[Finding]:
 
 def near_duplicates(versions: Versions, review: Review) -> list[Finding]:
     """The finding ``near-duplicate`` for each split: rows with a text that is new there and at least
-    ``review.near`` like another row's, copies aside. Of two new rows that are near the later one counts."""
+    ``review.near`` like another row's, copies aside. Of two new rows that are near the later one counts. A
+    row that leaks is that finding's."""
     found = []
     new = set(versions.new_texts)
-    keys = versions.head_keys
     for split in SPLITS:
         inside = versions.of_split(split)
-        old = {key: row for row in reversed(inside) if row not in new and (key := keys[row]) is not None}
-        fresh = {key: row for row in reversed(inside) if row in new and (key := keys[row]) is not None}
+        outside = [row for guard in GUARDS.get(split, ()) for row in versions.of_split(guard)]
+        leaking = versions.first_rows(outside)
+        old = versions.first_rows([row for row in inside if row not in new])
+        fresh = versions.first_rows([row for row in inside if row in new])
+        fresh = {key: row for key, row in fresh.items() if key not in leaking}
         pairs = _near_old(fresh, old, review.near) + _near_new(fresh, review.near)
         was = near_before(versions, [pair[:2] for pair in pairs], review.near)
         nearest_of: dict[int, _Pair] = {}

@@ -126,7 +126,7 @@ def _near(
     """(row, nearest of the others, similarity) of those rows that have one and no copy among the others, and
     were not near to what it was before."""
     keys = versions.head_keys
-    firsts = {key: row for row in reversed(others) if (key := keys[row]) is not None}
+    firsts = versions.first_rows(others)
     asking = [row for row in rows if keys[row] not in firsts]
     texts = list(firsts)
     if not asking or not texts:

@@ -106,6 +106,16 @@ class Versions:
                 found.append(rows[index])
         return sorted(found)
 
+    def first_rows(self, rows: Sequence[int]) -> dict[str, int]:
+        """Of these rows of head the first of each text, where there is one, the first that nothing happened
+        to. Not those without a text."""
+        found: dict[str, int] = {}
+        for row in sorted(rows, key=lambda each: bool(self.kinds[each])):
+            key = self.head_keys[row]
+            if key is not None:
+                found.setdefault(key, row)
+        return found
+
     def of_split(self, split: str) -> list[int]:
         """The rows of head in one split, ascending."""
         return [row for row, each in enumerate(self.head.splits) if each == split]
