@@ -7,6 +7,7 @@ says alone counts: files, row numbers and the order of rows only choose among ro
 
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable, Sequence
+from operator import ne
 from typing import Any
 
 import numpy as np
@@ -85,9 +86,9 @@ class _Side:
     def keys(self, names: Sequence[str]) -> list[Hashable]:
         """What the rows that are left must share with others to be matched by ``names``."""
         columns = self.columns(name for name in names if name != "loose")
-        found = [map(column.__getitem__, self.left) for column in columns]
+        found: list[Iterable[Any]] = [map(column.__getitem__, self.left) for column in columns]
         if "loose" in names:
-            found.append(iter(self.loose(self.left)))
+            found.append(self.loose(self.left))
         return list(zip(*found, strict=True))
 
     def loose(self, rows: Iterable[int]) -> list[str]:
@@ -271,14 +272,15 @@ def _changes(sides: Sides, pairs: Pairs, renamed: dict[str, str]) -> Changes:
 def _matched(base: _Side, head: _Side, rows: np.ndarray) -> np.ndarray:
     """What happened to rows [k, 2] that belong together: one bit of int64 [k] for each of KINDS."""
     kind = base.rows.kind
-    found = np.zeros(len(rows), np.int64)
+    found, ends = np.zeros(len(rows), np.int64), rows.T.tolist()
     for name, columns in (
         ("edited", (base.columns(["text"]), head.columns(["text"]))),
         ("relabelled", ([base.labels], [head.labels])),
         ("moved", ([base.rows.splits], [head.rows.splits])),
     ):
         for one, other in zip(*columns, strict=True):
-            differs = np.array([one[row] != other[partner] for row, partner in rows.tolist()], bool)
+            values = map(one.__getitem__, ends[0]), map(other.__getitem__, ends[1])
+            differs = np.fromiter(map(ne, *values), bool, len(rows))
             found[differs] |= 1 << KINDS.index(name)
     if kind == "tagging":
         for place in np.flatnonzero(found & 1 << KINDS.index("relabelled")).tolist():
