@@ -1,13 +1,11 @@
 """Held-out rows, personal data, drift, files, invalid rows; and what all findings have in common."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from two_versions import Row, only, places, versions
 
 from doubleroute.config import Review
-from doubleroute.config.keeping import FINDINGS
 from doubleroute.review.arrived import drift_findings, personal_data
 from doubleroute.review.files import columns, invalid, refused, reordered, unreadable
 from doubleroute.review.finders import row_findings
@@ -209,15 +207,3 @@ def test_a_finding_is_plain_json_with_a_bounded_list_of_rows() -> None:
     assert json.loads(json.dumps(document)) == document
     assert (document["count"], len(document["rows"]), len(document["examples"])) == (300, 200, 5)
     assert len(finding.rows) == 300
-
-
-def test_every_name_of_a_finding_is_one_that_a_project_can_rate() -> None:
-    source = Path(__file__).parents[2] / "src/doubleroute/review"
-    made = {
-        name
-        for path in source.glob("*.py")
-        for name in FINDINGS
-        if f'"{name}",\n            severity_of' in path.read_text()
-        or f'"{name}",\n        severity_of' in path.read_text()
-    }
-    assert made >= set(FINDINGS) - {"contradicted", "worse"}
