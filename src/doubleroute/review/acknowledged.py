@@ -139,21 +139,19 @@ def _entry(
             wrong(f"unknown key{near(key, _KEYS) or f'; known here: {listed(_KEYS)}'}", key)
     for key in _NEEDED:
         if key not in value:
-            wrong(f"is missing; {_WHAT[key]}", key)
+            wrong(f"is missing; it {_WHAT[key]}", key)
     name, task, reason = value.get("finding"), value.get("task"), value.get("reason")
-    if "finding" in value and name not in FINDINGS:
-        options = listed(FINDINGS, len(FINDINGS))
-        hint = near(str(name), FINDINGS) or f"; there are: {options}"
+    if "finding" in value and not (isinstance(name, str) and name in FINDINGS):
+        hint = near(str(name), FINDINGS) or f"; there are: {', '.join(FINDINGS)}"
         wrong(f"there is no finding {short(str(name))!r}{hint}", "finding")
-    if task is not None and task not in tasks:
+    if task is not None and not (isinstance(task, str) and task in tasks):
         wrong(f"there is no task {short(str(task))!r}; there are: {listed(tasks)}", "task")
     if "reason" in value and not (isinstance(reason, str) and reason.strip()):
         wrong(_WHAT["reason"], "reason")
     rows = _rows(value.get("rows"), index, notes)
     if "rows" in value and not rows:
         wrong(
-            "must be a list of rows as the finding lists them, as in [r3f09ac21]; leave it out for all",
-            "rows",
+            "must be a list of rows as the finding has them, as in [r3f09ac21]; leave it out for all", "rows"
         )
     until = _day(value.get("until"))
     if "until" in value and until is None:
@@ -165,7 +163,7 @@ def _entry(
 
 
 _WHAT = {
-    "finding": "it must be the name of a finding, as in near-leak",
+    "finding": "must be the name of a finding, as in near-leak",
     "reason": "must be text that says why this is accepted",
     "until": "must be a day in quotes or without, as in 2027-03-31",
 }
