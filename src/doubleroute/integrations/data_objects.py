@@ -180,7 +180,7 @@ def _fetch(repo: Any, wanted: Mapping[str, str], origin: Origin) -> None:
         )
     except NoRemoteError:
         raise _nowhere(repo, wanted.values(), origin) from None
-    except (DvcException, ObjectDBError, OSError) as error:
+    except (DvcException, ObjectDBError, OSError, ImportError, ValueError) as error:
         _unreachable(repo, error, origin)
     missing = [wanted[md5] for md5, error in failed.items() if isinstance(error, FileNotFoundError)]
     other = next((error for error in failed.values() if not isinstance(error, FileNotFoundError)), None)
@@ -224,12 +224,17 @@ def _nowhere(repo: Any, missing: Any, origin: Origin) -> MachineError:
 
 
 def _remote(repo: Any) -> str:
-    """The default remote by name and address, without what may be a password."""
+    """The default remote by name and address."""
     name = repo.config["core"].get("remote")
     url = str(repo.config["remote"].get(name, {}).get("url"))
-    return f"the DVC remote {name} ({re.sub(r'//[^/@]*@', '//', url)})"
+    return f"the DVC remote {name} ({_without_password(url)})"
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def _line(error: BaseException) -> str:
     """What an error says, on one line and without colours."""
-    return " ".join(re.sub(r"\x1b\[\d*m", "", str(error)).split()) or type(error).__name__
+    text = _without_password(re.sub(r"\x1b\[\d*m", "", str(error)))
+    return " ".join(text.split()) or type(error).__name__

@@ -224,7 +224,7 @@ def _check_staged(root: Path, staged_object: str) -> None:
     head = ask(root, "rev-parse", "--verify", "--quiet", "HEAD:./data.dvc").stdout.decode().strip()
     if head != staged_object:
         return
-    pointer = pointer_in(_contents(root, [staged_object])[staged_object], "data.dvc in the index")
+    pointer = pointer_in(_contents(root, [staged_object])[staged_object], "the index: data.dvc")
     now = folder_md5(listing_on_disk(root)) if has_files(root / "data") else pointer
     told = read_pointer(root) or pointer
     if now not in (pointer, told):
