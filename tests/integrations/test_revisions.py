@@ -434,7 +434,7 @@ def test_a_damaged_object_in_the_remote_is_never_used(root: Path, which: str) ->
             read(root, "topic")
 
 
-@pytest.mark.parametrize("name", ["../outside.csv", "/tmp/outside.csv", "a/../../x", ""])
+@pytest.mark.parametrize("name", ["../outside.csv", "/etc/outside.csv", "a/../../x", ""])
 def test_a_list_that_names_a_file_outside_data_is_refused(root: Path, name: str) -> None:
     md5 = next(path for path in (root / ".dvc" / "cache").rglob("*") if path.is_file() and path.suffix == "")
     listing = {name: md5.parent.name + md5.name}

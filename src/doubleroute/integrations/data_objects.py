@@ -164,7 +164,6 @@ def _fetch(repo: Any, wanted: Mapping[str, str], origin: Origin) -> None:
     """Fetch objects into DVC's cache. ``wanted``: md5 -> what the object is, in words."""
     from dvc.config import NoRemoteError
     from dvc.exceptions import DvcException
-    from dvc_objects.errors import ObjectDBError
 
     cache, failed = repo.cache.local, dict[str, BaseException]()
     try:
@@ -180,7 +179,7 @@ def _fetch(repo: Any, wanted: Mapping[str, str], origin: Origin) -> None:
         )
     except NoRemoteError:
         raise _nowhere(repo, wanted.values(), origin) from None
-    except (DvcException, ObjectDBError, OSError, ImportError, ValueError) as error:
+    except (DvcException, OSError, ImportError, ValueError) as error:
         _unreachable(repo, error, origin)
     missing = [wanted[md5] for md5, error in failed.items() if isinstance(error, FileNotFoundError)]
     other = next((error for error in failed.values() if not isinstance(error, FileNotFoundError)), None)
