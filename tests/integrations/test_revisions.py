@@ -434,17 +434,29 @@ def test_a_damaged_object_in_the_remote_is_never_used(root: Path, which: str) ->
             read(root, "topic")
 
 
-@pytest.mark.parametrize("name", ["../outside.csv", "/etc/outside.csv", "a/../../x", ""])
-def test_a_list_that_names_a_file_outside_data_is_refused(root: Path, name: str) -> None:
-    md5 = next(path for path in (root / ".dvc" / "cache").rglob("*") if path.is_file() and path.suffix == "")
-    listing = {name: md5.parent.name + md5.name}
-    pointer = folder_md5(listing)
-    path = root / ".dvc" / "cache" / "files" / "md5" / pointer[:2] / pointer[2:]
+def point_to(root: Path, *names: str) -> None:
+    """Commit a data.dvc whose list has these files, each with the contents of one that is in the cache."""
+    cache = root / ".dvc" / "cache" / "files" / "md5"
+    md5 = next(path.parent.name + path.name for path in cache.glob("*/*") if path.suffix == "")
+    pointer = folder_md5(dict.fromkeys(names, md5))
+    path = cache / pointer[:2] / pointer[2:]
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps([{"md5": listing[name], "relpath": name}]))
+    path.write_text(json.dumps([{"md5": md5, "relpath": name} for name in names]))
     (root / "data.dvc").write_text(f"outs:\n- path: data\n  hash: md5\n  md5: {pointer}\n")
     commit(root, "hostile")
+
+
+@pytest.mark.parametrize("name", ["../outside.csv", "/etc/outside.csv", "a/../../x", ""])
+def test_a_list_that_names_a_file_outside_data_is_refused(root: Path, name: str) -> None:
+    point_to(root, name)
     with pytest.raises(DataError, match="which is no file inside data/"):
+        read(root, "HEAD")
+
+
+@pytest.mark.parametrize("names", [("a", "a/b"), ("a/b", "a")])
+def test_a_list_that_contradicts_itself_is_refused(root: Path, names: tuple[str, str]) -> None:
+    point_to(root, *names)
+    with pytest.raises(DataError, match="is both file and folder"):
         read(root, "HEAD")
 
 

@@ -61,9 +61,12 @@ def _fill(folder: Path, root: Path, pointer: str, origin: Origin) -> None:
         target = folder / "data" / name
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError):
-            raise DataError(f"{origin.name}: {name} of data/ lies below a file; `dvc add data`") from None
-        if _copied(source, target) != md5:
+            copied = _copied(source, target)
+        except (FileExistsError, NotADirectoryError, IsADirectoryError):
+            raise DataError(f"{origin.name}: data/{name} is both file and folder; `dvc add data`") from None
+        if copied != md5 and source.is_relative_to(root / "data"):
+            raise DataError(f"{source} changed while it was read; run again when nothing writes to it")
+        if copied != md5:
             raise _damaged(source, f"data/{name}", origin)
     listing = {name: md5 for name, (md5, _) in sources.items()}
     (folder / LISTING).write_text(json.dumps(listing, ensure_ascii=False, indent=1), encoding="utf-8")
