@@ -98,11 +98,11 @@ def _review_push(terminal: Terminal, root: Path, changes: Sequence[str], quick: 
     """Review every branch of a push that changes the data; the worst verdict counts."""
     from doubleroute.flows.reviewing import review as make
     from doubleroute.flows.timeline import FitProgress
-    from doubleroute.integrations.revisions import pushed_pairs
+    from doubleroute.integrations.pushes import reviews_of_push
     from doubleroute.review.pushes import pushed
 
     documents, code = [], 0
-    for base, head in pushed_pairs(root, pushed(sys.stdin)):
+    for base, head in reviews_of_push(root, pushed(sys.stdin)):
         with FitProgress() as progress:
             document, folder = make(root, base, head, progress, quick, False, changes)
         documents.append(document)
