@@ -43,9 +43,7 @@ def review(
     comment: Annotated[
         str | None, typer.Option(metavar="HOST", help="Post it and set the check: github or gitlab.")
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Copy the review's files there.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option(metavar="DIR", help="Copy the review's files there.")] = None,
     pre_push: Annotated[
         bool, typer.Option("--pre-push", help="Called by git's hook: review what stdin says is pushed.")
     ] = False,
@@ -80,16 +78,16 @@ def review(
         raise typer.Exit(document["verdict"]["exit_code"])
 
 
-def _check(
-    base: str | None, head: str | None, staged: bool, comment: str | None, pre_push: bool
-) -> None:
+def _check(base: str | None, head: str | None, staged: bool, comment: str | None, pre_push: bool) -> None:
     """Raise InputError for options that do not go together."""
     from doubleroute.errors import InputError
 
     if head is not None and staged:
         raise InputError(f"HEAD '{head}' and --staged name two changes; give one of them")
     if pre_push and (base is not None or staged or comment is not None):
-        raise InputError("--pre-push takes what is reviewed from stdin; leave BASE, --staged and --comment out")
+        raise InputError(
+            "--pre-push takes what is reviewed from stdin; leave BASE, --staged and --comment out"
+        )
     if comment not in (None, "github", "gitlab"):
         raise InputError(f"--comment '{comment}': must be github or gitlab")
 

@@ -40,7 +40,9 @@ def review(
     logged = clock(steps.log_approved, found, document, folder)
     name, said = found.project.name, (folder / "review.md").read_text(encoding="utf-8")
     create_markdown_artifact(said, key=f"{name}-review", description="what a change of the data does")
-    create_link_artifact((folder / "review.html").as_uri(), link_text="review.html", key=f"{name}-review-page")
+    create_link_artifact(
+        (folder / "review.html").as_uri(), link_text="review.html", key=f"{name}-review-page"
+    )
     return {
         "verdict": document["verdict"],
         "report": str(folder / "review.html"),

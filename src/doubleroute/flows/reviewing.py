@@ -206,7 +206,9 @@ def _validated(project: Project, workspace: Workspace) -> tuple[Stage | None, Ex
     except GateError:
         rules = project.validation.model_copy(update={"max_invalid": 1.0})
         try:
-            return validate(project.model_copy(update={"validation": rules}).at(project.root), workspace), None
+            return validate(
+                project.model_copy(update={"validation": rules}).at(project.root), workspace
+            ), None
         except (GateError, DataError) as error:
             return None, error
     except DataError as error:
@@ -252,7 +254,8 @@ def _accepted(found: Review) -> list[Any]:
 
 def _files(found: Review) -> list[dict[str, Any]]:
     digests = [
-        {f"data/{path}": md5 for path, md5 in side.revision.files.items()} for side in (found.base, found.head)
+        {f"data/{path}": md5 for path, md5 in side.revision.files.items()}
+        for side in (found.base, found.head)
     ]
     return file_changes(found.base.rows, found.head.rows, *digests)
 

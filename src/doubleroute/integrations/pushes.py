@@ -29,7 +29,9 @@ def _is_here(root: Path, commit: str) -> bool:
 
 def _known_to_a_remote(root: Path, head: str) -> str | None:
     """The commit that the first one which no remote has was made on; ``head`` when a remote has it."""
-    new = ask(root, "rev-list", "--topo-order", "--reverse", head, "--not", "--remotes").stdout.decode().split()
+    new = (
+        ask(root, "rev-list", "--topo-order", "--reverse", head, "--not", "--remotes").stdout.decode().split()
+    )
     if not new:
         return head
     parent = ask(root, "rev-parse", "--verify", "--quiet", f"{new[0]}^")
