@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from doubleroute.data.tokens import Packed, join_tokens
+from doubleroute.data.tokens import Packed
 from doubleroute.workspace import Workspace
 
 KEYS = "keys.npy"
