@@ -65,14 +65,14 @@ def rows(source: list[tuple[str, str]], count: int) -> VersionRows:
 
 
 def changed(base: VersionRows, draw: random.Random) -> VersionRows:
-    """1% of the rows changed: a fifth each added, removed, edited, relabelled and copied; the rest shuffled."""
+    """1% of the rows changed, a fifth each added, removed, edited, relabelled and copied; all shuffled."""
     part = len(base) // 500
     places = draw.sample(range(len(base)), 4 * part)
     gone, edited, other = (places[at * part : (at + 1) * part] for at in range(3))
     texts, labels = dict(enumerate(base.texts)), dict(enumerate(base.labels))
     words = [word for text in base.texts[:1000] for word in text.split()]
     texts.update({row: edit(texts[row], draw.choice(EDITS), draw, words) for row in edited})
-    labels.update({row: "topping_up_by_card" for row in other})
+    labels.update(dict.fromkeys(other, "topping_up_by_card"))
     kept = sorted(set(texts) - set(gone))
     draw.shuffle(kept)
     made = [(texts[row], labels[row]) for row in (*kept, *places[3 * part :])]

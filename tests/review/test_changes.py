@@ -1,4 +1,4 @@
-"""What happened to the rows between two versions: each kind of change, and what holds for any two versions."""
+"""What happened to the rows between two versions: each kind of change, and what holds for any two."""
 
 from collections import Counter
 from dataclasses import replace

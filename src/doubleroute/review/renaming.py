@@ -80,7 +80,7 @@ def _type(kind: str, name: str) -> str:
 
 
 def _became(kind: str, before: Any, after: Any) -> set[tuple[str, str]]:
-    """Which names of a row's label (new names beside all that they may have been) stand where others stood."""
+    """Which names of a row's label stand where others stood; in sets, beside all that they may have been."""
     if before is None or after is None:
         return set()
     if kind == "classification":

@@ -3,7 +3,6 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ def task_summary(
     removed one in that of base. Over all splits base has removed rows and those of head that are neither
     added nor duplicated. ``label_counts``: rows or tags in base and head (``names_of``) for at most LABELS
     names of a split, the largest change first. ``lengths``: rows by characters, both texts of a pair, from
-    one of the k + 1 ``edges`` to below the next; the last one is for all that are longer than INSIDE of the rows.
+    one of the k + 1 ``edges`` to below the next; the last bar holds what is longer than INSIDE of the rows.
     """
     names = [sorted(names_of(side.kind, side.labels)) for side in (base, head)]
     splits = [split for split in SPLITS if split in base.splits or split in head.splits]
@@ -91,8 +90,7 @@ def change_rows(tasks: Mapping[str, Compared], most: int = QUOTED, seed: int = 0
     """A sample of the changed rows of all tasks, at most ``most``, in the order of ``write_changes``.
 
     Each task's combinations of kinds share the places evenly, so far as they have rows; the rows of one are
-    drawn by ``seed``. Texts are cut to CHARACTERS characters, labels to NAMES names, with … where something is
-    left out.
+    drawn by ``seed``. Texts are cut to CHARACTERS characters, labels to NAMES names; … stands for the rest.
     """
     groups = [(task, places) for task, each in tasks.items() for places in _by_kinds(each[2])]
     generator = np.random.default_rng(seed)
@@ -123,8 +121,9 @@ def write_changes(path: Path, tasks: Mapping[str, Compared]) -> int:
     """Write all changed rows, one JSON object a line, and give their number; holds one line at a time."""
     count = 0
     with path.open("w", encoding="utf-8") as file:
-        for count, change in enumerate(_changes(tasks), start=1):  # noqa: B007
+        for change in _changes(tasks):
             file.write(json.dumps(change, ensure_ascii=False) + "\n")
+            count += 1
     return count
 
 
@@ -153,7 +152,7 @@ def _shortened(change: dict[str, Any]) -> dict[str, Any]:
         texts = [side[name] for side in sides if side[name] is not None]
         if not any(len(text) > CHARACTERS for text in texts):
             continue
-        start = max(0, len(commonprefix(texts)) - BEFORE) if len(set(texts)) > 1 else 0
+        start = max(0, _shared(*texts) - BEFORE) if len(set(texts)) > 1 else 0
         for side, text in zip((side for side in sides if side[name] is not None), texts, strict=True):
             end = start + CHARACTERS
             side[name] = "…" * (start > 0) + text[start:end] + "…" * (len(text) > end)
@@ -161,6 +160,12 @@ def _shortened(change: dict[str, Any]) -> dict[str, Any]:
         if isinstance(side["label"], list) and len(side["label"]) > NAMES:
             side["label"] = [*side["label"][:NAMES], "…"]
     return change
+
+
+def _shared(text: str, other: str) -> int:
+    """How many characters two different texts begin with in common."""
+    longest = min(len(text), len(other))
+    return next((place for place in range(longest) if text[place] != other[place]), longest)
 
 
 def file_changes(
@@ -173,7 +178,7 @@ def file_changes(
 
     ``base`` and ``head``: the rows of each task; the digests are those of the files' bytes, by path.
     "reordered": other bytes, and for every task that reads it the same rows in another order (their texts,
-    labels, keys and slices). Rows are those that some task reads, None where the file is missing or none does.
+    labels, keys and slices). Rows are those that some task reads; None where there is no file or no row.
     """
     counts = [_row_counts(side.values()) for side in (base, head)]
     paths = sorted(base_digests.keys() | head_digests.keys())
@@ -218,7 +223,7 @@ def _said(tasks: Mapping[str, VersionRows], files: set[str]) -> dict[str, dict[s
     """What the rows of files say, file -> task -> one value a row in the order of the file."""
     found: dict[str, dict[str, list[Any]]] = {}
     for task, side in tasks.items() if files else ():
-        columns = [side.texts, side.pairs, side.comparable(), side.keys]
+        columns: list[list[Any]] = [side.texts, side.pairs, side.comparable(), side.keys]
         columns += [side.segments[name] for name in sorted(side.segments)]
         for row in sorted(range(len(side)), key=side.numbers.__getitem__):
             if side.files[row] in files:
