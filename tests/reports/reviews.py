@@ -219,6 +219,7 @@ def nothing_changed() -> dict[str, Any]:
         for split, rows in entry["rows"].items():
             rows["head"] = rows["base"]
             entry["counts"][split] = {**dict.fromkeys(KINDS, 0), "unchanged": rows["base"]}
+        entry["renamed"] = {}
         entry["label_counts"]["train"] = {label: [9, 9] for label in entry["labels"]["base"]}
         entry["lengths"]["train"]["head"] = entry["lengths"]["train"]["base"]
     document["changes"] |= {"total": 0, "shown": 0, "rows": []}

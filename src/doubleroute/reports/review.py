@@ -171,9 +171,9 @@ def _impact(document: Mapping[str, Any]) -> Iterator[Any]:
                 "effect of the group on the loss; right: helps",
             )
             yield blame_table(groups, f"{shown(task, 70)}: blame")
-    for task, entry in {**impact, **full}.items():
-        if entry.get("why"):
-            yield Note(f"{shown(task, 70)}: {shown(entry['verdict'], 20)}: {shown(entry['why'], 500)}")
+    for name, found in (("trained for real", full), ("predicted", impact)):
+        for task, entry in found.items():
+            yield Note(f"{shown(task, 70)}, {name}: {_made(entry)}.")
 
 
 def _impact_figures(name: str, found: Mapping[str, Any]) -> Iterator[figures.Figure]:
@@ -190,6 +190,14 @@ def _impact_figures(name: str, found: Mapping[str, Any]) -> Iterator[figures.Fig
         if labels:
             title = f"{name}: {shown(task, 70)} by label"
             yield figures.changes_figure(labels, title, "change of the loss; right: better")
+
+
+def _made(entry: Mapping[str, Any]) -> str:
+    """How an impact was measured, and why it says what it says."""
+    parts = [shown(entry["verdict"], 20)]
+    parts += [shown(entry[key], 500) for key in ("why", "method") if entry.get(key)]
+    parts += [f"{count(entry['seeds'])} seeds"] if entry.get("seeds") else []
+    return "; ".join(parts)
 
 
 def _turned(group: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from itertools import dropwhile
 from typing import Any
 
 from doubleroute.reports.markdown import markdown_table
-from doubleroute.reports.review_diff import Piece
 from doubleroute.reports.review_findings import (
     KINDS,
     VERDICTS,
@@ -57,7 +56,8 @@ _SIZES += [_Size(0, 10, 10, 60, folded=False)]
 
 def marker(project: str) -> str:
     """The comment's first line, by which it is found again; readers do not see it."""
-    return f"<!-- doubleroute review: {re.sub('[^A-Za-z0-9_.]+', '-', project)[:80]} -->"
+    name = re.sub(r"[^\w.]+", "-", project)[:80]
+    return f"<!-- doubleroute review: {name} -->"
 
 
 def review_comment(document: Mapping[str, Any], page: str = "") -> str:
@@ -113,6 +113,10 @@ def _link(page: str) -> str:
     return f"<{page}>" if page.startswith("https://") and re.fullmatch(r"[!-;=?-~]+", page) else code(page)
 
 
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
 def _some(lines: Sequence[str], most: int, what: str) -> Iterator[str]:
     yield from lines[:most]
     if len(lines) > most:
@@ -129,7 +133,7 @@ def _tasks(document: Mapping[str, Any], size: _Size) -> Iterator[str]:
     for task, entry in tasks[: size.tasks]:
         changed = [f"**{count(rows)}**" if rows else "0" for rows in totals(entry).values()]
         change = [
-            shown(predicted(part.get(task)), size.words) for part in ([impact, full] if full else [impact])
+            _cut(predicted(part.get(task)), size.words) for part in ([impact, full] if full else [impact])
         ]
         cells = [safe(shown(task, 70)), rows_words(entry), *changed, *map(safe, change)]
         yield f"| {' | '.join(cells)} |"
@@ -169,12 +173,12 @@ def _group(group: list[Finding], size: _Size) -> Iterator[str]:
 def _finding(each: Finding, size: _Size) -> Iterator[str]:
     scope = f", {each.scope}" if each.scope else ""
     yield ""
-    facts = f"({safe(each.name)}, {each.rows}{safe(scope)})"
+    facts = f"({safe(each.name)}, count {each.count}{safe(scope)})"
     # One line: GitHub breaks comments where the source does, GitLab does not.
-    parts = [f"**{each.severity}: {safe(shown(each.title, size.words))}** {facts}"]
+    parts = [f"**{each.severity}: {safe(_cut(each.title, size.words))}** {facts}"]
     if size.folded:
         said = (("", each.detail), ("Fix: ", each.fix), ("Acknowledged: ", each.acknowledged))
-        parts += [f"{name}{safe(shown(text, size.words))}" for name, text in said if text]
+        parts += [f"{name}{safe(_cut(text, size.words))}" for name, text in said if text]
     yield "<br>".join(parts)
     if each.quotes[: size.examples]:
         yield ""
@@ -186,14 +190,7 @@ def _quote(quote: Quote) -> Iterator[str]:
     """Where the row is and its label, the text, and the same of the row that it stands against."""
     places = " against ".join(f"{code(where)} {code(label)}" for where, label in quote.places)
     note = f": {safe(quote.note)}" if quote.note else ""
-    yield "<br>".join([f"- {places}{note}", *(code(shown(text, 160)) for text in _whole(quote.texts))])
-
-
-def _whole(texts: list[list[Piece]]) -> Iterator[str]:
-    """The texts that pieces are of: where two differ, one after the other."""
-    for pieces in texts:
-        sides = ("".join(text for mark, text in pieces if mark in ("=", side)) for side in "-+")
-        yield from dict.fromkeys(sides)
+    yield "<br>".join([f"- {places}{note}", *map(code, quote.short)])
 
 
 def _details(document: Mapping[str, Any], size: _Size) -> Iterator[str]:

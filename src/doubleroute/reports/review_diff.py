@@ -13,8 +13,9 @@ Piece = tuple[Mark, str]
 
 # White space, one letter of a script that is written without spaces, a word, any other sign.
 _WORDS = re.compile(r"\s+|[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+|[^\w\s]")
-#: Characters of a text that are looked at, and words of the differing middle that are matched.
-_READ = 20_000
+#: Characters of a text that are looked at, from a little before the first difference, and words of the
+#: differing middle that are matched.
+_READ = 5_000
 _MATCHED = 1500
 #: Characters that are shown: of a piece that is the same (its ends), of a changed one, of all.
 _SAME, _CHANGED, _ALL = 240, 600, 1600
@@ -36,15 +37,34 @@ def marked(before: str, after: str) -> list[Piece]:
 
 def shown_difference(before: str, after: str) -> list[Piece]:
     """As ``marked``, of the texts as they are shown: safe to look at, long pieces and texts cut."""
-    pieces: list[Piece] = []
+    start = max(0, _first_difference(before, after) - _SAME)
+    pieces: list[Piece] = [("=", "… ")] if start else []
     left = _ALL
-    for mark, text in marked(shown(before, _READ), shown(after, _READ)):
+    for mark, text in marked(_window(before, start), _window(after, start)):
         if left <= 0:
             return [*pieces, ("=", " …")]
         kept = _ends(text) if mark == "=" else _start(text)
         pieces.append((mark, kept))
         left -= len(kept)
     return pieces
+
+
+def _first_difference(before: str, after: str) -> int:
+    """How many characters both begin with: halved until it is found, for a text may have a million."""
+    low, high = 0, min(len(before), len(after))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if before.startswith(after[low:middle], low):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _window(text: str, start: int) -> str:
+    end = start + _READ
+    cut = f"… (cut; {len(text):,} characters)" if len(text) > end else ""
+    return shown(text[start:end], _READ) + cut
 
 
 def _alike(old: Sequence[str], new: Sequence[str]) -> int:

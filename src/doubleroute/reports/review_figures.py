@@ -16,6 +16,8 @@ _BETTER, _WORSE, _UNSURE = ("champion", "^"), ("routed", "D"), ("muted", "o")
 _VERDICTS = {"better": _BETTER, "helps": _BETTER, "worse": _WORSE, "harms": _WORSE}
 _MOST_LABELS = 20
 _ROW = 24
+#: Pixels: a figure fits a page of 400.
+_WIDTH = 352
 
 
 def changes_figure(rows: Sequence[tuple[str, Mapping[str, Any]]], title: str, axis: str) -> Figure:
@@ -37,7 +39,7 @@ def changes_figure(rows: Sequence[tuple[str, Mapping[str, Any]]], title: str, ax
     sure = sum(entry.get("verdict") in _VERDICTS for _, entry in rows)
     words = f"Lines: 95% intervals. {count(sure)} of {count(len(rows))} lie clear of zero; what cannot be "
     words += "told is grey, hollow and dashed."
-    return draw_figure(draw, 440, 72 + _ROW * max(2, len(rows)), title, words)
+    return draw_figure(draw, _WIDTH, 72 + _ROW * max(2, len(rows)), title, words)
 
 
 def labels_figure(counts: Mapping[str, Sequence[int]], title: str) -> Figure:
@@ -61,7 +63,7 @@ def labels_figure(counts: Mapping[str, Sequence[int]], title: str) -> Figure:
     words = f"{count(changed)} of {count(len(counts))} labels have another number of rows."
     if len(counts) > len(kept):
         words += f" The {len(kept)} largest changes are drawn."
-    return draw_figure(draw, 440, 108 + _ROW * len(kept), title, words)
+    return draw_figure(draw, _WIDTH, 108 + _ROW * len(kept), title, words)
 
 
 def lengths_figure(lengths: Mapping[str, Any], title: str) -> Figure:
@@ -83,7 +85,7 @@ def lengths_figure(lengths: Mapping[str, Any], title: str) -> Figure:
         legend_above(axes)
 
     rows = " and ".join(f"{count(sum(lengths[side]))} {side} rows" for side in _SIDES)
-    return draw_figure(draw, 440, 280, title, f"Texts of {rows}.")
+    return draw_figure(draw, _WIDTH, 280, title, f"Texts of {rows}.")
 
 
 def _change(axes: "Axes", place: int, entry: Mapping[str, Any]) -> None:

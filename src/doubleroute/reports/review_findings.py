@@ -18,17 +18,19 @@ VERDICTS = {
     "block": ("Block", "the change of the data must not be merged as it is"),
 }
 _MOST_TEXT = 500
-#: Of a word that is so much longer than the text, a difference would be marked everywhere.
-_UNLIKE = 0.5
+_SHORT = 160
+#: The share of a text that the other must have too for their differences to be worth marking.
+_NEAR = 0.5
 
 
 @dataclass(frozen=True)
 class Quote:
-    """A row that a finding quotes: (where, label) of it and of the other one, if there is one; its text,
-    and the other's, in pieces that say what differs."""
+    """A row that a finding quotes: (where, label) of it and of the other one, if there is one; their texts
+    in pieces that say what differs, and short ones, each once."""
 
     places: list[tuple[str, str]]
     texts: list[list[Piece]]
+    short: list[str]
     note: str
 
 
@@ -40,7 +42,7 @@ class Finding:
     severity: str
     title: str
     scope: str
-    rows: str
+    count: str
     detail: str
     fix: str
     quotes: list[Quote]
@@ -62,7 +64,7 @@ def _finding(found: Mapping[str, Any], kinds: Mapping[str, str]) -> Finding:
         severity=shown(found["severity"], 20),
         title=shown(found["title"], 300),
         scope=", ".join(scope),
-        rows="1 row" if found["count"] == 1 else f"{count(found['count'])} rows",
+        count=count(found["count"]),
         detail=shown(found["detail"], 1000) if found.get("detail") else "",
         fix=shown(found["fix"], 500) if found.get("fix") else "",
         quotes=[_quote(each, kinds.get(found.get("task") or "", "")) for each in found["examples"]],
@@ -73,8 +75,12 @@ def _finding(found: Mapping[str, Any], kinds: Mapping[str, str]) -> Finding:
 def _quote(example: Mapping[str, Any], kind: str) -> Quote:
     other = example.get("other")
     rows = [example, *([other] if other else [])]
-    note = shown(example["note"], 300) if example.get("note") else ""
-    return Quote([(_where(row), shown(label_words(kind, row), 200)) for row in rows], _texts(rows), note)
+    return Quote(
+        places=[(_where(row), shown(label_words(kind, row), 200)) for row in rows],
+        texts=_texts(rows),
+        short=list(dict.fromkeys(shown(row.get("text") or "", _SHORT) for row in rows)),
+        note=shown(example["note"], 300) if example.get("note") else "",
+    )
 
 
 def _where(row: Mapping[str, Any]) -> str:
@@ -89,7 +95,7 @@ def _texts(rows: list[Mapping[str, Any]]) -> list[list[Piece]]:
         return [[("=", shown(texts[0], _MOST_TEXT))]]
     pieces = shown_difference(*texts)
     same = sum(len(text) for mark, text in pieces if mark == "=")
-    if same >= _UNLIKE * sum(len(text) for mark, text in pieces if mark != "+"):
+    if same >= _NEAR * sum(len(text) for mark, text in pieces if mark != "+"):
         return [pieces]
     return [[("=", shown(text, _MOST_TEXT))] for text in texts]
 
@@ -116,21 +122,20 @@ def impact_table(impact: Mapping[str, Any], title: str) -> Table:
                 shown(task, 70),
                 shown(entry["verdict"], 20),
                 f"{shown(entry.get('metric') or NOTHING, 40)}{lower}",
-                interval(entry.get("base")),
-                interval(entry.get("head")),
                 interval(entry.get("difference"), signed=True),
                 interval(loss, signed=True),
+                interval(entry.get("base")),
+                interval(entry.get("head")),
                 count(entry.get("rows")),
                 " → ".join(count(learned[side]) for side in ("base", "head")) if learned else NOTHING,
-                count(entry.get("seeds")),
             )
         )
-    header = ("task", "verdict", "metric", "base", "head", "change", "change in loss")
+    header = ("task", "verdict", "metric", "change", "change in loss", "base", "head")
     note = (
         "Both versions are scored on the same held-out rows, which the change does not touch. Positive "
         "changes are better, also where lower scores or losses are. Cannot tell: zero lies in the interval."
     )
-    more = ("held-out rows", "rows learned from", "seeds")
+    more = ("held-out rows", "rows learned from")
     return Table(title, (*header, *more), rows, words=3, note=note)
 
 

@@ -56,8 +56,9 @@ def label_words(kind: str, row: Mapping[str, Any]) -> str:
 
 
 def place_words(row: Mapping[str, Any]) -> str:
-    """'data/train.jsonl row 12'."""
-    return f"{shown(row['file'], 200)} row {row['row']}"
+    """'data/train.jsonl row 12, key a7'."""
+    key = f", key {shown(row['key'], 60)}" if row.get("key") is not None else ""
+    return f"{shown(row['file'], 200)} row {row['row']}{key}"
 
 
 def difference(before: Any, after: Any, most: int = _MOST_TEXT) -> list[Piece]:
@@ -97,7 +98,7 @@ def _label_pieces(before: str | None, after: str | None, whole: bool) -> list[Pi
     """Two labels: one instead of the other; lists of tags word by word."""
     if before is None or after is None or before == after or not whole:
         return difference(before, after, _MOST_LABEL)
-    return [("-", shown(before, _MOST_LABEL)), ("+", shown(after, _MOST_LABEL))]
+    return [("-", shown(before, _MOST_LABEL)), ("=", " → "), ("+", shown(after, _MOST_LABEL))]
 
 
 def _labels(label: Any) -> list[str]:
