@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from doubleroute.reports.svg import COLOURS, Figure, draw_figure
+from doubleroute.reports.svg import COLOURS, Figure, draw_figure, legend_above, name_rows
 from doubleroute.reports.wording import count, is_number, shown
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
 #: Colour and mark of the sides, told apart without colour too.
@@ -16,7 +15,6 @@ _VERDICTS = {"moved": ("routed", "D"), "not seen": ("plain", "o"), "cannot tell"
 _LEAST_P = 1e-6
 _MOST_LABELS = 20
 _MOST_WORDS = 12
-_NAME = 28
 _ROW = 24
 
 
@@ -39,7 +37,7 @@ def tests_figure(tests: Sequence[Mapping[str, Any]], alpha: float) -> Figure:
         left.set_xlim(min([alpha, *(max(t["p_adjusted"], _LEAST_P) for t in told)]) / 2, 1.4)
         left.minorticks_off()
         left.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        _names(left, [f"{shown(t['scope'], 20)}: {shown(t['what'], 20)}" for t in told])
+        name_rows(left, [f"{shown(t['scope'], 20)}: {shown(t['what'], 20)}" for t in told])
         left.set_xlabel("p, adjusted (dashed: alpha)")
         right.set_xlim(-0.02, 1.02)
         right.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
@@ -68,7 +66,7 @@ def projection_figure(projection: Mapping[str, Any]) -> Figure:
         axes.set_ylabel("second component")
         axes.set_xticklabels([])
         axes.set_yticklabels([])
-        _legend(axes)
+        legend_above(axes)
 
     sizes = " and ".join(f"{len(projection[side])} {side}" for side in _SIDES)
     shares = sum(share for share in projection["explained"] if is_number(share))
@@ -94,10 +92,10 @@ def shares_figure(labels: Mapping[str, Mapping[str, Any]], title: str) -> Figure
             for side, (colour, mark) in _SIDES.items():
                 style: dict[str, Any] = {"marker": mark, "color": COLOURS[colour], "linestyle": "none"}
                 axes.plot([entry[side]], [place], label=side if place == 0 else None, **style)
-        _names(axes, [shown(label) for label in order])
+        name_rows(axes, [shown(label) for label in order])
         axes.set_xlim(-0.02, 1.02)
         axes.set_xlabel("share of the rows")
-        _legend(axes)
+        legend_above(axes)
 
     words = "Current shares are estimated from the answers; the lines are their 95% intervals."
     if len(labels) > len(order):
@@ -120,7 +118,7 @@ def lengths_figure(lengths: Mapping[str, Any]) -> Figure:
         axes.set_ylim(bottom=0)
         axes.set_xlabel("sub-words of a text, after cutting")
         axes.set_ylabel("share of the rows")
-        _legend(axes)
+        legend_above(axes)
 
     medians = [f"{side} {lengths[side]['quantiles']['50']:g}" for side in _SIDES]
     words = f"Median: {', '.join(medians)}. The last bin holds all that is longer."
@@ -143,21 +141,9 @@ def words_figure(words: Mapping[str, Any]) -> Figure:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}×")
         axes.minorticks_off()
-        _names(axes, [shown(entry["word"]) for entry in chosen])
+        name_rows(axes, [shown(entry["word"]) for entry in chosen])
         axes.set_xlabel("times as often as in the reference")
 
     text = f"{count(len(words['more']))} words more often and {count(len(words['less']))} less often, "
     text += "measured on the half that they were not found in; lines: 95% intervals."
     return draw_figure(draw, 440, 70 + 20 * len(chosen), "Words", text)
-
-
-def _names(axes: "Axes", names: Sequence[str]) -> None:
-    cut = [name if len(name) <= _NAME else f"{name[: _NAME - 1]}…" for name in names]
-    axes.set_yticks(range(len(cut)), cut)
-    axes.set_ylim(len(cut) - 0.5, -0.5)
-    axes.tick_params(axis="y", length=0)
-
-
-def _legend(axes: "Axes") -> None:
-    """Above the drawing, where it hides nothing."""
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)

@@ -9,13 +9,14 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
 # Stand-in colour -> CSS variable. The values only have to be unlike each other and all else.
@@ -30,6 +31,8 @@ COLOURS = {
     "champion": "#080808",
     "other": "#090909",
 }
+#: Characters of a name beside a row.
+_NAME = 28
 _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "doubleroute",
@@ -88,6 +91,19 @@ def draw_figure(draw: Callable[["Canvas"], None], width: int, height: int, title
         file = io.BytesIO()
         FigureCanvasSVG(canvas).print_svg(file, metadata={"Date": None})
     return Figure(title, words, _inline(file.getvalue(), title, words), width)
+
+
+def name_rows(axes: "Axes", names: Sequence[str]) -> None:
+    """A name at each row of a drawing that reads from top to bottom; long ones are cut."""
+    cut = [name if len(name) <= _NAME else f"{name[: _NAME - 1]}…" for name in names]
+    axes.set_yticks(range(len(cut)), cut)
+    axes.set_ylim(len(cut) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+
+
+def legend_above(axes: "Axes") -> None:
+    """Above the drawing, where it hides nothing."""
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
 
 
 @contextmanager
