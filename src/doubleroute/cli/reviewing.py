@@ -5,7 +5,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -41,7 +41,7 @@ def review(
         bool, typer.Option("--accept", help="Log the review in MLflow with its data version; not of a block.")
     ] = False,
     comment: Annotated[
-        str | None, typer.Option(metavar="HOST", help="Post it and set the check: github or gitlab.")
+        Literal["github", "gitlab"] | None, typer.Option(help="Post it and set the check there.")
     ] = None,
     output: Annotated[Path | None, typer.Option(metavar="DIR", help="Copy the review's files there.")] = None,
     pre_push: Annotated[
@@ -88,8 +88,6 @@ def _check(base: str | None, head: str | None, staged: bool, comment: str | None
         raise InputError(
             "--pre-push takes what is reviewed from stdin; leave BASE, --staged and --comment out"
         )
-    if comment not in (None, "github", "gitlab"):
-        raise InputError(f"--comment '{comment}': must be github or gitlab")
 
 
 def _review_push(terminal: Terminal, root: Path, changes: Sequence[str], quick: bool) -> None:

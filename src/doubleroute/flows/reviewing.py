@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from doubleroute.config import LOWER_IS_BETTER, Project, load_project
 from doubleroute.errors import DataError, GateError
-from doubleroute.flows import measuring
 from doubleroute.flows.timeline import FitProgress
 from doubleroute.integrations.reading import read_rows
 from doubleroute.integrations.revisions import Revision, check_versioned, fork_point, revision, staged
@@ -30,6 +29,9 @@ from doubleroute.review.verdict import decide
 from doubleroute.review.versions import Versions
 from doubleroute.serving.redaction import DEFAULT, redactor
 from doubleroute.workspace import Stage, Workspace, code_digest, digest_of
+
+if TYPE_CHECKING:
+    from doubleroute.flows.measuring import Measured
 
 CHANGES = "changes.jsonl"
 
@@ -60,7 +62,7 @@ class Review:
     head: Side
     tasks: dict[str, Versions] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
-    measured: "measuring.Measured | None" = None
+    measured: "Measured | None" = None
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -76,8 +78,8 @@ def review(
     """Review what ``head`` (a revision; None: what is staged) changes against where it left ``base``.
 
     ``quick``: changes and findings alone, no model. ``full``: also train for real. ``changes`` override
-    project.yaml, of both versions. Gives review.json's content and the folder that holds it, review.html, review.md
-    and changes.jsonl. Raises InputError, DataError or MachineError when a version cannot be had or base
+    project.yaml of both versions. Gives review.json's content and the folder that holds it, review.html,
+    review.md and changes.jsonl. Raises InputError, DataError or MachineError when a version cannot be had or base
     cannot be read; a head that cannot be read is a finding.
     """
     found = read(root, base, head, changes)
@@ -95,9 +97,9 @@ def read(root: Path, base: str, head: str | None, changes: Sequence[str] = ()) -
     before = revision(root, workspace, fork_point(root, base, head or "HEAD"))
     before = _called(before, base)
     after = staged(root, workspace) if head is None else revision(root, workspace, head)
-    sides = [_side(workspace, before, changes, False), _side(workspace, after, changes, True)]
-    project = sides[1].project.model_copy().at(root)
-    return Review(root, workspace, project, *sides, seconds={"read": _since(begun)})
+    old, new = _side(workspace, before, changes, False), _side(workspace, after, changes, True)
+    project = new.project.model_copy().at(root)  # a backbone in a folder lies where people put it
+    return Review(root, workspace, project, old, new, seconds={"read": _since(begun)})
 
 
 def compare(found: Review) -> None:
@@ -131,6 +133,8 @@ def find(found: Review) -> None:
 
 def measure(found: Review, progress: FitProgress, full: bool) -> None:
     """What the change does to each task's score, and what models say of its rows."""
+    from doubleroute.flows import measuring  # brings torch, which the other steps do without
+
     begun = time.perf_counter()
     found.measured = measuring.measure(found.project, found.workspace, found.tasks, progress)
     found.findings += found.measured.findings
@@ -287,7 +291,7 @@ def summary_lines(document: Mapping[str, Any]) -> list[str]:
         said = ", ".join(f"{count:,} {kind}" for kind, count in sums.items() if count and kind != "unchanged")
         lines.append(f"{task}: {said or 'no row changed'} ({sums.get('unchanged', 0):,} unchanged)")
     lines += [
-        f"{each['severity']}: {each['name']}{' (acknowledged)' if each['acknowledged'] else ''}: {each['title']}"
+        f"{'acknowledged' if each['acknowledged'] else each['severity']}: {each['name']}: {each['title']}"
         for each in document["findings"]
     ]
     return lines
