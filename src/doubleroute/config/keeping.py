@@ -119,6 +119,7 @@ FINDINGS: dict[str, Severity] = {
     "personal-data": "look",
     "reordered": "note",
     "worse": "block",
+    "worse-loss": "look",
 }
 
 

@@ -16,6 +16,7 @@ from doubleroute.review.blame import blame
 from doubleroute.review.contradicted import contradicted
 from doubleroute.review.findings import Finding
 from doubleroute.review.impact import cannot_tell, impact, train
+from doubleroute.review.renaming import names_of
 from doubleroute.review.rows import VersionRows
 from doubleroute.review.study import Features, Study, chosen, study
 from doubleroute.review.versions import Versions
@@ -55,3 +56,93 @@ def measure(
             continue
         _measure_task(project, workspace, versions, found, progress)
     return found
+
+
+def _measure_task(
+    project: Project, workspace: Workspace, versions: Versions, found: Measured, progress: FitProgress
+) -> None:
+    task, rules = versions.task, project.review
+    features = _features(project, workspace, versions, progress)
+    looked_at = study(versions.base, versions.head, versions.changes, features, rules.max_rows)
+    found.studies[task] = looked_at
+    trained = None
+    if not looked_at.same and not cannot_tell(looked_at):
+        trained = train(looked_at, rules.seeds, progress)
+    coding, metric = kind(project.tasks[task].kind), project.tasks[task].judged_by
+    found.impact[task] = impact(looked_at, trained, coding, metric)
+    if trained is not None and found.impact[task]["verdict"] == "worse":
+        found.blame[task] = blame(
+            versions.base, versions.head, versions.changes, looked_at, trained, features
+        )
+    found.findings += worse(task, found.impact[task], found.blame.get(task, []), rules)
+    found.findings += contradicted(versions, features, rules)
+    found.findings += _drift(project, workspace, versions, progress)
+
+
+def _features(project: Project, workspace: Workspace, versions: Versions, progress: FitProgress) -> Features:
+    """Features of the distinct texts of both versions, of the rows that are looked at and those that changed."""
+    sides = (versions.base, versions.head)
+    wanted = [chosen(versions.base, versions.head, project.review.max_rows)]
+    wanted.append(chosen(versions.head, versions.base, project.review.max_rows))
+    for place in versions.changes.changed().tolist():
+        for side, row in enumerate(versions.changes.pairs[place].tolist()):
+            if row >= 0:
+                wanted[side][row] = True
+    numbers: dict[tuple[str, str | None], int] = {}
+    rows = [np.full(len(side), -1, np.int64) for side in sides]
+    for side, mask, place in zip(sides, wanted, rows, strict=True):
+        for row in np.flatnonzero(mask).tolist():
+            place[row] = numbers.setdefault((side.texts[row], side.pairs[row]), len(numbers))
+    texts, pairs = [text for text, _ in numbers], [pair for _, pair in numbers]
+    if versions.head.kind == "tagging":
+        values, starts = word_states(project, workspace, texts, progress)
+        return Features(values, *rows, starts)
+    vectors, _, _ = embeddings(project, workspace, texts, pairs, progress)
+    return Features(vectors, *rows)
+
+
+def _drift(
+    project: Project, workspace: Workspace, versions: Versions, progress: FitProgress
+) -> list[Finding]:
+    """Whether the rows that came differ from those that there were."""
+    came = [row for row, kinds in enumerate(versions.kinds) if not _CAME.isdisjoint(kinds)]
+    if len(came) < project.drift.min_rows:
+        return []
+    known = np.arange(len(versions.base)).tolist()
+    samples = [
+        _sample(project, workspace, versions.task, side, labels, rows, progress)
+        for side, labels, rows in (
+            (versions.base, versions.base_labels, known),
+            (versions.head, versions.head_labels, came),
+        )
+    ]
+    return drift_findings(measure_drift(*samples, project.drift, project.seed), versions.task, project.review)
+
+
+def _sample(
+    project: Project,
+    workspace: Workspace,
+    task: str,
+    side: VersionRows,
+    comparable: list[Any],
+    rows: list[int],
+    progress: FitProgress,
+) -> Sample:
+    """At most ``drift.max_rows`` of these rows as the detectors take them; ``comparable`` are the labels of
+    all rows of the side by the names of head."""
+    order = np.random.default_rng(project.seed).permutation(len(rows))[: project.drift.max_rows]
+    rows = [rows[place] for place in np.sort(order).tolist()]
+    texts, pairs = [side.texts[row] for row in rows], [side.pairs[row] for row in rows]
+    vectors, tokens, unknown = embeddings(project, workspace, texts, pairs, progress)
+    given = [comparable[row] for row in rows]
+    labels = [list(label) if isinstance(label, tuple) else label for label in given]
+    return Sample(
+        embeddings=vectors,
+        texts=texts,
+        tokens=tokens,
+        unknown=unknown,
+        segments={name: [values[row] for row in rows] for name, values in side.segments.items()},
+        times=[None] * len(rows),
+        places=[side.place(row) for row in rows],
+        tasks={task: TaskRows(side.kind, sorted(names_of(side.kind, labels)), np.arange(len(rows)), labels)},
+    )

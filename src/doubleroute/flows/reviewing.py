@@ -27,7 +27,7 @@ from doubleroute.review.rows import VersionRows, version_rows
 from doubleroute.review.summary import change_rows, file_changes, task_summary, write_changes
 from doubleroute.review.verdict import decide
 from doubleroute.review.versions import Versions
-from doubleroute.serving.redaction import DEFAULT, redactor
+from doubleroute.serving.redaction import DEFAULT, Redactor, redactor
 from doubleroute.workspace import Stage, Workspace, code_digest, digest_of
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ CHANGES = "changes.jsonl"
 class Side:
     """One version of the data: the rows of each task as they are in its files, the names of the columns of
     each file, and what its own validation takes out. ``error``: why it cannot be read or validated, None when
-    it can; without rows when it cannot be read."""
+    it can; without rows when it cannot be read, without ``validated`` in either case."""
 
     revision: Revision
     project: Project
@@ -48,6 +48,7 @@ class Side:
     columns: dict[str, list[str]]
     quarantined: dict[str, list[dict[str, Any]]]
     labels: dict[str, list[str]]
+    validated: Stage | None
     error: str | None = None
 
 
@@ -139,12 +140,20 @@ def measure(found: Review, progress: FitProgress, full: bool) -> None:
     found.measured = measuring.measure(found.project, found.workspace, found.tasks, progress)
     found.findings += found.measured.findings
     if full:
-        from doubleroute.flows.measuring_full import train_both
-
-        found.measured.full = train_both(
-            found.project, found.workspace, found.tasks, (found.base.project, found.head.project), progress
-        )
+        found.measured.full = _full(found, found.measured, progress)
     found.seconds["impact"] = _since(begun)
+
+
+def _full(found: Review, measured: "Measured", progress: FitProgress) -> dict[str, dict[str, Any]]:
+    from doubleroute.flows.training_both import train_both
+
+    stages = [side.validated for side in (found.base, found.head)]
+    if stages[0] is None or stages[1] is None:
+        name = "base" if stages[0] is None else "head"
+        why = f"{name} does not pass its own validation, so that nothing can be trained on it"
+        return {task: {"verdict": "cannot tell", "why": why} for task in measured.studies}
+    validated = (stages[0], stages[1])
+    return train_both(found.project, found.workspace, found.tasks, measured.studies, validated, progress)
 
 
 def conclude(found: Review) -> tuple[dict[str, Any], Path]:
@@ -158,7 +167,7 @@ def conclude(found: Review) -> tuple[dict[str, Any], Path]:
     impact = measured.impact if measured else None
     compared = {task: (each.base, each.head, each.changes) for task, each in found.tasks.items()}
     total = sum(len(each.changes.changed()) for each in found.tasks.values())
-    rows = change_rows(compared, seed=found.project.seed)
+    rows = [_redacted(each, redact) for each in change_rows(compared, seed=found.project.seed)]
     document = {
         "format": 1,
         "project": found.project.name,
@@ -194,13 +203,12 @@ def _side(workspace: Workspace, version: Revision, changes: Sequence[str], may_f
     except DataError as error:
         if not may_fail:
             raise
-        return Side(version, project, {}, {}, {}, {}, _within(version, error))
+        return Side(version, project, {}, {}, {}, {}, None, _within(version, error))
     rows = {task: version_rows(project.tasks[task].kind, each) for task, each in found.rows.items()}
     stage, problem = _validated(project, workspace)
     if stage is None:
-        error_text = _within(version, problem)
-        return Side(version, project, rows, found.columns, {}, {}, error_text)
-    return Side(version, project, rows, found.columns, _quarantine(stage), _labels(stage))
+        return Side(version, project, rows, found.columns, {}, {}, None, _within(version, problem))
+    return Side(version, project, rows, found.columns, _quarantine(stage), _labels(stage), stage)
 
 
 def _validated(project: Project, workspace: Workspace) -> tuple[Stage | None, Exception | None]:
@@ -270,6 +278,17 @@ def _summary(found: Review, task: str) -> dict[str, Any]:
     summary = task_summary(options.judged_by, higher, versions.base, versions.head, versions.changes)
     labels = {"base": found.base.labels.get(task, []), "head": found.head.labels.get(task, [])}
     return {**summary, "labels": labels}
+
+
+def _redacted(change: dict[str, Any], redact: Redactor) -> dict[str, Any]:
+    """A changed row as the page quotes it: more people read that than the data."""
+    found = dict(change)
+    for side in ("base", "head"):
+        if found[side] is not None:
+            row = found[side]
+            pair = None if row["pair"] is None else redact(row["pair"])
+            found[side] = {**row, "text": redact(row["text"]), "pair": pair}
+    return found
 
 
 def _about(version: Revision) -> dict[str, Any]:

@@ -1,0 +1,182 @@
+"""The impact of a change of the data by training for real, on either version, with several seeds."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from doubleroute.config import LOWER_IS_BETTER, Project
+from doubleroute.data.tables import read_validated
+from doubleroute.flows.timeline import FitProgress
+from doubleroute.kinds import kind
+from doubleroute.review.estimates import Estimate, described, estimate
+from doubleroute.review.study import Study
+from doubleroute.review.versions import Versions
+from doubleroute.training import crew
+from doubleroute.training.answers import answers_to
+from doubleroute.training.encode import encode
+from doubleroute.training.intervals import Sample, sample
+from doubleroute.workspace import Stage, Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Trainings on either version: each costs what `doubleroute train` costs without its baselines.
+SEEDS = 2
+
+
+def train_both(
+    project: Project,
+    workspace: Workspace,
+    tasks: Mapping[str, Versions],
+    studies: Mapping[str, Study],
+    validated: tuple[Stage, Stage],
+    progress: FitProgress,
+) -> dict[str, dict[str, Any]]:
+    """Fit the routed model of the project SEEDS times on base's and on head's training rows, and compare the
+    answers to the held-out rows of ``studies``: the entry ``full`` of review.json. Tasks that did not change
+    are trained along and not compared.
+
+    ``validated``: the validation stages of base and head. Both learn with head's project.yaml.
+    """
+    models = [
+        [_fitted(project, workspace, stage, seed, name, progress) for stage, name in _named(validated)]
+        for seed in range(project.seed, project.seed + SEEDS)
+    ]
+    found = {}
+    for task, study in studies.items():
+        frame = _held_out(validated[1], task, tasks[task], study)
+        metric = project.tasks[task].judged_by
+        about = {"metric": metric, "higher_is_better": metric not in LOWER_IS_BETTER, "rows": len(frame)}
+        if len(frame) == 0:
+            found[task] = about | {"verdict": "cannot tell", "why": "no test row is untouched by the change"}
+            continue
+        given = [
+            [
+                _answers(workspace, model, task, frame, names, study.labels)
+                for model, names in zip(pair, _names(tasks[task]), strict=True)
+            ]
+            for pair in models
+        ]
+        found[task] = about | _compared(project, task, study.labels, frame["label"].tolist(), given)
+    return found
+
+
+def _named(validated: tuple[Stage, Stage]) -> list[tuple[Stage, str]]:
+    return list(zip(validated, ("base", "head"), strict=True))
+
+
+def _names(versions: Versions) -> tuple[dict[str, str], dict[str, str]]:
+    """What the answers of either version's model are called in head."""
+    return versions.changes.renamed, {}
+
+
+def _fitted(
+    project: Project, workspace: Workspace, validated: Stage, seed: int, name: str, progress: FitProgress
+) -> Stage:
+    """The routed model learned from one version."""
+
+    def tell(_: str, point: dict[str, Any]) -> None:
+        progress(f"{name}, seed {seed}", point)
+
+    seeded = project.model_copy(update={"seed": seed}).at(project.root)
+    encoded = encode(project, workspace, validated)
+    stored = crew.store(seeded, workspace, encoded, tell, names=["routed"])
+    return crew.fit(seeded, workspace, validated, encoded, stored, tell, names=["routed"])["routed"]
+
+
+def _held_out(validated: Stage, task: str, versions: Versions, study: Study) -> "pd.DataFrame":
+    """The study's held-out rows as validation wrote them; those that it refused are left out."""
+    head = versions.head
+    wanted = {(head.files[row], head.numbers[row]) for row in study.held_rows.tolist()}
+    frame = read_validated(validated.path, task, "test")
+    kept = [place in wanted for place in zip(frame["file"], frame["row"], strict=True)]
+    return frame[kept].reset_index(drop=True)
+
+
+def _answers(
+    workspace: Workspace,
+    model: Stage,
+    task: str,
+    frame: "pd.DataFrame",
+    names: Mapping[str, str],
+    labels: Sequence[str],
+) -> list[dict[str, Any]]:
+    """A model's answers, labels called as head calls them."""
+    folder: Path = model.path / "model"
+    given = answers_to(workspace, folder, model.digest, task, frame)
+    return [_called(answer, names, labels) for answer in given]
+
+
+def _called(answer: dict[str, Any], names: Mapping[str, str], labels: Sequence[str]) -> dict[str, Any]:
+    """What scorers read of an answer, by the names of head; a label that the model has not has no chance."""
+    found = dict(answer)
+    if "label" in found:
+        found["label"] = names.get(found["label"], found["label"])
+    for key in ("labels", "tags"):
+        if key in found:
+            found[key] = [names.get(name, name) for name in found[key]]
+    if "probabilities" in found:
+        known = {names.get(name, name): p for name, p in found["probabilities"].items()}
+        found["probabilities"] = {**dict.fromkeys(labels, 0.0), **known}
+    return found
+
+
+def _compared(
+    project: Project,
+    task: str,
+    labels: Sequence[str],
+    truths: list[Any],
+    given: list[list[list[dict[str, Any]]]],
+) -> dict[str, Any]:
+    """Scores and their difference from the answers of each seed's pair of models."""
+    metric, rows = project.tasks[task].judged_by, np.arange(len(truths))
+    scored = [
+        [
+            sample(
+                kind(project.tasks[task].kind).scorer(answers, truths, labels),
+                rows,
+                project.evaluation.bootstrap,
+                0,
+            )
+            for answers in pair
+        ]
+        for pair in given
+    ]
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    base, head = ([pair[side] for pair in scored] for side in (0, 1))
+    difference = described(_over_seeds(head, base, metric, sign))
+    return {
+        "seeds": len(scored),
+        "base": _alone(base, metric),
+        "head": _alone(head, metric),
+        "difference": difference,
+        "verdict": difference["verdict"],
+        "why": f"{len(scored)} seeds, the routed model trained on either version",
+        "method": "the project's own training",
+    }
+
+
+def _over_seeds(ours: Sequence[Sample], theirs: Sequence[Sample] | None, metric: str, sign: int) -> Estimate:
+    """The mean over seeds of a metric, or of its difference; its variance is that over seeds and that over
+    resamples of the rows."""
+
+    def of(seed: int, values: str) -> np.ndarray:
+        def taken(each: Sample) -> np.ndarray:
+            held = [each.values] if values == "whole" else each.drawn
+            return np.array([one[metric] for one in held])
+
+        return sign * (taken(ours[seed]) - (taken(theirs[seed]) if theirs is not None else 0))
+
+    whole = np.array([of(seed, "whole")[0] for seed in range(len(ours))])
+    drawn = np.mean([of(seed, "drawn") for seed in range(len(ours))], axis=0)
+    # The mean of k seeds varies as one seed does, divided by k.
+    spread = whole.mean() + (whole - whole.mean()) / len(whole) ** 0.5
+    return estimate(float(whole.mean()), spread, float(np.nanvar(drawn, ddof=1)), ours[0].rows)
+
+
+def _alone(samples: Sequence[Sample], metric: str) -> dict[str, float]:
+    found = _over_seeds(samples, None, metric, 1)
+    low, high = found.bounds()
+    return {"value": found.value, "low": low, "high": high}
