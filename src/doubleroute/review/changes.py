@@ -17,8 +17,7 @@ from doubleroute.review import alike
 from doubleroute.review.renaming import renamed_label, renamings
 from doubleroute.review.rows import KINDS, Changes, VersionRows
 
-#: What rows must share to belong together, the surest first. Two rows that share the last of a kind alone
-#: differ in label and split.
+#: What rows must share to belong together, the surest first.
 EXACT = (("text", "label", "split", "file"), ("text", "label", "split"))
 SAME_TEXT = (("text", "split", "file"), ("text", "split"), ("text", "label"), ("text",))
 LOOSE = (("loose", "label", "split"), ("loose", "split"), ("loose", "label"), ("loose",))
@@ -62,7 +61,7 @@ def compare(base: VersionRows, head: VersionRows, near: float) -> Changes:
 
 class _Side:
     """The rows of one version: what they can be matched by, and those that are ``left``, in an order that
-    depends on what they say and not on where they stand, as far as that differs."""
+    depends on what they say, and on where they stand only among rows that say the same."""
 
     def __init__(self, rows: VersionRows, other: VersionRows) -> None:
         self.rows = rows
@@ -108,7 +107,8 @@ class _Side:
 
         def says(row: int) -> tuple[str, ...]:
             key, segments = rows.keys[row], (each[row] or "" for each in slices)
-            return (rows.splits[row], repr(self.labels[row]), key or "", *segments, rows.files[row])
+            text = rows.texts[row], rows.pairs[row] or ""
+            return (rows.splits[row], repr(self.labels[row]), *text, key or "", *segments, rows.files[row])
 
         self.left.sort(key=lambda row: (says(row), rows.numbers[row]))
 
