@@ -89,8 +89,8 @@ class Changes:
     ``pairs`` int64 [m, 2]: the row in base and the row in head, -1 where there is none; every row of either
     version stands in exactly one pair. ``kinds`` [m]: what happened, in the order of KINDS; empty for a row
     that is unchanged. ``similarity`` float64 [m]: of the two texts, in [0, 1]; 1 for equal ones, case and
-    white space aside, NaN where one is missing. ``renamed``: labels of base that are called otherwise in head; a row whose label only
-    follows such a renaming is not relabelled.
+    white space aside, NaN where one is missing. ``renamed``: labels of base that are called otherwise in
+    head; a row whose label only follows such a renaming is not relabelled.
     """
 
     pairs: np.ndarray
