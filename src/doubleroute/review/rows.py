@@ -90,7 +90,7 @@ class Changes:
     version stands in exactly one pair. ``kinds`` [m]: what happened, in the order of KINDS; empty for a row
     that is unchanged. ``similarity`` float64 [m]: of the two texts, in [0, 1]; 1 for equal ones, case and
     white space aside, NaN where one is missing. ``renamed``: labels of base that are called otherwise in
-    head; a row whose label only follows such a renaming is not relabelled.
+    head, by nearly all rows; a row whose label only follows such a renaming is not relabelled.
     """
 
     pairs: np.ndarray
