@@ -17,8 +17,7 @@ from doubleroute.review import alike
 from doubleroute.review.renaming import renamed_label, renamings
 from doubleroute.review.rows import KINDS, Changes, VersionRows
 
-#: What rows must share to belong together, the surest first. Two rows that share the last of a kind alone
-#: differ in label and split.
+#: What rows must share to belong together, the surest first.
 EXACT = (("text", "label", "split", "file"), ("text", "label", "split"))
 SAME_TEXT = (("text", "split", "file"), ("text", "split"), ("text", "label"), ("text",))
 LOOSE = (("loose", "label", "split"), ("loose", "split"), ("loose", "label"), ("loose",))
@@ -46,12 +45,11 @@ def compare(base: VersionRows, head: VersionRows, near: float) -> Changes:
     """
     sides = _Side(base, head), _Side(head, base)
     pairs = _by_key(*sides)
-    by_key = list(pairs)
     pairs += _pair_up(*sides, ("all",))
     for side in sides:
         side.sort()
     pairs += _passes(sides, EXACT)
-    renamed = _renamed(sides, by_key)
+    renamed = _renamed(sides, pairs)
     if renamed:
         sides[0].labels = [renamed_label(base.kind, label, renamed) for label in sides[0].labels]
         pairs += _passes(sides, EXACT)
@@ -62,7 +60,7 @@ def compare(base: VersionRows, head: VersionRows, near: float) -> Changes:
 
 class _Side:
     """The rows of one version: what they can be matched by, and those that are ``left``, in an order that
-    depends on what they say and not on where they stand, as far as that differs."""
+    depends on what they say, and on where they stand only among rows that say the same."""
 
     def __init__(self, rows: VersionRows, other: VersionRows) -> None:
         self.rows = rows
@@ -108,7 +106,8 @@ class _Side:
 
         def says(row: int) -> tuple[str, ...]:
             key, segments = rows.keys[row], (each[row] or "" for each in slices)
-            return (rows.splits[row], repr(self.labels[row]), key or "", *segments, rows.files[row])
+            text = rows.texts[row], rows.pairs[row] or ""
+            return (rows.splits[row], repr(self.labels[row]), *text, key or "", *segments, rows.files[row])
 
         self.left.sort(key=lambda row: (says(row), rows.numbers[row]))
 
@@ -171,11 +170,12 @@ def _take(base: _Side, head: _Side, pairs: Pairs) -> None:
         head.without([row for _, row in pairs])
 
 
-def _renamed(sides: Sides, by_key: Pairs) -> dict[str, str]:
-    """The labels of base that are called otherwise in head, by the rows whose text or key is still there."""
+def _renamed(sides: Sides, pairs: Pairs) -> dict[str, str]:
+    """The labels of base that are called otherwise in head, by ``pairs`` and by the rows that are left whose
+    text is still there."""
     base, head = sides
     left = base.left, head.left
-    pairs = by_key + _passes(sides, (*SAME_TEXT, ("loose", "split"), ("loose",)))
+    pairs = pairs + _passes(sides, (*SAME_TEXT, ("loose", "split"), ("loose",)))
     base.left, head.left = left
     return renamings(base.rows, head.rows, pairs)
 
@@ -268,23 +268,30 @@ def _changes(sides: Sides, pairs: Pairs, renamed: dict[str, str]) -> Changes:
 
 def _matched(base: _Side, head: _Side, rows: np.ndarray) -> np.ndarray:
     """What happened to rows [k, 2] that belong together: one bit of int64 [k] for each of KINDS."""
-    kind = base.rows.kind
     found, ends = np.zeros(len(rows), np.int64), rows.T.tolist()
     for name, columns in (
         ("edited", (base.columns(["text"]), head.columns(["text"]))),
-        ("relabelled", ([base.labels], [head.labels])),
         ("moved", ([base.rows.splits], [head.rows.splits])),
     ):
         for one, other in zip(*columns, strict=True):
             values = map(one.__getitem__, ends[0]), map(other.__getitem__, ends[1])
             differs = np.fromiter(map(ne, *values), bool, len(rows))
             found[differs] |= 1 << KINDS.index(name)
-    if kind == "tagging":
-        for place in np.flatnonzero(found & 1 << KINDS.index("relabelled")).tolist():
-            one, other = base.labels[rows[place, 0]], head.labels[rows[place, 1]]
-            unlike = one is None or other is None or len(one) == len(other)
-            if not unlike and _entities(kind, one) == _entities(kind, other):
-                found[place] &= ~(1 << KINDS.index("relabelled"))
+    for place in _other_labels(base, head, rows):
+        found[place] |= 1 << KINDS.index("relabelled")
+    return found
+
+
+def _other_labels(base: _Side, head: _Side, rows: np.ndarray) -> list[int]:
+    """The places [k] of those whose label in head is neither the old one nor its new name."""
+    kind, old = base.rows.kind, base.rows.comparable()
+    found = []
+    for place, (row, partner) in enumerate(rows.tolist()):
+        label, names = head.labels[partner], (base.labels[row], old[row])
+        if label not in names:
+            resized = kind == "tagging" and None not in (label, *names) and len(label) != len(old[row])
+            if not (resized and _entities(kind, label) in [_entities(kind, name) for name in names]):
+                found.append(place)
     return found
 
 
@@ -294,5 +301,6 @@ def _copies(base: _Side, head: _Side) -> set[int]:
         return set()
     everything = base.loose(range(len(base.rows)))
     there = set(zip(everything, base.labels, base.rows.splits, strict=True))
+    there.update(zip(everything, base.rows.comparable(), base.rows.splits, strict=True))
     added = zip(head.left, head.loose(head.left), strict=True)
     return {row for row, text in added if (text, head.labels[row], head.rows.splits[row]) in there}

@@ -28,29 +28,31 @@ def names_of(kind: str, labels: Iterable[Any]) -> Counter[str]:
 def renamings(base: VersionRows, head: VersionRows, pairs: Iterable[tuple[int, int]]) -> dict[str, str]:
     """Which labels of base have another name in head, by the (base, head) rows that belong together.
 
-    X is called Y where head has no X and base no Y, at least LEAST_ROWS rows and SHARE of those with X that
-    are still there have Y instead, and SHARE of those that have come by Y had X: labels that were merged or
-    divided are not renamed. Of tags the types of the entities are compared, and all tags of a type named.
+    X is called Y where base has no Y or head no X, and of these rows at least LEAST_ROWS, and SHARE both of
+    those that had X and of those that have Y, went from X to Y. Labels that were merged, divided or swapped
+    are not renamed; one is although some rows, new ones above all, still use its old name. Of tags the types
+    of the entities are compared, and all tags of a type are named.
     """
     kind = base.kind
     before, after = names_of(kind, base.labels), names_of(kind, head.labels)
     old, new = {_type(kind, name) for name in before}, {_type(kind, name) for name in after}
-    vanished, appeared = old - new, new - old
-    if not vanished or not appeared:
+    if old == new:
         return {}
     votes: Counter[tuple[str, str]] = Counter()
-    lost: Counter[str] = Counter()
-    gained: Counter[str] = Counter()
+    had: Counter[str] = Counter()
+    has: Counter[str] = Counter()
     for row, partner in pairs:
-        became = _became(kind, base.labels[row], head.labels[partner])
-        followed = {(one, other) for one, other in became if one in vanished and other in appeared}
-        votes.update(followed)
-        lost.update({one for one, _ in became} & vanished)
-        gained.update({other for _, other in became} & appeared)
+        one, other = base.labels[row], head.labels[partner]
+        had.update(_names(kind, one))
+        has.update(_names(kind, other))
+        if one != other:
+            votes.update(_became(kind, one, other))
     sure = [
         (one, other)
         for (one, other), count in votes.items()
-        if count >= LEAST_ROWS and count >= SHARE * max(lost[one], gained[other])
+        if (one not in new or other not in old)
+        and count >= LEAST_ROWS
+        and count >= SHARE * max(had[one], has[other])
     ]
     # Labels of a set that always stand together cannot be told apart.
     olds, news = Counter(one for one, _ in sure), Counter(other for _, other in sure)
@@ -77,6 +79,12 @@ def renamed_label(kind: str, label: Any, renamed: Mapping[str, str]) -> Any:
 def _type(kind: str, name: str) -> str:
     """The entity type of a tag, B-x or I-x; other tags and labels as they are."""
     return name[2:] if kind == "tagging" and name[:2] in ("B-", "I-") else name
+
+
+def _names(kind: str, label: Any) -> set[str]:
+    if label is None:
+        return set()
+    return {label} if kind == "classification" else {_type(kind, name) for name in label}
 
 
 def _became(kind: str, before: Any, after: Any) -> set[tuple[str, str]]:

@@ -8,7 +8,8 @@ import numpy as np
 
 from doubleroute.data.splits import text_key
 
-#: What can have happened to a row; ``duplicated``: added, and a copy of a row that its split had already.
+#: What can have happened to a row; ``duplicated``, not ``added`` as well: new, and a copy of a row that its
+#: split had already.
 KINDS = ("added", "removed", "duplicated", "edited", "relabelled", "moved")
 SPLITS = ("train", "validation", "test")
 #: Canonical rows of one split, as ``data.rows`` gives them.
@@ -87,9 +88,9 @@ class Changes:
 
     ``pairs`` int64 [m, 2]: the row in base and the row in head, -1 where there is none; every row of either
     version stands in exactly one pair. ``kinds`` [m]: what happened, in the order of KINDS; empty for a row
-    that is unchanged. ``similarity`` float64 [m]: of the two texts, in [0, 1]; 1 for equal ones, NaN where
-    one is missing. ``renamed``: labels of base that are called otherwise in head; a row whose label only
-    follows such a renaming is not relabelled.
+    that is unchanged. ``similarity`` float64 [m]: of the two texts, in [0, 1]; 1 for equal ones, case and
+    white space aside, NaN where one is missing. ``renamed``: labels of base that are called otherwise in
+    head, by nearly all rows; a row whose label only follows such a renaming is not relabelled.
     """
 
     pairs: np.ndarray
