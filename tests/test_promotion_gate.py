@@ -48,7 +48,9 @@ class Case:
                 }
             )
             frame.to_parquet(root / task / "test.parquet")
-            empty = Packed(np.empty(0, np.int32), np.zeros(ROWS + 1, np.int64), None, None, 0, 0)
+            empty = Packed(
+                np.empty(0, np.int32), np.zeros(ROWS + 1, np.int64), None, None, np.zeros(ROWS, bool)
+            )
             encoded = Encoded(empty, np.zeros(ROWS, np.int64), np.arange(ROWS))
             self.truths[task] = Truths(root, task, "test", encoded, ["no", "yes"])
             self.right[task] = generator.random(ROWS) < 0.8

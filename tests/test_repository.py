@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from ruamel.yaml import YAML
 
 import doubleroute
 from doubleroute.config import load_project
@@ -157,16 +158,30 @@ def test_nothing_of_the_data_and_of_the_results_is_tracked() -> None:
     assert set(kept) <= {"mlflow/README.md"}
 
 
-def test_the_makefile_and_the_workflow_name_no_registry() -> None:
+def test_the_makefile_and_the_workflows_name_no_registry() -> None:
     for name in (
         "Makefile",
         ".ci/run",
         ".github/workflows/ci.yml",
+        ".github/workflows/review.yml",
         "constraints.txt",
         "demo/requirements.txt",
     ):
         text = (ROOT / name).read_text(encoding="utf-8")
         assert not re.search(r"index-url|find-links|https?://", text), name
+
+
+@pytest.mark.parametrize("name", ["ci", "review"])
+def test_a_workflow_may_do_no_more_than_it_must_and_puts_no_strangers_words_into_a_shell(name: str) -> None:
+    path = ROOT / ".github" / "workflows" / f"{name}.yml"
+    workflow = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    writes = {what for what, right in workflow["permissions"].items() if right != "read"}
+    assert writes == ({"pull-requests", "statuses"} if name == "review" else set())
+    assert "pull_request_target" not in workflow["on"]
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    assert [step["run"] for step in steps if "${{" in step.get("run", "")] == []
+    actions = [step["uses"] for step in steps if "uses" in step]
+    assert [each for each in actions if not re.fullmatch(r"actions/[a-z-]+@v\d+", each)] == []
 
 
 def test_the_licence_is_the_one_that_pyproject_names() -> None:

@@ -86,6 +86,10 @@ UNREADABLE = {
     "a loop": ("name: &a [*a]\n", "nested too deeply, or its aliases"),
     "deep nesting": ("name: " + "[" * 300 + "]" * 300, "nested too deeply"),
     "two documents": ("name: a\n---\nname: b\n", "keep one document"),
+    "a day that there is not": (
+        "name: 2026-13-31\n",
+        "line 1: not valid YAML: '2026-13-31' is no value: month",
+    ),
     "a Python object": ("name: !!python/object:os.system {}\n", "name"),
 }
 

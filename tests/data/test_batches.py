@@ -14,7 +14,9 @@ def _packed(lengths: list[int], words: bool = False, types: bool = False) -> Pac
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     ids = np.arange(1, total + 1, dtype=np.int32)
     each = np.ones(total, np.uint8) if types else None
-    return Packed(ids, starts, each, np.zeros(total, np.int32) if words else None, 0, 0)
+    return Packed(
+        ids, starts, each, np.zeros(total, np.int32) if words else None, np.zeros(len(lengths), bool)
+    )
 
 
 def _rows() -> dict[str, Encoded]:

@@ -34,14 +34,10 @@ def test_the_words_of_a_text_are_the_runs_between_white_space() -> None:
     assert word_spans("a bc", ["a", "bc"]).tolist() == [[0, 1], [2, 4]]
 
 
-def test_long_rows_are_cut_and_counted(tokenizer) -> None:
+def test_long_rows_are_cut_and_marked(tokenizer) -> None:
     packed = encode_texts(tokenizer, ["good film", "good " * 50], 8)
     assert packed.lengths.tolist() == [4, 8]
-    assert packed.truncated == 1
-
-
-def test_unknown_words_are_counted(tokenizer) -> None:
-    assert encode_texts(tokenizer, ["good zebra", "yak"], 8).unknown == 2
+    assert packed.cut.tolist() == [False, True]
 
 
 def test_pairs_carry_their_segments(tokenizer) -> None:
@@ -54,7 +50,7 @@ def test_the_words_of_a_pair_are_those_of_its_first_text(tokenizer) -> None:
     spans = [word_spans("good film good")]
     packed = encode_texts(tokenizer, ["good film good"], 7, pairs=["bad words and lines"], spans=spans)
     assert packed.words is not None
-    assert packed.truncated == 1
+    assert packed.cut.tolist() == [True]
     assert packed.words.tolist() == [-1, 0, 1, -1, -1, -1, -1]
 
 

@@ -17,6 +17,8 @@ from doubleroute.errors import GateError, InputError, MachineError, ModelError
 from doubleroute.integrations import registry_package as package
 from doubleroute.integrations import registry_store as stores
 from doubleroute.integrations.registry import Candidate, DatasetUse, Registry, Version, model_digest
+from doubleroute.integrations.registry_reviews import log_review
+from doubleroute.integrations.registry_version import REVIEWS
 from doubleroute.workspace import Workspace
 
 EXAMPLES = [{"text": "a good film"}, {"text": "a bad film 42", "text_pair": "this film"}]
@@ -107,6 +109,22 @@ def test_the_same_run_registered_twice_at_once_is_one_version(
     assert version.digest == model_digest(candidate.model_folder)
     assert version.tags["git_commit"] == "abc123"
     assert registry.champion() is None
+
+
+def test_a_registered_version_leads_to_the_reviews_of_its_data(
+    registry: Registry, candidate: Candidate
+) -> None:
+    client, data = registry._connect(), f"{'d' * 32}.dir"
+    client.set_model_version_tag("demo", "1", "dvc_md5", data)
+    version = {"name": "main", "commit": None, "dvc_md5": data}
+    verdict = {"verdict": "approve", "reasons": []}
+    review = {"time": "2026-11-25T12:00:00", "base": version, "head": version, "verdict": verdict}
+    run_id = log_review(registry, review, [])
+    client.delete_model_version_tag("demo", "1", REVIEWS)  # as if it had been made after the review
+    assert registry.register(candidate).tags[REVIEWS] == json.dumps([run_id])
+    client.delete_run(run_id)
+    for tag in (REVIEWS, "dvc_md5"):
+        client.delete_model_version_tag("demo", "1", tag)
 
 
 def test_a_half_run_of_a_killed_attempt_is_marked_deleted(registry: Registry, candidate: Candidate) -> None:

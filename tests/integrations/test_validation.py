@@ -99,6 +99,8 @@ def test_every_bad_row_is_quarantined_with_its_reason_and_nothing_else_is_lost(t
         27: ("label", "has no label; only a file that another task uses too may lack one"),
     }
     assert entries[22]["value"] == "postive"
+    rules_broken = {row: entry["rule"] for row, entry in entries.items()}
+    assert rules_broken == {**dict.fromkeys((21, 23, 25, 26, 27), "value"), 22: "label", 24: "leak"}
     assert {entry["file"] for entry in entries.values()} == {"data/train.jsonl"}
     frame = read_validated(stage.path, "sentiment", "train")
     assert list(frame.columns) == ["file", "row", "text", "label"]
@@ -209,6 +211,7 @@ def test_copies_and_conflicts_are_warned_of_or_quarantined(tmp_path: Path) -> No
     rules = {"duplicates": "quarantine", "conflicts": "quarantine", "max_invalid": 0.2}
     stage, summary = run(tmp_path, SENTIMENT, validation=rules)
     assert [entry["row"] for entry in quarantine(stage)] == [2, 22, 21]
+    assert [entry["rule"] for entry in quarantine(stage)] == ["conflict", "conflict", "duplicate"]
     assert summary["warnings"] == []
 
 

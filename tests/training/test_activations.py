@@ -83,7 +83,10 @@ def root(tiny_backbone: Path, tmp_path: Path) -> Path:
 def test_a_row_is_known_by_its_ids_and_a_second_segment() -> None:
     ids, starts = np.array([2, 5, 3, 2, 5, 3, 2, 3], np.int32), np.array([0, 3, 6, 8])
     types = np.array([0, 0, 1, 0, 0, 0, 0, 0], np.uint8)
-    single, pairs = (row_digests(Packed(ids, starts, each, None, 0, 0)) for each in (None, types))
+    single, pairs = (
+        row_digests(Packed(ids, starts, each, None, np.zeros(len(starts) - 1, bool)))
+        for each in (None, types)
+    )
     assert single[0] == single[1] != single[2]
     assert pairs[0] not in single
     assert pairs[1:] == single[1:]

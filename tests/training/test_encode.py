@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import write_tiny_project
 
@@ -55,3 +56,37 @@ def test_another_row_costs_new_tokens(root: Path) -> None:
     row = json.dumps({"tokens": ["words", "and", "42"], "tags": ["O", "O", "B-number"]})
     path.write_text(path.read_text(encoding="utf-8") + row + "\n", encoding="utf-8")
     assert stages(root)[1].digest != first.digest
+
+
+def grow(root: Path) -> None:
+    """Move a row of the entities and add one."""
+    path = root / "data" / "entities.jsonl"
+    rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    new = json.dumps({"tokens": ["words", "and", "zebra"] * 30, "tags": ["O", "O", "B-number"] * 30})
+    path.write_text("".join([rows[3], new + "\n", *rows[:3], *rows[4:]]), encoding="utf-8")
+
+
+def test_rows_that_were_tokenised_before_are_copied(tiny_backbone: Path, tmp_path: Path) -> None:
+    root = write_tiny_project(tmp_path / "project", tiny_backbone)
+    _, first = stages(root)
+    place = first.path / "sentiment" / "train" / "ids.npy"
+    ids = np.load(place)
+    ids[1] = 7  # nobody would tokenise it so: where it comes again it was copied
+    np.save(place, ids)
+    grow(root)
+    _, second = stages(root)
+    assert not second.reused
+    assert np.load(second.path / "sentiment" / "train" / "ids.npy").tolist() == ids.tolist()
+
+
+def test_what_is_copied_and_what_is_tokenised_are_the_same(tiny_backbone: Path, tmp_path: Path) -> None:
+    roots = [write_tiny_project(tmp_path / name, tiny_backbone) for name in ("grown", "fresh")]
+    stages(roots[0])
+    for root in roots:
+        grow(root)
+    (_, grown), (_, fresh) = stages(roots[0]), stages(roots[1])
+    assert read_meta(grown.path)["tasks"] == read_meta(fresh.path)["tasks"]
+    arrays = sorted(path.relative_to(fresh.path) for path in fresh.path.rglob("*.npy"))
+    assert arrays
+    for name in arrays:
+        assert (grown.path / name).read_bytes() == (fresh.path / name).read_bytes(), name

@@ -71,6 +71,8 @@ def parse(text: str, notes: Notes, at: KeyPath = (), in_file: bool = True) -> An
         if node is None:
             return None
         return _Builder(yaml, notes, in_file).build(node, at, depth=0)
+    except Unreadable:
+        raise
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark and in_file else ""
@@ -98,7 +100,9 @@ class _Builder:
     def build(self, node: Node, path: KeyPath, depth: int) -> Any:
         self.notes.values += 1
         if depth > MAX_DEPTH or self.notes.values > MAX_VALUES:
-            raise Unreadable("it is nested too deeply, or its aliases (&name, *name) never end")
+            raise Unreadable(
+                "not valid YAML: it is nested too deeply, or its aliases (&name, *name) never end"
+            )
         self.notes.lines.setdefault(path, self._line(node))
         if isinstance(node, MappingNode):
             return self._mapping(node, path, depth)
@@ -146,7 +150,12 @@ class _Builder:
             message = f'{text} is read as the number {number}; write {number}, or "{text}" if it is text'
             self.notes.numbers.setdefault(path, Mistake(self._line(node), dotted(path), message))
             return number
-        return self.yaml.constructor.construct_object(node, deep=True)
+        try:
+            return self.yaml.constructor.construct_object(node, deep=True)
+        except ValueError as error:  # a day or an hour that there is not
+            where = f"line {self._line(node)}: " if self.in_file else ""
+            said = f"not valid YAML: '{text}' is no value: {error}; text must stand in quotes"
+            raise Unreadable(f"{where}{said}") from None
 
     def _line(self, node: Node) -> int | None:
         return node.start_mark.line + 1 if self.in_file else None

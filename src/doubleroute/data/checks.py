@@ -136,19 +136,28 @@ def unknown_reason(label: str, known: Sequence[str], noun: str) -> str:
     return f"{noun} '{short(label)}' is not one of {listed(known)}{hint}"
 
 
+def classes(label: Any, kind: str) -> Collection[str]:
+    """The labels that one row has; of tagging the types of its entities, of regression none."""
+    if label is None or kind == "regression":
+        return ()
+    if kind == "tagging":
+        return {tag[2:] for tag in label if tag != "O" and TAG.fullmatch(tag)}
+    return (label,) if isinstance(label, str) else set(label)
+
+
 def label_counts(labels: Sequence[Any], kind: str) -> dict[str, int]:
     """Rows of each label, sorted by name: classification and multilabel rows that have it, tagging rows
     that hold an entity of the type. Empty for regression."""
     counts: Counter[str] = Counter()
     for label in labels:
-        counts.update(_classes(label, kind))
+        counts.update(classes(label, kind))
     return dict(sorted(counts.items()))
 
 
 def rows_of_rarest(labels: Sequence[Any], kind: str) -> list[int | None]:
     """For each row, how many rows have the rarest of its labels; None for a row without."""
     counts = label_counts(labels, kind)
-    return [min((counts[name] for name in _classes(label, kind)), default=None) for label in labels]
+    return [min((counts[name] for name in classes(label, kind)), default=None) for label in labels]
 
 
 def characters(rows: Rows) -> list[int]:
@@ -213,21 +222,13 @@ def task_labels(labels: Sequence[Any], kind: str, given: Sequence[str] | None) -
     if kind == "regression":
         return []
     if kind != "tagging":
-        return list(given) if given else sorted({name for label in labels for name in _classes(label, kind)})
+        return list(given) if given else sorted({name for label in labels for name in classes(label, kind)})
     tags = given or sorted({tag for row in labels if row for tag in row if TAG.fullmatch(tag)})
     if not given:
         types = {tag[2:] for tag in tags if tag != "O"}
         tags = sorted(f"{side}-{name}" for side in "BI" for name in types)
     missing = [f"B-{tag[2:]}" for tag in tags if tag.startswith("I-") and f"B-{tag[2:]}" not in tags]
     return ["O", *(tag for tag in tags if tag != "O"), *missing]
-
-
-def _classes(label: Any, kind: str) -> Collection[str]:
-    if label is None or kind == "regression":
-        return ()
-    if kind == "tagging":
-        return {tag[2:] for tag in label if tag != "O" and TAG.fullmatch(tag)}
-    return (label,) if isinstance(label, str) else set(label)
 
 
 def _first(row: Sequence[str] | None, fits: Callable[[str], bool], good: set[str]) -> str | None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _CHUNK = 2048
+_ARRAYS = ("ids", "starts", "types", "words", "cut")
 
 
 @dataclass(frozen=True)
@@ -24,15 +25,14 @@ class Packed:
 
     ids: int32 [tokens]; starts: int64 [n + 1], row i is ids[starts[i]:starts[i + 1]]; types: uint8
     [tokens], the segment, for pairs; words: int32 [tokens], the word whose first sub-word this is, else
-    -1. ``truncated`` rows were longer than allowed; ``unknown`` counts unknown-token ids.
+    -1; cut: bool [n], the row was longer than allowed.
     """
 
     ids: np.ndarray
     starts: np.ndarray
     types: np.ndarray | None
     words: np.ndarray | None
-    truncated: int
-    unknown: int
+    cut: np.ndarray
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -44,21 +44,21 @@ class Packed:
 
     def save(self, folder: Path) -> None:
         """Write the arrays as .npy files."""
-        for name in ("ids", "starts", "types", "words"):
+        for name in _ARRAYS:
             value = getattr(self, name)
             if value is not None:
                 np.save(folder / f"{name}.npy", value, allow_pickle=False)
 
     @classmethod
     def load(cls, folder: Path) -> "Packed":
-        """Map the arrays of ``save`` into memory; counts are not kept."""
+        """Map the arrays of ``save`` into memory."""
         arrays: dict[str, Any] = {
             name: np.load(folder / f"{name}.npy", mmap_mode="r")
             if (folder / f"{name}.npy").is_file()
             else None
-            for name in ("ids", "starts", "types", "words")
+            for name in _ARRAYS
         }
-        return cls(**arrays, truncated=0, unknown=0)
+        return cls(**arrays)
 
 
 def join_tokens(tokens: Sequence[str]) -> str:
@@ -93,12 +93,10 @@ def encode_texts(
     backend = tokenizer.backend_tokenizer
     backend.no_padding()
     backend.enable_truncation(max_length=max_tokens, strategy="longest_first")
-    unknown_id = tokenizer.unk_token_id
     ids: list[np.ndarray] = []
     types: list[np.ndarray] = []
     words: list[np.ndarray] = []
-    lengths = np.zeros(len(texts), np.int64)
-    truncated = 0
+    lengths, cut = np.zeros(len(texts), np.int64), np.zeros(len(texts), bool)
     for first in range(0, len(texts), _CHUNK):
         chunk: list[Any] = list(texts[first : first + _CHUNK])
         if pairs is not None:
@@ -106,7 +104,7 @@ def encode_texts(
         for row, encoding in enumerate(backend.encode_batch(chunk), start=first):
             ids.append(np.array(encoding.ids, np.int32))
             lengths[row] = len(ids[-1])
-            truncated += bool(encoding.overflowing)
+            cut[row] = bool(encoding.overflowing)
             if pairs is not None:
                 types.append(np.array(encoding.type_ids, np.uint8))
             if spans is not None:
@@ -117,8 +115,7 @@ def encode_texts(
         starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         types=np.concatenate(types) if types else None,
         words=np.concatenate(words) if words else None,
-        truncated=truncated,
-        unknown=0 if unknown_id is None else int((flat == unknown_id).sum()),
+        cut=cut,
     )
 
 

@@ -13,6 +13,7 @@ from doubleroute.data.raw import near, short, shown
 from doubleroute.data.rows import Rows, chosen
 from doubleroute.errors import DataError, GateError, InputError, MachineError
 from doubleroute.integrations.expectations import Batch, Result
+from doubleroute.integrations.suites import Rule
 from doubleroute.workspace import write_text
 
 #: Bad rows of a task and split that the summary quotes; quarantine.jsonl has all.
@@ -21,7 +22,7 @@ _SHOWN = 2
 
 @dataclass(frozen=True)
 class Bad:
-    """One quarantined row."""
+    """One quarantined row; ``rule``: what it goes against, in a word."""
 
     task: str
     split: str
@@ -30,6 +31,7 @@ class Bad:
     column: str
     reason: str
     value: str
+    rule: Rule = "value"
 
     def __str__(self) -> str:
         column = f", column {self.column}" if self.column else ""
@@ -164,9 +166,8 @@ def _bad(batch: Batch, result: Result, rows: Rows, index: int) -> Bad:
     value = row.get(column, row.get(result.check.value_column, ""))
     shown_value = " ".join(map(str, value)) if isinstance(value, list) else str(value)
     reason = result.check.explain(row)
-    return Bad(
-        batch.task, batch.split, rows["file"][index], rows["row"][index], column, reason, short(shown_value)
-    )
+    file, number, rule = rows["file"][index], rows["row"][index], result.check.rule
+    return Bad(batch.task, batch.split, file, number, column, reason, short(shown_value), rule)
 
 
 def _counts(

@@ -17,6 +17,7 @@ from doubleroute.errors import DoublerouteError, GateError, InputError, MachineE
 from doubleroute.integrations import registry_create as create
 from doubleroute.integrations import registry_moves as moves
 from doubleroute.integrations import registry_package as package
+from doubleroute.integrations import registry_reviews as reviews
 from doubleroute.integrations import registry_run as runs
 from doubleroute.integrations import registry_store as stores
 from doubleroute.integrations.registry_package import model_digest
@@ -89,7 +90,7 @@ class Registry:
 
     def versions(self) -> list[Version]:
         """All versions, newest first."""
-        with self._opened() as client:
+        with self.opened() as client:
             return [] if client is None else search(client, self.name)
 
     def model_folder(self, version: Version) -> Path:
@@ -98,7 +99,7 @@ class Registry:
         Raises MachineError when files are missing or damaged, InputError for a version that something
         else than doubleroute registered.
         """
-        with self._opened() as client:
+        with self.opened() as client:
             if client is None:
                 raise MachineError(f"{self._what(version)}: the store {self.tracking_uri} is gone")
             return self._verified(client, version) / package.MODEL
@@ -108,7 +109,7 @@ class Registry:
         place = self.workspace.root / "registry" / f"{version.run_id}-{name}"
         if place.is_file():
             return place
-        with self._opened() as client:
+        with self.opened() as client:
             if client is None or name not in {each.path for each in client.list_artifacts(version.run_id)}:
                 return None
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +123,7 @@ class Registry:
         Safe to kill anywhere and to run twice at once. Raises ModelError when the model does not give
         its golden answers in a new process; no version is made then.
         """
-        with self._locked() as client:
+        with self.locked() as client:
             version = create.of_key(client, self.name, candidate.run_key)
             if version is None:
                 version = create.create(client, self.store, self.name, self.workspace, candidate)
@@ -130,6 +131,7 @@ class Registry:
                 self._verified(client, version)
             if CHAMPION not in version.aliases:
                 client.set_registered_model_alias(self.name, CHALLENGER, version.number)
+            reviews.lead(client, self.name, version.tags.get("dvc_md5"))
             return self._get(client, version.number)
 
     def promote(
@@ -147,7 +149,7 @@ class Registry:
         when the version's files are damaged, and when it does not give its golden answers as champion: the
         alias is back where it was then.
         """
-        with self._locked() as client:
+        with self.locked() as client:
             self._verified(client, version)
             self._settle(client)
             champion = with_alias(client, self.name, CHAMPION)
@@ -172,7 +174,7 @@ class Registry:
         A version is taken when its files have their digests and it gives its golden answers in a new
         process. Raises GateError when there is none, InputError for a ``to`` that never was champion.
         """
-        with self._locked() as client:
+        with self.locked() as client:
             known = {version.number: version for version in search(client, self.name)}
             if known:
                 self._settle(client)
@@ -195,7 +197,7 @@ class Registry:
 
     def settle(self) -> None:
         """End what a killed promotion or rollback began."""
-        with self._locked() as client:
+        with self.locked() as client:
             self._settle(client)
 
     def history(self) -> list[dict[str, Any]]:
@@ -210,7 +212,7 @@ class Registry:
 
     def record(self, version: Version, decision: Mapping[str, Any], against: str | None = None) -> None:
         """Note on a version the decision that kept it from becoming champion in place of ``against``."""
-        with self._locked() as client:
+        with self.locked() as client:
             note(client, self.name, version.number, decision, against)
 
     def describe(self) -> dict[str, Any]:
@@ -227,6 +229,24 @@ class Registry:
             "challenger": by_alias[CHALLENGER].as_dict() if CHALLENGER in by_alias else None,
             "versions": [version.as_dict() for version in versions],
         }
+
+    @contextmanager
+    def opened(self) -> Iterator["MlflowClient | None"]:
+        """The client for reading; None when the project's embedded store was never made."""
+        if not self.store.exists:
+            yield None
+            return
+        with stores.errors(self.store):
+            if self._client is None and stores.moved(self.store, self.name):
+                with self.workspace.lock("registry"):  # the database is about to be written
+                    self._connect()
+            yield self._connect()
+
+    @contextmanager
+    def locked(self) -> Iterator["MlflowClient"]:
+        """The client for writing, under the project's lock; makes the embedded store if need be."""
+        with self.workspace.lock("registry"), stores.errors(self.store):
+            yield self._connect()
 
     def _move(
         self,
@@ -257,7 +277,7 @@ class Registry:
         package.try_out(self._verified(client, self._get(client, number)))
 
     def _moves(self) -> list[moves.Move]:
-        with self._opened() as client:
+        with self.opened() as client:
             return [] if client is None else moves.read(client, self.name)
 
     def _verified(self, client: "MlflowClient", version: Version) -> Path:
@@ -271,7 +291,7 @@ class Registry:
         return package.fetch(self.store, source, manifest, self._what(version), self.workspace)
 
     def _aliased(self, alias: str) -> Version | None:
-        with self._opened() as client:
+        with self.opened() as client:
             return None if client is None else with_alias(client, self.name, alias)
 
     def _get(self, client: "MlflowClient", number: str) -> Version:
@@ -279,24 +299,6 @@ class Registry:
 
     def _what(self, version: Version) -> str:
         return f"model '{self.name}', version {version.number}"
-
-    @contextmanager
-    def _opened(self) -> Iterator["MlflowClient | None"]:
-        """The client for reading; None when the project's embedded store was never made."""
-        if not self.store.exists:
-            yield None
-            return
-        with stores.errors(self.store):
-            if self._client is None and stores.moved(self.store, self.name):
-                with self.workspace.lock("registry"):  # the database is about to be written
-                    self._connect()
-            yield self._connect()
-
-    @contextmanager
-    def _locked(self) -> Iterator["MlflowClient"]:
-        """The client for writing, under the project's lock; makes the embedded store if need be."""
-        with self.workspace.lock("registry"), stores.errors(self.store):
-            yield self._connect()
 
     def _connect(self) -> "MlflowClient":
         if self._client is None:

@@ -17,6 +17,8 @@ DIGEST = "doubleroute.model_digest"
 VERDICT = "doubleroute.verdict"
 DECISION = "doubleroute.decision"
 GOLDEN = "doubleroute.golden_answers"
+#: A JSON list of the runs of its data's accepted reviews, newest first.
+REVIEWS = "doubleroute.reviews"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from doubleroute.data.raw import listed, short
 #: error: failing rows are quarantined, a failing table stops the run. warning: both are only reported.
 #: note: shown in the Data Docs; validation words its own warning.
 Severity = Literal["error", "warning", "note"]
+#: What a failing row goes against, in a word; value: all that is wrong with a row by itself.
+Rule = Literal["value", "label", "leak", "conflict", "duplicate"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Check:
     origin: str | None = None
     #: What a user wrote as "meta".
     meta: Mapping[str, Any] = field(default_factory=dict)
+    rule: Rule = "value"
 
     @property
     def value_column(self) -> str:
@@ -149,11 +152,11 @@ def _labels(
 
     if task.kind == "classification":
         kwargs: dict[str, Any] = {"column": column, "value_set": list(labels)}
-        found.append(Check("expect_column_values_to_be_in_set", kwargs, column, explain))
+        found.append(Check("expect_column_values_to_be_in_set", kwargs, column, explain, rule="label"))
     else:
         kwargs = {"column": checks.UNKNOWN_LABEL}
         said = f"every {noun} is one of {listed(labels)}"
-        found.append(Check("expect_column_values_to_be_null", kwargs, column, explain, said))
+        found.append(Check("expect_column_values_to_be_null", kwargs, column, explain, said, rule="label"))
     if split == "train":
         kwargs = {"column": checks.ROWS_OF_LABEL, "min_value": rules.min_rows_per_class}
         said = f"every label has at least {rules.min_rows_per_class} rows"
@@ -168,8 +171,8 @@ def _labels(
 def _copies(task: Task, rules: Validation) -> list[Check]:
     column = task.columns.tokens if task.kind == "tagging" else task.columns.text
 
-    def check(fact: str, rule: str, description: str, words: str) -> Check:
-        severity: Severity = "error" if rule == "quarantine" else "warning"
+    def check(rule: Rule, fact: str, treatment: str, description: str, words: str) -> Check:
+        severity: Severity = "error" if treatment == "quarantine" else "warning"
         return Check(
             "expect_column_values_to_be_null",
             {"column": fact},
@@ -177,17 +180,26 @@ def _copies(task: Task, rules: Validation) -> list[Check]:
             lambda row: f"{words} {row[fact]}",
             description,
             severity,
+            rule=rule,
         )
 
     return [
-        check(checks.ALSO_IN, rules.leaks, "no text is in a more protected split too", "the same text is in"),
         check(
+            "leak",
+            checks.ALSO_IN,
+            rules.leaks,
+            "no text is in a more protected split too",
+            "the same text is in",
+        ),
+        check(
+            "conflict",
             checks.CONFLICTS_WITH,
             rules.conflicts,
             "the same text always has the same label",
             "the same text has another label:",
         ),
         check(
+            "duplicate",
             checks.DUPLICATE_OF,
             rules.duplicates,
             "no text stands twice with the same label",

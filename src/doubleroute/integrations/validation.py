@@ -13,24 +13,22 @@ from typing import Any
 
 from doubleroute.config import Project, Task
 from doubleroute.data import checks
-from doubleroute.data.raw import Table, shown
-from doubleroute.data.rows import Rows, canonical_rows, chosen, joined
-from doubleroute.data.splits import assign
-from doubleroute.data.tables import combined, digests, read_tables
+from doubleroute.data.raw import shown
+from doubleroute.data.rows import Rows, chosen
 from doubleroute.errors import DataError, InputError
 from doubleroute.integrations import expectations
 from doubleroute.integrations.outcome import Bad, Outcome, settle
+from doubleroute.integrations.reading import SPLITS, read_files, relative, shared, sources_of, task_rows
 from doubleroute.integrations.suites import project_checks
 from doubleroute.workspace import Stage, Workspace, code_digest, versions_of, write_json, write_text
 
-SPLITS = ("train", "validation", "test")
 #: What of a task decides about its rows; the rest of project.yaml can change without a new validation.
 _TASK_KEYS = {"kind", "files", "columns", "labels", "separator", "split", "slices"}
 #: The code that decides about rows.
 _CODE = (
     *(f"data/{name}" for name in ("checks", "encoding", "formats_arrow", "formats_text", "raw", "rows")),
     *(f"data/{name}" for name in ("splits", "tables")),
-    *(f"integrations/{name}" for name in ("expectations", "outcome", "suites", "validation")),
+    *(f"integrations/{name}" for name in ("expectations", "outcome", "reading", "suites", "validation")),
 )
 
 
@@ -41,7 +39,7 @@ def validate(project: Project, workspace: Workspace) -> Stage:
     split; InputError for a wrong file of expectations; GateError when more rows are invalid than
     ``validation.max_invalid`` allows or a user's expectation about a whole table fails.
     """
-    sources = _sources(project)
+    sources = sources_of(project)
     entries = _entries(project)
     inputs = {
         "tasks": {
@@ -49,7 +47,7 @@ def validate(project: Project, workspace: Workspace) -> Stage:
         },
         "validation": project.validation.model_dump(mode="json"),
         "seed": project.seed,
-        "files": {_relative(project, path): found for path, found in sources.items()},
+        "files": {relative(project, path): found for path, found in sources.items()},
         "expectations": entries,
         "code": code_digest(*_CODE),
         "versions": versions_of("great-expectations", "pandas", "pyarrow", "datasets", "xxhash"),
@@ -57,22 +55,6 @@ def validate(project: Project, workspace: Workspace) -> Stage:
     return workspace.build(
         "validate", inputs, lambda folder: _make(project, workspace, sources, entries, folder)
     )
-
-
-def read_rows(project: Project) -> tuple[dict[str, dict[str, Rows]], list[Bad]]:
-    """The canonical rows of every task and split before validation takes any out, and those that cannot be
-    read as rows of their task. Raises DataError for a file that cannot be read and a missing column."""
-    tables = _read(project, _sources(project), {})
-    found = {name: _task_rows(project, name, tables, set()) for name in project.tasks}
-    return {name: rows for name, (rows, _) in found.items()}, [
-        bad for _, each in found.values() for bad in each
-    ]
-
-
-def _sources(project: Project) -> dict[Path, dict[str, str]]:
-    """Every file or folder that a task names, with its digests."""
-    paths = {path for task in project.tasks for split in SPLITS for path in project.paths(task, split)}
-    return {path: digests(path) for path in sorted(paths)}
 
 
 def _entries(project: Project) -> dict[str, list[dict[str, Any]]]:
@@ -88,10 +70,6 @@ def _entries(project: Project) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def _relative(project: Project, path: Path) -> str:
-    return path.relative_to(project.root).as_posix() if path.is_relative_to(project.root) else str(path)
-
-
 def _make(
     project: Project,
     workspace: Workspace,
@@ -99,20 +77,21 @@ def _make(
     entries: Mapping[str, list[dict[str, Any]]],
     folder: Path,
 ) -> None:
-    tables = _read(project, sources, entries)
+    extras = {column for each in entries.values() for column in expectations.columns_of(each)}
+    tables = read_files(project, sources, extras)
     rows: dict[str, dict[str, Rows]] = {}
     bad: list[Bad] = []
     labels: dict[str, list[str]] = {}
     batches = []
     for name, task in project.tasks.items():
-        extras = expectations.columns_of(entries.get(name, ()))
-        rows[name], unreadable = _task_rows(project, name, tables, extras)
+        own = expectations.columns_of(entries.get(name, ()))
+        rows[name], unreadable = task_rows(project, name, tables, own)
         bad += unreadable
         facts = checks.facts(rows[name], task.kind)
         sound = checks.sound(rows[name]["train"], facts["train"], project.validation)
         labels[name] = _labels(name, task, chosen(rows[name]["train"], sound))
         unlabelled = any(
-            _shared(project, name, path) for split in SPLITS for path in project.paths(name, split)
+            shared(project, name, path) for split in SPLITS for path in project.paths(name, split)
         )
         for split in SPLITS:
             found = project_checks(task, project.validation, labels[name], split, unlabelled)
@@ -125,81 +104,6 @@ def _make(
     results = expectations.run(batches, folder / "data_docs")
     outcome = settle(project, rows, bad, batches, results, labels, workspace.root / "quarantine")
     _write(project, outcome, labels, folder)
-
-
-def _read(
-    project: Project, sources: Mapping[Path, Mapping[str, str]], entries: Mapping[str, list[dict[str, Any]]]
-) -> dict[tuple[Path, str], list[Table]]:
-    """Read each file once, with the columns that all tasks need of it together."""
-    wanted = {column for name, task in project.tasks.items() for column in _columns(task)}
-    wanted |= {column for name in entries for column in expectations.columns_of(entries[name])}
-    tables: dict[tuple[Path, str], list[Table]] = {}
-    for name in project.tasks:
-        for split in SPLITS:
-            for path in project.paths(name, split):
-                key = (path, split if path.is_dir() else "")
-                if key not in tables:
-                    tables[key] = read_tables(path, wanted, split)
-                    _check_unchanged(path, tables[key], sources[path])
-    return tables
-
-
-def _columns(task: Task) -> set[str]:
-    columns = task.columns
-    texts = (
-        {columns.tokens, columns.tags, "tokens", "tags"}
-        if task.kind == "tagging"
-        else {columns.text, columns.label}
-    )
-    others = {name for name in (columns.text_pair, columns.time, columns.key) if name is not None}
-    return texts | others | set(task.slices)
-
-
-def _check_unchanged(path: Path, tables: list[Table], found: Mapping[str, str]) -> None:
-    """What was read is what the stage's key was made of."""
-    known = {path if not name else path / name: digest for name, digest in found.items()}
-    for table in tables:
-        if table.digest != known.get(table.path, combined(found)):
-            raise DataError(
-                f"{shown(table.path)} changed while it was read; run again when nothing writes to it"
-            )
-
-
-def _shared(project: Project, name: str, path: Path) -> bool:
-    """Whether another task uses this file too: then a row may lack this task's label."""
-    others = (other for other in project.tasks if other != name)
-    return any(path in project.paths(other, split) for other in others for split in SPLITS)
-
-
-def _task_rows(
-    project: Project, name: str, tables: Mapping[tuple[Path, str], list[Table]], extras: set[str]
-) -> tuple[dict[str, Rows], list[Bad]]:
-    """The canonical rows of each split, those of missing splits taken from train, and the unreadable rows."""
-    task = project.tasks[name]
-    rows: dict[str, Rows] = {}
-    bad: list[Bad] = []
-    for split in SPLITS:
-        parts = []
-        for path in project.paths(name, split):
-            unlabelled = _shared(project, name, path)
-            for table in tables[path, split if path.is_dir() else ""]:
-                file = _relative(project, table.path)
-                part, problems = canonical_rows(table, task, f"tasks.{name}", file, unlabelled, extras)
-                parts.append(part)
-                bad += [
-                    Bad(name, split, file, each.row, each.column, each.reason, each.value)
-                    for each in problems
-                ]
-        if parts:
-            rows[split] = joined(parts)
-    missing = [split for split in ("test", "validation") if split not in rows]
-    if missing:
-        whole = rows["train"]
-        fractions = [(split, float(getattr(task.split, split))) for split in missing]
-        where = assign((key or "" for key in checks.keys(whole)), project.seed, fractions)
-        for split in ("train", *missing):
-            rows[split] = chosen(whole, [index for index, each in enumerate(where) if each == split])
-    return rows, bad
 
 
 def _labels(name: str, task: Task, train: Rows) -> list[str]:

@@ -1,6 +1,6 @@
 """The version of the data that a run learns from: git revision and the md5 in data.dvc.
 
-The only module that imports DVC, and it does so only when DVC has something to do: fetch missing data,
+DVC is imported here and in data_objects, and only when it has something to do: fetch missing data,
 or say which files changed. That data/ is what data.dvc says is checked here, with DVC's own md5 of a
 folder, so the check needs neither a cache nor a remote. An unchanged file is not read
 again: see data_record.
@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import re
-import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -23,6 +22,7 @@ from ruamel.yaml.error import YAMLError
 
 from doubleroute.errors import DataError, InputError, MachineError
 from doubleroute.integrations.data_record import Listing, Record, folder_md5
+from doubleroute.integrations.git import ask
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def pull(root: Path, files: Sequence[Path] = ()) -> DataVersion:
     if pointer is not None and fetched:
         _fetch(root)
     with Record(root) as record:
-        listing = {name: record.md5(path) for name, path in _walk(data, versioned=pointer is not None)}
+        listing = {name: record.md5(path) for name, path in walk(data, versioned=pointer is not None)}
         if pointer is not None:
             if folder_md5(listing) != pointer:
                 raise _mismatch(root, pointer, listing, record.matched(pointer), fetched)
@@ -82,10 +82,22 @@ def read_pointer(root: Path) -> str | None:
     """
     path = root / "data.dvc"
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except FileNotFoundError:
         return None
-    except (UnicodeDecodeError, OSError) as error:
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error}; `dvc add data` writes it anew") from None
+    return pointer_in(content, str(path))
+
+
+def pointer_in(content: bytes, path: str) -> str:
+    """The md5 of data/ in the bytes of a data.dvc; ``path`` says in errors where they stand.
+
+    Raises InputError when they are not what ``dvc add data`` of DVC 3 writes.
+    """
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
         raise InputError(f"{path} cannot be read: {error}; `dvc add data` writes it anew") from None
     for number, line in enumerate(text.splitlines(), start=1):
         if line.startswith(("<<<<<<<", "=======", ">>>>>>>")):
@@ -115,8 +127,11 @@ def has_files(data: Path) -> bool:
     return any(path.is_file() for path in data.rglob("*"))
 
 
-def _walk(data: Path, versioned: bool) -> list[tuple[str, Path]]:
-    """The files that DVC counts as the content of data/, with their paths relative to it."""
+def walk(data: Path, versioned: bool) -> list[tuple[str, Path]]:
+    """The files that DVC counts as the content of data/, with their paths relative to it.
+
+    ``versioned``: as DVC does, so that a link to a folder is a DataError and .dvcignore is obeyed.
+    """
     if versioned and _has_ignore_patterns(data):
         found = _walk_with_dvc(data)
     else:
@@ -164,7 +179,7 @@ def _fetch(root: Path) -> None:
 
     reason = "DVC fetched nothing"
     remotes: dict[str, Any] = {}
-    with _log_of("dvc", "dvc_data", "dvc_objects") as messages:
+    with log_of("dvc", "dvc_data", "dvc_objects") as messages:
         try:
             with Repo(str(root)) as repo:
                 remotes = dict(repo.config["remote"])
@@ -189,7 +204,7 @@ def _fetch(root: Path) -> None:
 
 
 @contextmanager
-def _log_of(*names: str) -> Iterator[list[str]]:
+def log_of(*names: str) -> Iterator[list[str]]:
     """Collect what these loggers say instead of showing it with tracebacks."""
     messages: list[str] = []
     handler = logging.Handler(logging.WARNING)
@@ -217,7 +232,7 @@ def _mismatch(root: Path, pointer: str, now: Listing, then: Listing | None, fetc
             "added": [name for name in now if name not in then],
             "removed": [name for name in then if name not in now],
         }
-        names = "; ".join(f"{sort}: {_some(found)}" for sort, found in sorts.items() if found)
+        names = "; ".join(f"{sort}: {some(found)}" for sort, found in sorts.items() if found)
     what = f"{root / 'data'} is not what data.dvc says: {names}."
     if fetched:
         return DataError(
@@ -230,7 +245,7 @@ def _mismatch(root: Path, pointer: str, now: Listing, then: Listing | None, fetc
     )
 
 
-def _some(names: Iterable[str], limit: int = 8) -> str:
+def some(names: Iterable[str], limit: int = 8) -> str:
     names = sorted(names)
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
@@ -262,11 +277,8 @@ def git_state(root: Path) -> tuple[str | None, bool]:
 
 
 def _git(root: Path, *arguments: str) -> str | None:
-    # A git hook that runs this sets GIT_DIR and GIT_INDEX_FILE of its own repository.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
+        done = ask(root, *arguments)
+    except MachineError:
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else None

@@ -9,10 +9,11 @@ import numpy as np
 from doubleroute.config import Project
 from doubleroute.data.batches import Encoded
 from doubleroute.data.tables import read_validated, rows_digest
-from doubleroute.data.tokens import encode_texts, join_tokens, word_spans
+from doubleroute.data.tokens import Packed, encode_texts, join_tokens, word_spans
 from doubleroute.errors import DataError
 from doubleroute.kinds import IGNORE, Kind, kind
 from doubleroute.modeling.backbone import load_tokenizer, locate, source_digest
+from doubleroute.training.known_tokens import KEYS, KnownTokens, row_keys
 from doubleroute.workspace import Stage, Workspace, code_digest, versions_of, write_json
 
 if TYPE_CHECKING:
@@ -30,19 +31,23 @@ def encode(project: Project, workspace: Workspace, validated: Stage) -> Stage:
     labelled rows in a split.
     """
     source = locate(project.backbone.source, project.root)
-    inputs = {
-        "rows": rows_digest(validated),
+    made_by = {
         "backbone": source_digest(source),
         "max_tokens": project.backbone.max_tokens,
-        "kinds": {task: options.kind for task, options in project.tasks.items()},
-        "code": code_digest("data/tokens", "data/batches", "kinds", "training/encode"),
+        "code": code_digest("data/tokens", "training/known_tokens"),
         "versions": versions_of("tokenizers", "transformers"),
+    }
+    inputs = {
+        "rows": rows_digest(validated),
+        "kinds": {task: options.kind for task, options in project.tasks.items()},
+        "code": code_digest("data/batches", "kinds", "training/encode"),
+        "made_by": made_by,
     }
 
     def make(folder: Path) -> None:
-        tokenizer = load_tokenizer(source)
+        tokenizer, known = load_tokenizer(source), KnownTokens(workspace, made_by)
         labels = json.loads((validated.path / "labels.json").read_text(encoding="utf-8"))
-        meta: dict[str, Any] = {"backbone": inputs["backbone"], "tasks": {}}
+        meta: dict[str, Any] = {"backbone": made_by["backbone"], "tasks": {}}
         for task, options in project.tasks.items():
             about: dict[str, Any] = {"kind": options.kind, "labels": labels[task], "splits": {}}
             for split in SPLITS:
@@ -51,6 +56,7 @@ def encode(project: Project, workspace: Workspace, validated: Stage) -> Stage:
                 place.mkdir(parents=True)
                 about["splits"][split] = _encode_split(
                     tokenizer,
+                    known,
                     frame,
                     kind(options.kind),
                     labels[task],
@@ -67,6 +73,7 @@ def encode(project: Project, workspace: Workspace, validated: Stage) -> Stage:
 
 def _encode_split(
     tokenizer: "PreTrainedTokenizerBase",
+    known: KnownTokens,
     frame: "pd.DataFrame",
     found: Kind,
     labels: list[str],
@@ -81,13 +88,18 @@ def _encode_split(
     if frame.empty:
         raise DataError(f"tasks.{task}: no row of the {split} split has a label")
     pairs = frame["text_pair"].tolist() if "text_pair" in frame else None
-    spans = None
-    if "tokens" in frame:
-        texts = [join_tokens(tokens) for tokens in frame["tokens"]]
-        spans = [word_spans(text, tokens) for text, tokens in zip(texts, frame["tokens"], strict=True)]
-    else:
-        texts = frame["text"].tolist()
-    packed = encode_texts(tokenizer, texts, max_tokens, pairs, spans if found.per_token else None)
+    tokens = frame["tokens"].tolist() if found.per_token else None
+    texts = frame["text"].tolist() if tokens is None else [join_tokens(each) for each in tokens]
+
+    def tokenise(rows: list[int]) -> Packed:
+        spans = None if tokens is None else [word_spans(texts[row], tokens[row]) for row in rows]
+        some = None if pairs is None else [pairs[row] for row in rows]
+        return encode_texts(tokenizer, [texts[row] for row in rows], max_tokens, some, spans)
+
+    keys = row_keys(texts, pairs, tokens)
+    packed = known.packed(keys, tokenise)
+    np.save(place / KEYS, keys, allow_pickle=False)
+    unknown = tokenizer.unk_token_id
     values = found.encode(frame["label"].tolist(), labels)
     if found.per_token:
         values = _beside_ids(packed.words, packed.starts, list(values))
@@ -95,8 +107,8 @@ def _encode_split(
     return {
         "rows": len(packed),
         "tokens": len(packed.ids),
-        "truncated": packed.truncated,
-        "unknown": packed.unknown,
+        "truncated": int(packed.cut.sum()),
+        "unknown": 0 if unknown is None else int((packed.ids == unknown).sum()),
     }
 
 

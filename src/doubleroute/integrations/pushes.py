@@ -1,0 +1,42 @@
+"""Which reviews a push asks for, once its commits are looked up."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from doubleroute.integrations.git import ask
+
+#: What of a project a review is about; other commits change no data.
+_REVIEWED = ("data.dvc", "project.yaml", "acknowledged.yaml", "expectations")
+
+
+def reviews_of_push(root: Path, pairs: Iterable[tuple[str | None, str]]) -> list[tuple[str, str]]:
+    """Base and head of each pair of ``review.pushes.pushed`` that changes the project in ``root``.
+
+    A branch that is new on the remote, or whose remote commit is not here, is compared with the newest of
+    its commits that some remote is known to have; without one there is nothing to compare it with.
+    """
+    found = []
+    for given, head in pairs:
+        base = given if given is not None and _is_here(root, given) else _known_to_a_remote(root, head)
+        if base is not None and _changes(root, base, head):
+            found.append((base, head))
+    return found
+
+
+def _is_here(root: Path, commit: str) -> bool:
+    return ask(root, "cat-file", "-e", f"{commit}^{{commit}}").returncode == 0
+
+
+def _known_to_a_remote(root: Path, head: str) -> str | None:
+    """The commit that the first one which no remote has was made on; ``head`` when a remote has it."""
+    new = (
+        ask(root, "rev-list", "--topo-order", "--reverse", head, "--not", "--remotes").stdout.decode().split()
+    )
+    if not new:
+        return head
+    parent = ask(root, "rev-parse", "--verify", "--quiet", f"{new[0]}^")
+    return parent.stdout.decode().strip() or None if parent.returncode == 0 else None
+
+
+def _changes(root: Path, base: str, head: str) -> bool:
+    return ask(root, "diff", "--quiet", base, head, "--", *_REVIEWED).returncode != 0

@@ -1,0 +1,186 @@
+"""acknowledged.yaml, beside project.yaml: findings that somebody looked at and accepts for a while.
+
+    - finding: near-duplicate
+      task: intent                  # optional: of this task alone
+      rows: [r3f09ac21, r77b01e5d]  # optional: these rows alone, as the finding lists them
+      reason: the same question in two spellings, wanted
+      until: 2027-03-31
+
+An entry counts up to its day, that day included.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Any
+
+from doubleroute.config.keeping import FINDINGS
+from doubleroute.config.yaml_file import KeyPath, Mistake, Notes, Unreadable, dotted, parse
+from doubleroute.data.raw import listed, near, short
+from doubleroute.errors import InputError
+from doubleroute.review.findings import Finding, counted
+
+FILE = "acknowledged.yaml"
+_KEYS = ("finding", "task", "rows", "reason", "until")
+_NEEDED = ("finding", "reason", "until")
+_SHAPE = "a list of entries, each with the keys finding, reason and until"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry. ``index``: its place in the file, from 0; ``line``: where it begins, from 1; ``rows``: None
+    for all."""
+
+    index: int
+    line: int | None
+    finding: str
+    task: str | None
+    rows: frozenset[str] | None
+    reason: str
+    until: date
+
+    def __str__(self) -> str:
+        of = f" of {self.task}" if self.task else ""
+        return f"{FILE} line {self.line} ({self.finding}{of})"
+
+
+def entries(text: str, tasks: Collection[str], file: str = FILE) -> list[Entry]:
+    """The entries of a text, none of an empty one. ``tasks``: those that there are; ``file``: how errors
+    call the text.
+
+    Raises InputError with every mistake: what is no YAML 1.2, unknown keys, findings and tasks, an empty
+    reason, rows that are no list, a day that is none.
+    """
+    notes = Notes()
+    try:
+        found = parse(text, notes)
+    except Unreadable as error:
+        raise InputError(f"{file}: {error}") from None
+    if found is None:
+        return []
+    if not isinstance(found, tuple):
+        raise InputError(f"{file} must be {_SHAPE}")
+    mistakes = list(notes.mistakes)
+    made = [_entry(each, index, notes, mistakes, tasks) for index, each in enumerate(found)]
+    if mistakes:
+        unique = sorted(set(mistakes), key=lambda mistake: (mistake.line or 0, mistake.key))
+        lines = [f"{file} has {counted(len(unique), 'mistake')}:", *(f"  {mistake}" for mistake in unique)]
+        raise InputError("\n".join(lines))
+    return [each for each in made if each is not None]
+
+
+def acknowledge(
+    findings: Sequence[Finding], accepted: Sequence[Entry], today: date
+) -> tuple[list[Finding], list[str]]:
+    """The findings, those that entries accept marked so, and what is to be said of entries that are over,
+    match nothing, or do not name all rows of a finding.
+
+    Entries with ``rows`` accept a finding when they name all of its rows between them.
+    """
+    said = [
+        f"{each} was over on {each.until.isoformat()} and does not count; look again, then renew or delete it"
+        for each in accepted
+        if each.until < today
+    ]
+    valid = [each for each in accepted if each.until >= today]
+    used: set[int] = set()
+    marked = []
+    for finding in findings:
+        mine = [each for each in valid if _is_about(each, finding)]
+        used.update(each.index for each in mine)
+        whole = next((each for each in mine if each.rows is None), None)
+        if whole is not None:
+            marked.append(_marked(finding, [whole]))
+            continue
+        named = {row for each in mine for row in each.rows or ()}
+        missing = sum(row not in named for row in finding.rows)
+        marked.append(_marked(finding, mine) if mine and not missing else finding)
+        if mine and missing:
+            of = f" in {finding.task}" if finding.task else ""
+            said.append(
+                f"{mine[0]} leaves {counted(missing, 'row')} of {finding.name}{of} out, so that it does not "
+                "count for this finding; name all of its rows, or none for all"
+            )
+    said += [
+        f"{each} matches nothing that this change brought; delete it"
+        for each in valid
+        if each.index not in used
+    ]
+    return marked, said
+
+
+def _is_about(entry: Entry, finding: Finding) -> bool:
+    if entry.finding != finding.name or entry.task not in (None, finding.task):
+        return False
+    return entry.rows is None or not entry.rows.isdisjoint(finding.rows)
+
+
+def _marked(finding: Finding, by: Sequence[Entry]) -> Finding:
+    reasons = "; ".join(dict.fromkeys(each.reason for each in by))
+    until = min(each.until for each in by).isoformat()
+    return replace(finding, acknowledged={"reason": reasons, "until": until, "by": by[0].index})
+
+
+def _entry(
+    value: Any, index: int, notes: Notes, mistakes: list[Mistake], tasks: Collection[str]
+) -> Entry | None:
+    """One entry, or None where it is wrong in a way that ``mistakes`` then holds."""
+    before = len(mistakes)
+
+    def wrong(message: str, *key: str | int) -> None:
+        path: KeyPath = (index, *key)
+        mistakes.append(Mistake(notes.line(path), dotted(path), message))
+
+    if not isinstance(value, dict):
+        wrong(f"must be a section with the keys {listed(_NEEDED)}, and task or rows if you like")
+        return None
+    for key in value:
+        if key not in _KEYS:
+            wrong(f"unknown key{near(key, _KEYS) or f'; known here: {listed(_KEYS)}'}", key)
+    for key in _NEEDED:
+        if key not in value:
+            wrong(f"is missing; it {_WHAT[key]}", key)
+    name, task, reason = value.get("finding"), value.get("task"), value.get("reason")
+    if "finding" in value and not (isinstance(name, str) and name in FINDINGS):
+        hint = near(str(name), FINDINGS) or f"; there are: {', '.join(FINDINGS)}"
+        wrong(f"there is no finding {short(str(name))!r}{hint}", "finding")
+    if task is not None and not (isinstance(task, str) and task in tasks):
+        wrong(f"there is no task {short(str(task))!r}; there are: {listed(tasks)}", "task")
+    if "reason" in value and not (isinstance(reason, str) and reason.strip()):
+        wrong(_WHAT["reason"], "reason")
+    rows = _rows(value.get("rows"), index, notes)
+    if "rows" in value and not rows:
+        wrong(
+            "must be a list of rows as the finding has them, as in [r3f09ac21]; leave it out for all", "rows"
+        )
+    until = _day(value.get("until"))
+    if "until" in value and until is None:
+        wrong(f"{_WHAT['until']}, not {notes.written.get((index, 'until'), value['until'])}", "until")
+    if len(mistakes) > before or until is None:
+        return None
+    line = notes.line((index,))
+    return Entry(index, line, str(name), task, rows or None, str(reason).strip(), until)
+
+
+_WHAT = {
+    "finding": "must be the name of a finding, as in near-leak",
+    "reason": "must be text that says why this is accepted",
+    "until": "must be a day in quotes or without, as in 2027-03-31",
+}
+
+
+def _rows(value: Any, index: int, notes: Notes) -> frozenset[str]:
+    """The rows as they are written; empty where they are no list of words."""
+    if not isinstance(value, tuple):
+        return frozenset()
+    found = [notes.written.get((index, "rows", place), each) for place, each in enumerate(value)]
+    return frozenset(found) if all(isinstance(each, str) and each for each in found) else frozenset()
+
+
+def _day(value: Any) -> date | None:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    try:
+        return date.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None

@@ -1,0 +1,169 @@
+"""What is wrong with a version before rows are compared: files, columns, and rows that are refused."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from doubleroute.config import Review
+from doubleroute.data.raw import columns_listed
+from doubleroute.review.findings import Finding, counted, row_digest, severity_of, where
+
+#: Rules of validation whose rows have a finding of their own.
+OWN_FINDING = frozenset({"leak", "conflict", "duplicate"})
+
+
+def unreadable(message: str, review: Review) -> Finding:
+    """The finding ``unreadable``: head cannot be read or validated; ``message`` is that of the error."""
+    first, *rest = message.strip().splitlines() or ["no reason was given"]
+    return Finding(
+        "unreadable",
+        severity_of("unreadable", review),
+        None,
+        None,
+        1,
+        f"the new version cannot be read: {first}",
+        "mend it, run `doubleroute validate`, then `dvc add data` and commit data.dvc",
+        "\n".join(rest),
+    )
+
+
+def refused(quarantined: Sequence[Mapping[str, Any]]) -> frozenset[tuple[str, int]]:
+    """File and row of the rows of one task that validation refuses for what they hold."""
+    return frozenset((each["file"], each["row"]) for each in quarantined if each["rule"] not in OWN_FINDING)
+
+
+def invalid(
+    task: str, base: Sequence[Mapping[str, Any]], head: Sequence[Mapping[str, Any]], review: Review
+) -> list[Finding]:
+    """The finding ``invalid`` for each split: rows that validation refuses in head, beyond those of base.
+
+    base, head: the lines of quarantine.jsonl of one task. Rows are told apart by what was wrong and with
+    which value, not by their numbers, which shift; leaks, conflicts and duplicates have their own findings.
+    """
+    before = Counter(_identity(each) for each in base)
+    known = {(each["file"], each["row"], _identity(each)) for each in base}
+    mine = [each for each in head if each["rule"] not in OWN_FINDING]
+    new: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
+    # Rows that stand where they stood are taken for the old ones first.
+    order = sorted(
+        range(len(mine)),
+        key=lambda at: (mine[at]["file"], mine[at]["row"], _identity(mine[at])) not in known,
+    )
+    for place in order:
+        identity = _identity(mine[place])
+        if before[identity] > 0:
+            before[identity] -= 1
+        else:
+            new.setdefault(mine[place]["split"], []).append((place, mine[place]))
+    return [
+        _invalid(task, split, [each for _, each in sorted(rows, key=lambda at: at[0])], len(mine), review)
+        for split, rows in sorted(new.items())
+    ]
+
+
+def _identity(bad: Mapping[str, Any]) -> tuple[str, ...]:
+    """What two lines of quarantine.jsonl share when they are about the same fault. The reason of a wrong
+    label lists the right ones, which may have changed."""
+    reason = "" if bad["rule"] == "label" else bad["reason"]
+    return bad["split"], bad["column"], bad["rule"], reason, bad["value"]
+
+
+def _invalid(
+    task: str, split: str, rows: Sequence[Mapping[str, Any]], all_rows: int, review: Review
+) -> Finding:
+    reasons = Counter(f"{each['column']}: {each['reason']}".removeprefix(": ") for each in rows)
+    most = sorted(reasons.items(), key=lambda at: (-at[1], at[0]))
+    examples = [
+        {
+            "file": each["file"],
+            "row": each["row"],
+            "split": split,
+            "text": each["value"],
+            "label": None,
+            "other": None,
+            "note": f"{each['column']}: {each['reason']}".removeprefix(": "),
+        }
+        for each in rows[: review.examples]
+    ]
+    return Finding(
+        "invalid",
+        severity_of("invalid", review),
+        task,
+        split,
+        len(rows),
+        f"{counted(len(rows), 'row')} of {split} that validation refuses",
+        f"mend them in {where(each['file'] for each in rows)}; `doubleroute validate` names all of them",
+        "\n".join(f"{count:,} × {reason}" for reason, count in most[:10]),
+        examples=examples,
+        numbers={"refused_in_all": all_rows},
+        rows=[row_digest(task, each["value"], None, _identity(each)[1:4]) for each in rows],
+    )
+
+
+def columns(
+    base: Mapping[str, Sequence[str]], head: Mapping[str, Sequence[str]], review: Review
+) -> list[Finding]:
+    """The finding ``columns``: columns that appeared in files of both versions or went from them, and files
+    that came back in another format.
+
+    base, head: the names of the columns of each file, by its path. A file that is gone and one that is new
+    are the same in another format if they differ in their suffix alone. The count is of columns that came
+    or went and of formats.
+    """
+    formats = _formats(base, head)
+    lines, count = [], 0
+    for path in sorted(base):
+        now = formats.get(path, path)
+        if now not in head:
+            continue
+        gone = [name for name in base[path] if name not in head[now]]
+        came = [name for name in head[now] if name not in base[path]]
+        said = [f"is now {now}"] if now != path else []
+        said += [f"lost {columns_listed(gone)}"] if gone else []
+        said += [f"has new {columns_listed(came)}"] if came else []
+        if said:
+            lines.append(f"{path}: {'; '.join(said)}")
+            count += len(gone) + len(came) + (now != path)
+    if not lines:
+        return []
+    more = f", and {counted(len(lines) - 1, 'more file')}" if len(lines) > 1 else ""
+    return [
+        Finding(
+            "columns",
+            severity_of("columns", review),
+            None,
+            None,
+            count,
+            f"{counted(count, 'change')} of columns or format: {lines[0]}{more}",
+            "see that project.yaml (files, columns, slices) fits, and that whoever writes the files meant it",
+            "\n".join(lines),
+            numbers={"files": len(lines)},
+        )
+    ]
+
+
+def _formats(base: Mapping[str, Sequence[str]], head: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Files of base that are in head under another suffix."""
+    fresh = {str(PurePosixPath(path).with_suffix("")): path for path in sorted(head.keys() - base.keys())}
+    stems = {path: str(PurePosixPath(path).with_suffix("")) for path in sorted(base.keys() - head.keys())}
+    return {path: fresh[stem] for path, stem in stems.items() if stem in fresh}
+
+
+def reordered(files: Sequence[Mapping[str, Any]], review: Review) -> list[Finding]:
+    """The finding ``reordered``: files with the same rows in another order. ``files``: as in review.json."""
+    paths = sorted(each["path"] for each in files if each["what"] == "reordered")
+    if not paths:
+        return []
+    return [
+        Finding(
+            "reordered",
+            severity_of("reordered", review),
+            None,
+            None,
+            len(paths),
+            f"{counted(len(paths), 'file')} with the same rows in another order: {where(paths)}",
+            "nothing is wrong with it; leave the order as it was where a smaller change is easier to review",
+            numbers={"files": paths},
+        )
+    ]

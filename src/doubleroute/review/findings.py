@@ -1,0 +1,129 @@
+"""What a review finds: one thing that a change of the data brought, how many rows it is, and what to do."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from doubleroute.config import Review
+from doubleroute.config.keeping import FINDINGS, Severity
+from doubleroute.data.raw import short
+from doubleroute.review.rows import VersionRows
+
+#: Digests of rows that a document holds of one finding.
+MOST_ROWS = 200
+#: Characters of a text that a document quotes.
+QUOTED = 1000
+_WORST_FIRST: tuple[Severity, ...] = ("block", "look", "note")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One finding.
+
+    ``name``: one of ``config.keeping.FINDINGS``; ``task`` and ``split``: None where it is about more than
+    one; ``count``: of what ``title`` names; ``fix``: what to do; ``examples``: rows as ``quoted`` gives
+    them; ``numbers``: plain JSON; ``rows``: the digests of all its rows; ``acknowledged``: the reason and
+    the date until which it is accepted, and the entry of acknowledged.yaml that says so, or None.
+    """
+
+    name: str
+    severity: Severity
+    task: str | None
+    split: str | None
+    count: int
+    title: str
+    fix: str
+    detail: str = ""
+    examples: list[dict[str, Any]] = field(default_factory=list)
+    numbers: dict[str, Any] = field(default_factory=dict)
+    rows: list[str] = field(default_factory=list)
+    acknowledged: dict[str, Any] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON, with the first MOST_ROWS rows."""
+        return {**asdict(self), "rows": self.rows[:MOST_ROWS]}
+
+
+def severity_of(name: str, review: Review) -> Severity:
+    """How bad a finding is: as the project says, else as it is by default."""
+    return review.severity.get(name, FINDINGS[name])
+
+
+def in_order(findings: Iterable[Finding]) -> list[Finding]:
+    """The worst first, then the most rows, then by name, task, split and title."""
+
+    def place(each: Finding) -> tuple[Any, ...]:
+        worst = _WORST_FIRST.index(each.severity)
+        return worst, -each.count, each.name, each.task or "", each.split or "", each.title
+
+    return sorted(findings, key=place)
+
+
+def row_digest(task: str, text: str, pair: str | None, label: Any) -> str:
+    """What names a row in acknowledged.yaml, wherever it stands: "r" and 32 bits of XXH3 of its task, texts
+    and label in hexadecimal. The letter keeps YAML from reading a number."""
+    import xxhash
+
+    said = json.dumps([task, text, pair, label], ensure_ascii=True)
+    return f"r{xxhash.xxh3_64_intdigest(said.encode()) & 0xFFFFFFFF:08x}"
+
+
+def digests(task: str, side: VersionRows, rows: Iterable[int]) -> list[str]:
+    """The digests of these rows of one version, in their order."""
+    return [row_digest(task, side.texts[row], side.pairs[row], side.labels[row]) for row in rows]
+
+
+def quoted(
+    side: VersionRows, row: int, other: tuple[VersionRows, int] | None = None, note: str = ""
+) -> dict[str, Any]:
+    """A row as a finding quotes it, beside the ``other`` one that it is about: {"file", "row", "split",
+    "text", "label", "other", "note"}. Both texts of a pair stand in one, " | " between them."""
+    beside = None if other is None else _row(*other)
+    return {**_row(side, row), "other": beside, "note": note}
+
+
+def _row(side: VersionRows, row: int) -> dict[str, Any]:
+    pair = side.pairs[row]
+    return {
+        "file": side.files[row],
+        "row": side.numbers[row],
+        "split": side.splits[row],
+        "text": side.texts[row] if pair is None else f"{side.texts[row]} | {pair}",
+        "label": side.labels[row],
+    }
+
+
+def publishable(finding: Finding, redact: Callable[[str], str]) -> Finding:
+    """The finding with its quoted texts blotted out by ``redact`` and then cut at QUOTED characters: a
+    review is read by more people than the data."""
+
+    def clean(text: str) -> str:
+        text = redact(text)
+        return text if len(text) <= QUOTED else text[:QUOTED] + "…"
+
+    def row(each: Mapping[str, Any]) -> dict[str, Any]:
+        found = {**each, "text": clean(each["text"])}
+        found |= {"note": clean(each["note"])} if "note" in each else {}
+        return found | ({"other": row(each["other"])} if each.get("other") else {})
+
+    return replace(finding, detail=redact(finding.detail), examples=[row(each) for each in finding.examples])
+
+
+def counted(count: int, noun: str) -> str:
+    """ "1 row", "2,000 rows"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def where(places: Iterable[str], most: int = 3) -> str:
+    """Names of files for a sentence, each once: "a.csv, b.csv and 2 more"."""
+    names = list(dict.fromkeys(places))
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def named(labels: Sequence[str], said: Mapping[str, str], most: int = 5) -> str:
+    """Labels for a title, each with what is ``said`` of it: "'a' (2 rows), 'b' (1 row) and 3 more"."""
+    shown = [f"'{short(label)}' ({said[label]})" for label in labels[:most]]
+    rest = len(labels) - most
+    return ", ".join(shown) + (f" and {rest} more" if rest > 0 else "")

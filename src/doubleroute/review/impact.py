@@ -1,0 +1,256 @@
+"""What a change of the data will do to a task: quick models of both versions on the same held-out rows."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from doubleroute.config import LOWER_IS_BETTER
+from doubleroute.review.estimates import Estimate, described, estimate, holm, mean_of
+from doubleroute.review.study import Study
+
+#: With fewer held-out rows nothing is said; with fewer of a label nothing about it.
+LEAST_ROWS = 30
+_LEAST_OF_LABEL = 5
+_LABELS = 20
+_RESAMPLES = 200
+_MOST = 8
+Progress = Callable[[str, dict[str, Any]], None]
+
+
+class Scores(Protocol):
+    """What ``kinds.Scorer`` offers."""
+
+    def score(self, rows: np.ndarray | None = None) -> dict[str, float]:
+        """All metrics over these rows, with repetitions."""
+        ...
+
+
+class Coding(Protocol):
+    """What ``kinds.kind`` gives: a review does not need torch and is handed it."""
+
+    def decode(self, logits: Sequence[np.ndarray], labels: Sequence[str]) -> list[dict[str, Any]]:
+        """Logits of rows -> answers."""
+        ...
+
+    def scorer(
+        self, answers: Sequence[dict[str, Any]], truths: Sequence[Any], labels: Sequence[str]
+    ) -> Scores:
+        """Compare answers with labels."""
+        ...
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The coefficients learned from base and from head, and ``drawn``: those of either learned from the rows
+    drawn anew, with the weights [seeds, u] of the contents' draws."""
+
+    base: np.ndarray
+    head: np.ndarray
+    drawn: list[tuple[np.ndarray, np.ndarray]]
+    weights: np.ndarray
+
+
+def draws(unit: np.ndarray, seed: int) -> np.ndarray:
+    """How often each content is drawn in a Poisson bootstrap (Hanley & MacGibbon 2006): float64 [u], the
+    same for the same unit uint64 [u] and seed in whatever version it stands."""
+    # The finaliser of SplitMix64 (Steele et al. 2014) makes independent numbers of unit and seed.
+    mixed = unit + np.uint64((seed + 1) * 0x9E3779B97F4A7C15 % 2**64)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    uniform = ((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53
+    chances = np.exp(-1) / np.cumprod([1, *range(1, _MOST)])
+    return np.searchsorted(np.cumsum(chances), uniform).astype(np.float64)
+
+
+def train(study: Study, seeds: int, progress: Progress) -> Trained:
+    """Learn from both versions, and ``seeds`` times from both with their rows drawn anew, a row that stands
+    in both as often in either."""
+    total = 2 + 2 * seeds
+
+    def told(done: int) -> None:
+        progress("impact", {"step": done, "total": total, "unit": "models"})
+
+    base = study.fit(study.base)
+    head = study.fit(study.head, base)
+    told(2)
+    weights = np.stack([draws(study.unit, seed) for seed in range(seeds)])
+    drawn = []
+    for seed, each in enumerate(weights):
+        one = study.fit(study.base * each, base)
+        drawn.append((one, study.fit(study.head * each, one + (head - base))))
+        told(4 + 2 * seed)
+    return Trained(base, head, drawn, weights)
+
+
+def impact(study: Study, trained: Trained | None, coding: Coding, metric: str) -> dict[str, Any]:
+    """How much better head is than base on the held-out rows: the entry of ``impact`` in review.json.
+
+    ``trained`` as ``train`` gives it, may be None where ``cannot_tell`` or ``study.same`` holds. Intervals
+    are 95%, of the training rows drawn anew and of the held-out rows. Verdict: that of the metric, or where it
+    cannot tell that of the loss, which a few rows move sooner.
+    """
+    reason = cannot_tell(study)
+    about = {
+        "metric": metric,
+        "higher_is_better": metric not in LOWER_IS_BETTER,
+        "rows": len(study.held_rows),
+        "left_out": study.left_out,
+        "learned": {"base": int(study.base.sum()), "head": int(study.head.sum())},
+    }
+    if study.same:
+        return about | {"verdict": "no change", "why": "both versions teach exactly the same rows"}
+    if reason or trained is None:
+        return about | {"verdict": "cannot tell", "why": reason or "nothing was trained"}
+    scores = _Scores(study, coding, metric)
+    pairs = [(trained.base, trained.head), *trained.drawn]
+    difference = scores.difference(pairs)
+    losses = [(study.losses(one), study.losses(other)) for one, other in pairs]
+    gains = np.stack([one - other for one, other in losses])
+    loss = gain(gains, study.held.owner)
+    found = about | {
+        "seeds": len(trained.drawn),
+        "base": scores.alone([pair[0] for pair in pairs]),
+        "head": scores.alone([pair[1] for pair in pairs]),
+        "difference": described(difference),
+        "loss": {
+            "base": float(losses[0][0].mean()),
+            "head": float(losses[0][1].mean()),
+            "difference": described(loss),
+        },
+        "labels": by_label(study, gains),
+        "method": _method(study, len(trained.drawn)),
+    }
+    return found | _verdict(found)
+
+
+def cannot_tell(study: Study) -> str:
+    """Why the study says nothing about the impact; empty where it does."""
+    if len(study.held_rows) < LEAST_ROWS:
+        return f"{len(study.held_rows)} test rows are in both versions and untouched; {LEAST_ROWS} are needed"
+    for name, counts in (("base", study.base), ("head", study.head)):
+        if not counts.any():
+            return f"{name} has no training rows with a label"
+    return ""
+
+
+def gain(gains: np.ndarray, owner: np.ndarray) -> Estimate:
+    """The mean gain of examples, from gains [1 + seeds, n]: those of the models learned from all rows, then
+    those of each draw; ``owner`` [n], the held-out row of an example."""
+    value, within, rows = mean_of(gains[0], owner)
+    return estimate(value, gains[1:].mean(axis=1), within, rows)
+
+
+def by_label(study: Study, gains: np.ndarray) -> list[dict[str, Any]]:
+    """The gain in loss by label, the worst first, at most _LABELS; together they have ALPHA."""
+    members = _members(study)
+    kept = {
+        label: examples
+        for label, examples in members.items()
+        if len(np.unique(study.held.owner[examples])) >= _LEAST_OF_LABEL
+    }
+    found = [gain(gains[:, examples], study.held.owner[examples]) for examples in kept.values()]
+    described_all = [
+        {"label": label, "rows": len(np.unique(study.held.owner[examples])), **described(each, alpha)}
+        for (label, examples), each, alpha in zip(kept.items(), found, holm(found), strict=True)
+    ]
+    order = {"worse": 0, "cannot tell": 1, "better": 2}
+    described_all.sort(key=lambda each: (order[each["verdict"]], each["value"]))
+    certain = [each for each in described_all if each["verdict"] != "cannot tell"][:_LABELS]
+    others = [each for each in described_all if each["verdict"] == "cannot tell"]
+    shown = certain + sorted(others, key=lambda each: -abs(each["value"]))[: _LABELS - len(certain)]
+    return sorted(shown, key=lambda each: (order[each["verdict"]], each["value"]))
+
+
+def _members(study: Study) -> dict[str, np.ndarray]:
+    """The held-out examples of each label."""
+    wanted = study.held.targets
+    if study.kind == "regression":
+        return {}
+    if study.kind == "multilabel":
+        return {label: np.flatnonzero(wanted[:, place]) for place, label in enumerate(study.labels)}
+    return {label: np.flatnonzero(wanted == place) for place, label in enumerate(study.labels)}
+
+
+class _Scores:
+    """The metric of models on the held-out rows, whole and on resamples that are the same for all."""
+
+    def __init__(self, study: Study, coding: Coding, metric: str) -> None:
+        self.study, self.coding, self.metric = study, coding, metric
+        self.sign = -1 if metric in LOWER_IS_BETTER else 1
+        generator, rows = np.random.default_rng(0), len(study.truths)
+        self.resamples = [generator.integers(0, rows, rows) for _ in range(_RESAMPLES)]
+        self.known: dict[int, tuple[float, np.ndarray]] = {}
+
+    def of(self, coefficients: np.ndarray, resample: bool) -> tuple[float, np.ndarray]:
+        """The metric, and on each resample."""
+        study = self.study
+        logits = study.held.features @ coefficients
+        if study.kind == "tagging":
+            ends = np.cumsum(np.bincount(study.held.owner, minlength=len(study.truths)))
+            parts = np.split(logits, ends[:-1])
+        else:
+            parts = list(logits)
+        scorer = self.coding.scorer(self.coding.decode(parts, study.labels), study.truths, study.labels)
+        drawn = [scorer.score(rows)[self.metric] for rows in self.resamples] if resample else []
+        return scorer.score()[self.metric], np.array(drawn)
+
+    def scored(self, coefficients: np.ndarray, resample: bool) -> tuple[float, np.ndarray]:
+        """``of``, computed once for a model."""
+        key = id(coefficients)
+        if key not in self.known:
+            self.known[key] = self.of(coefficients, resample)
+        return self.known[key]
+
+    def difference(self, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Estimate:
+        """The gain of the second of each pair over the first; the first pair learned from all rows."""
+        found = [[self.scored(model, place == 0) for model in pair] for place, pair in enumerate(pairs)]
+        values = [self.sign * (head[0] - base[0]) for base, head in found]
+        return self._estimate(values, self.sign * (found[0][1][1] - found[0][0][1]))
+
+    def alone(self, models: Sequence[np.ndarray]) -> dict[str, float]:
+        """{"value", "low", "high"} of the first model, which learned from all rows."""
+        found = [self.scored(model, place == 0) for place, model in enumerate(models)]
+        each = self._estimate([value for value, _ in found], found[0][1])
+        low, high = each.bounds()
+        # No score is above 1 and no error below 0.
+        return {"value": each.value, "low": max(low, 0.0) if self.sign < 0 else low} | {
+            "high": high if self.sign < 0 else min(high, 1.0)
+        }
+
+    def _estimate(self, values: Sequence[float], resampled: np.ndarray) -> Estimate:
+        known = resampled[~np.isnan(resampled)]
+        drawn = [value for value in values[1:] if not np.isnan(value)]
+        if np.isnan(values[0]) or 2 * len(known) < len(resampled) or len(drawn) < 2:
+            return Estimate(float("nan"), float("nan"), 1.0)
+        return estimate(values[0], drawn, float(np.var(known, ddof=1)), len(self.study.truths))
+
+
+def _method(study: Study, seeds: int) -> str:
+    model = {
+        "classification": "multinomial logistic regression",
+        "tagging": "multinomial logistic regression on words",
+        "multilabel": "a logistic regression for each label",
+        "regression": "ridge regression",
+    }[study.kind]
+    return (
+        f"{model} on the pretrained backbone's frozen states, learned from each version; intervals from "
+        f"{seeds} paired bootstraps of the training rows and from the held-out rows"
+    )
+
+
+def _verdict(found: dict[str, Any]) -> dict[str, str]:
+    """Verdict and why, from the intervals."""
+    metric, loss = found["difference"], found["loss"]["difference"]
+    name = "mean squared error" if found["metric"] in _NUMBERS else "log loss"
+    if metric["verdict"] != "cannot tell":
+        why = f"the 95% interval of the change of {found['metric']} excludes zero"
+        return {"verdict": metric["verdict"], "why": why}
+    if loss["verdict"] != "cannot tell":
+        why = f"the 95% interval of {found['metric']} covers zero, that of the {name} does not"
+        return {"verdict": loss["verdict"], "why": why}
+    return {"verdict": "cannot tell", "why": f"the 95% intervals of {found['metric']} and {name} cover zero"}
+
+
+_NUMBERS = ("spearman", "pearson", "mae", "rmse")

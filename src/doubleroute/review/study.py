@@ -1,0 +1,309 @@
+"""What two versions of a task teach, and the rows that both are asked about.
+
+Training rows that say the same (text and label) are one content; a version is how often it has each, in an
+order that only the contents decide. So the same rows in another order are the same version.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from doubleroute.data.splits import position
+from doubleroute.review import probe
+from doubleroute.review.renaming import renamed_label
+from doubleroute.review.rows import Changes, VersionRows
+
+#: Seeds the draw of rows where there are more than can be looked at: the same texts in every version.
+_DRAW = 0x5EED_0F_A11
+_HELD = 5
+_STRENGTH_ROWS = 3000
+
+
+@dataclass(frozen=True)
+class Features:
+    """Frozen features of the texts of both versions.
+
+    ``values`` float32 [texts, d]; of tagging [words, d], text t has those from ``starts[t]`` to
+    ``starts[t + 1]`` (``starts`` int64 [texts + 1], else None). ``base`` int64 [rows of base], ``head`` int64
+    [rows of head]: the text of each row, -1 where it has no features.
+    """
+
+    values: np.ndarray
+    base: np.ndarray
+    head: np.ndarray
+    starts: np.ndarray | None = None
+
+    def examples(self, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of ``values`` of these texts [k], one after the other, and the place in ``texts`` of the
+        text of each: int64 [examples] both."""
+        if self.starts is None:
+            return texts, np.arange(len(texts))
+        lengths = self.starts[texts + 1] - self.starts[texts]
+        owner = np.repeat(np.arange(len(texts)), lengths)
+        within = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        return self.starts[texts][owner] + within, owner
+
+    def words(self, text: int) -> int:
+        """How many words a text has; 1 where texts have no words of their own."""
+        return 1 if self.starts is None else int(self.starts[text + 1] - self.starts[text])
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rows ready for a probe: ``features`` float32 [n, d + 1], ``targets`` [n, ...] as ``probe.losses``
+    takes them, ``owner`` int64 [n]: the row (content) of each; of tagging an example is a word."""
+
+    features: np.ndarray
+    targets: np.ndarray
+    owner: np.ndarray
+
+
+@dataclass(frozen=True)
+class Study:
+    """u contents that are learned from and m rows that are held out.
+
+    ``base`` and ``head`` float64 [u]: how often each version has a content; ``unit`` [u]: the number of
+    what is drawn together, a text with what became of it. ``base_content`` and ``head_content`` int64: the
+    content of each row of the versions, -1 for a row that is not learned from. ``held_rows`` int64 [m]: rows
+    of head; ``truths`` [m] their labels. ``left_out``: test rows that are not among them, by the reason.
+    """
+
+    kind: str
+    labels: list[str]
+    learned: Examples
+    base: np.ndarray
+    head: np.ndarray
+    unit: np.ndarray
+    base_content: np.ndarray
+    head_content: np.ndarray
+    held: Examples
+    held_rows: np.ndarray
+    truths: list[Any]
+    left_out: dict[str, int]
+    strength: float
+
+    @property
+    def same(self) -> bool:
+        """Whether both versions teach exactly the same."""
+        return bool((self.base == self.head).all())
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that a model gives for an example."""
+        return 1 if self.kind == "regression" else len(self.labels)
+
+    def fit(self, counts: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
+        """The coefficients [d + 1, outputs] learned from contents that weigh ``counts`` [u]."""
+        given = self.learned
+        weights = counts[given.owner]
+        return probe.fit(
+            self.kind, given.features, given.targets, weights, self.outputs, self.strength, start
+        )
+
+    def losses(self, coefficients: np.ndarray) -> np.ndarray:
+        """The loss of each held-out example, float64 [n]."""
+        return probe.losses(self.kind, self.held.features @ coefficients, self.held.targets)
+
+
+def chosen(side: VersionRows, other: VersionRows, most: int) -> np.ndarray:
+    """Which rows of a version are looked at: bool [rows], about ``most`` of each split of the larger version
+    at random. A text is chosen in both versions or in neither."""
+    larger = {split: max(side.splits.count(split), other.splits.count(split)) for split in set(side.splits)}
+    if all(rows <= most for rows in larger.values()):
+        return np.ones(len(side), bool)
+    places = np.array([position(key, _DRAW) for key in side.alike()])
+    return places < np.array([most / larger[split] for split in side.splits])
+
+
+def study(base: VersionRows, head: VersionRows, changes: Changes, features: Features, most: int) -> Study:
+    """Bring together what both versions teach and which test rows can judge them.
+
+    Learned are the labelled training rows that ``chosen`` takes. Held out are test rows that are unchanged,
+    whose text both versions teach alike or not at all, and whose label is not known to one of them alone.
+    """
+    sides = (
+        _Side(base, features.base, features, changes.renamed, chosen(base, head, most)),
+        _Side(head, features.head, features, {}, chosen(head, base, most)),
+    )
+    contents = sorted({content for side in sides for content in side.contents if content}, key=repr)
+    number: dict[Any, int] = {content: place for place, content in enumerate(contents)}
+    of = [np.array([number.get(each, -1) for each in side.contents], np.int64) for side in sides]
+    base_counts, head_counts = (np.bincount(each[each >= 0], minlength=len(contents)) for each in of)
+    texts = np.zeros(len(contents), np.int64)
+    for side, each in zip(sides, of, strict=True):
+        texts[each[each >= 0]] = side.places[each >= 0]
+    held_rows, left_out = _held(sides, changes)
+    truths = [sides[1].labels[row] for row in held_rows]
+    names = _names(base.kind, [*(content[2] for content in contents), *truths])
+    scaling = _scaling(features, texts[base_counts > 0] if base_counts.any() else texts)
+    learned = _examples(base.kind, features, scaling, texts, [content[2] for content in contents], names)
+    return Study(
+        kind=base.kind,
+        labels=names,
+        learned=learned,
+        base=base_counts.astype(np.float64),
+        head=head_counts.astype(np.float64),
+        unit=_units(contents, of, changes),
+        base_content=of[0],
+        head_content=of[1],
+        held=_examples(base.kind, features, scaling, features.head[held_rows], truths, names),
+        held_rows=held_rows,
+        truths=truths,
+        left_out=left_out,
+        strength=_strength(base.kind, learned, base_counts, max(1, len(names))),
+    )
+
+
+def targets(kind: str, truths: Sequence[Any], labels: Sequence[str]) -> np.ndarray:
+    """Labels of rows as ``probe.losses`` takes them, of tagging those of all words one after the other."""
+    if kind == "regression":
+        return np.array(truths, np.float64)
+    index = {label: place for place, label in enumerate(labels)}
+    if kind == "multilabel":
+        found = np.zeros((len(truths), len(labels)), np.float32)
+        for row, truth in enumerate(truths):
+            found[row, [index[label] for label in truth]] = 1
+        return found
+    if kind == "tagging":
+        return np.array([index[tag] for tags in truths for tag in tags], np.int64)
+    return np.array([index[label] for label in truths], np.int64)
+
+
+class _Side:
+    """One version: the labels [rows] that can be learned, None for the others, and the contents of the
+    training rows that are: (text, pair, label), None for the others."""
+
+    def __init__(
+        self,
+        rows: VersionRows,
+        places: np.ndarray,
+        features: Features,
+        renamed: Mapping[str, str],
+        looked_at: np.ndarray,
+    ) -> None:
+        self.rows, self.places = rows, places
+        self.usable = looked_at & (places >= 0)
+        self.all_labels = [
+            None if label is None else renamed_label(rows.kind, label, renamed) for label in rows.comparable()
+        ]
+        self.labels = [
+            label if usable and _fits(rows.kind, label, features.words(place)) else None
+            for label, usable, place in zip(self.all_labels, self.usable, places.tolist(), strict=True)
+        ]
+        self.train = np.array([split == "train" for split in rows.splits], bool)
+        self.contents = [
+            (text, pair or "", label) if train and label is not None else None
+            for text, pair, label, train in zip(rows.texts, rows.pairs, self.labels, self.train, strict=True)
+        ]
+
+    def taught(self) -> tuple[dict[str, Counter[Any]], set[str]]:
+        """What all its training rows say about each text, and the names of the labels that they use."""
+        said: dict[str, Counter[Any]] = {}
+        alike = self.rows.alike()
+        rows = np.flatnonzero(self.train)
+        for row in rows:
+            said.setdefault(alike[row], Counter())[self.all_labels[row]] += 1
+        return said, set(_names(self.rows.kind, [self.all_labels[row] for row in rows]))
+
+
+def _fits(kind: str, label: Any, words: int) -> bool:
+    """Whether a label can be learned: validation has not taken bad rows out yet."""
+    if kind == "regression":
+        number = isinstance(label, int | float) and not isinstance(label, bool)
+        return number and math.isfinite(label)
+    if kind == "classification":
+        return isinstance(label, str)
+    names = isinstance(label, tuple) and all(isinstance(each, str) for each in label)
+    return names and (kind != "tagging" or len(label) == words > 0)
+
+
+def _held(sides: tuple[_Side, _Side], changes: Changes) -> tuple[np.ndarray, dict[str, int]]:
+    """The test rows of head that can judge both versions, and how many cannot, by the reason."""
+    head = sides[1].rows
+    said, known = zip(*(side.taught() for side in sides), strict=True)
+    one_sided = known[0] ^ known[1]
+    alike, found, left_out = head.alike(), [], Counter[str]()
+    for (_, row), kinds in zip(changes.pairs.tolist(), changes.kinds, strict=True):
+        if row < 0 or head.splits[row] != "test" or not sides[1].usable[row]:
+            continue
+        label = sides[1].labels[row]
+        if kinds:
+            left_out["changed"] += 1
+        elif label is None:
+            left_out["without a label"] += 1
+        elif said[0].get(alike[row]) != said[1].get(alike[row]):
+            left_out["text is taught differently"] += 1
+        elif one_sided.intersection(_names(head.kind, [label])) - known[0]:
+            left_out["label is new"] += 1
+        else:
+            found.append(row)
+    return np.array(sorted(found), np.int64), dict(left_out)
+
+
+def _names(kind: str, labels: Iterable[Any]) -> list[str]:
+    """The names that labels use, sorted; a number has none."""
+    if kind == "regression":
+        return []
+    several = kind in ("multilabel", "tagging")
+    found = {
+        name
+        for label in labels
+        if label is not None
+        for name in (label if several and isinstance(label, tuple) else [label])
+    }
+    return sorted(name for name in found if isinstance(name, str))
+
+
+def _units(contents: Sequence[Any], of: Sequence[np.ndarray], changes: Changes) -> np.ndarray:
+    """What contents are drawn with: their text, or that which an edited one had in base; uint64 [u]."""
+    texts = [f"{text}\0{pair}" for text, pair, _ in contents]
+    for before, after in changes.pairs[changes.of("edited")].tolist():
+        if min(before, after) >= 0 and min(old := int(of[0][before]), new := int(of[1][after])) >= 0:
+            texts[new] = texts[old]
+    return np.array([text_number(text) for text in texts], np.uint64)
+
+
+def text_number(text: str) -> int:
+    """A number of 64 bits for a text, the same everywhere."""
+    import xxhash
+
+    return xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"))
+
+
+def _scaling(features: Features, texts: np.ndarray) -> probe.Scaling | None:
+    places, _ = features.examples(texts)
+    return probe.scaling(features.values[places]) if len(places) else None
+
+
+def _examples(
+    kind: str,
+    features: Features,
+    scaling: probe.Scaling | None,
+    texts: np.ndarray,
+    truths: Sequence[Any],
+    labels: Sequence[str],
+) -> Examples:
+    places, owner = features.examples(texts)
+    values = features.values[places]
+    scaled = scaling.of(values) if scaling else np.zeros((len(values), values.shape[1] + 1), np.float32)
+    return Examples(scaled, targets(kind, truths, labels), owner)
+
+
+def _strength(kind: str, learned: Examples, counts: np.ndarray, outputs: int) -> float:
+    """The penalty that suits base, from a fifth of its contents, or of some of them."""
+    contents = np.flatnonzero(counts)
+    contents = contents[np.random.default_rng(0).permutation(len(contents))[:_STRENGTH_ROWS]]
+    held = np.zeros(len(counts), bool)
+    held[contents[::_HELD]] = True
+    known = np.zeros(len(counts), bool)
+    known[contents] = True
+    rows = known[learned.owner]
+    if len(contents) < 2 * _HELD:
+        return probe.PENALTIES[0]
+    return probe.penalty(
+        kind, learned.features[rows], learned.targets[rows], outputs, held[learned.owner[rows]]
+    )

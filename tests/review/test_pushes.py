@@ -1,0 +1,66 @@
+"""What a pre-push hook reviews, from lines that git itself wrote and from such that it would not write."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from doubleroute.errors import InputError
+from doubleroute.review.pushes import pushed
+
+A, B, ZERO = "a" * 40, "b" * 40, "0" * 40
+
+
+def git(place: Path, *arguments: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    command = ["git", "-C", str(place), *identity, *arguments]
+    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_the_lines_of_a_real_push_are_read(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet", "--bare", "remote.git")
+    git(tmp_path, "init", "--quiet", "--initial-branch=main", "here")
+    here, lines = tmp_path / "here", tmp_path / "lines"
+    hook = here / ".git" / "hooks" / "pre-push"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\ncat > '{lines}'\n")
+    hook.chmod(0o755)
+    git(here, "remote", "add", "origin", "../remote.git")
+    commits = []
+    for _ in range(2):
+        git(here, "commit", "--quiet", "--allow-empty", "--message", "one more")
+        commits.append(git(here, "rev-parse", "HEAD"))
+    git(here, "tag", "--annotate", "v1", "--message", "one")
+    git(here, "push", "--quiet", "origin", "HEAD~1:refs/heads/main")
+    assert pushed(lines.read_text().splitlines()) == [(None, commits[0])]
+    git(here, "push", "--quiet", "origin", "main", "main:other", "v1")
+    assert pushed(lines.read_text().splitlines()) == [(commits[0], commits[1]), (None, commits[1])]
+    git(here, "push", "--quiet", "--force", "origin", "HEAD^{/one more}:refs/heads/x", ":other", ":v1")
+    assert pushed(lines.read_text().splitlines()) == [(None, commits[1])]
+
+
+@pytest.mark.parametrize(
+    ("lines", "wanted"),
+    [
+        ([], []),
+        (["\n", f"refs/heads/a {A} refs/heads/a {B}\n"], [(B, A)]),
+        ([f"refs/heads/a {A} refs/heads/a {B}", f"refs/heads/a {A} refs/heads/b {B}"], [(B, A)]),
+        ([f"HEAD {A} refs/for/main {ZERO}"], [(None, A)]),
+        ([f"(delete) {ZERO} refs/heads/a {B}"], []),
+        ([f"refs/heads/a {A} refs/heads/a {A}"], []),
+        ([f"refs/tags/v1 {A} refs/tags/v1 {ZERO}", f"refs/notes/c {A} refs/notes/c {ZERO}"], []),
+        ([f":/a word {'c' * 64} refs/heads/a {'0' * 64}"], [(None, "c" * 64)]),
+    ],
+)
+def test_a_push_asks_for(lines: list[str], wanted: list[tuple[str | None, str]]) -> None:
+    assert pushed(lines) == wanted
+
+
+@pytest.mark.parametrize(
+    "line", ["main", f"refs/heads/a {A} refs/heads/a", f"a {A[:7]} refs/heads/a {B}", f"a {A} heads/a {B}"]
+)
+def test_a_line_that_git_would_not_write_is_told(line: str) -> None:
+    with pytest.raises(InputError, match=r"line 2 of stdin is '.*', not 'LOCAL_REF"):
+        pushed([f"refs/heads/a {A} refs/heads/a {B}", line])
