@@ -107,7 +107,7 @@ def sections_of(document: Mapping[str, Any]) -> list[Section]:
     """The sections in the order of reading; those that have nothing to show are left out."""
     found = findings(document)
     sections: dict[str, list[Any]] = {
-        "What changed": [_changes_table(document)],
+        "What changed": [_changes_table(document)] if document["tasks"] else [],
         "Impact": list(_impact(document)),
         "Findings": [Part("findings", _grouped(found))],
         "Changed rows": [Part("rows", _rows_words(document))],
