@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doubleroute.reports.review_diff import marked, shown_difference
+from doubleroute.reports.review_diff import cut, marked, shown_difference
 
 
 def sides(pieces):
@@ -68,6 +68,19 @@ def test_a_difference_at_the_end_of_a_megabyte_is_shown():
     text = "word " * 2**18
     pieces = shown_difference(f"{text}old", f"{text}new")
     assert pieces[-2:] == [("-", "old"), ("+", "new")]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x" * 20, "xxxxx… (cut; 20 characters)"),
+        ("x" * 20 + "… (cut; 1,048,576 characters)", "xxxxx… (cut; 1,048,576 characters)"),
+        ("x" * 20 + "…", "xxxxx…"),
+        ("xxx…", "xxx…"),
+    ],
+)
+def test_a_text_that_was_cut_before_keeps_the_length_that_it_had(text, said):
+    assert cut(text, 5) == said
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,11 @@ def html(written):
     return (written / "review.html").read_text(encoding="utf-8")
 
 
+def undrawn():
+    """A review with changed rows and without figures, which take the time."""
+    return reviews.nothing_changed() | {"changes": review()["changes"]}
+
+
 def first(html):
     return Page(html.partition("<nav")[0].partition("<main>")[2]).text
 
@@ -101,7 +106,7 @@ def test_findings_have_severity_count_examples_and_fix_and_excused_ones_are_fold
 
 
 def test_a_sample_says_how_many_there_are_and_where():
-    document = review()
+    document = undrawn()
     document["changes"] |= {"total": 1_000_000, "shown": 2000}
     text = Page(review_page(document)).text
     assert "2,000 of 1,000,000 shown; all are in changes.jsonl" in text
@@ -109,7 +114,7 @@ def test_a_sample_says_how_many_there_are_and_where():
 
 @pytest.mark.parametrize("file", ["javascript:alert(1)", "//example.invalid/x", "../../x y.jsonl"])
 def test_the_link_to_all_rows_stays_in_the_folder(file):
-    document = review()
+    document = undrawn()
     document["changes"]["file"] = file
     links = {a["href"] for a in Page(review_page(document)).of("a")}
     (link,) = [link for link in links if not link.startswith("#")]
@@ -178,11 +183,12 @@ def test_metrics_of_which_less_is_better_have_a_figure_of_their_own():
 
 
 def test_many_tasks_are_drawn_up_to_a_number_and_told_in_tables():
-    document = review(impact={}, blame={})
-    document["tasks"] = {f"task_{n}": document["tasks"]["intent"] for n in range(30)}
+    document = undrawn()
+    stars = reviews.task("tagging", ["B-place"], {"train": [10, 12]}) | {"lengths": {}}
+    document["tasks"] = {f"task_{n}": stars for n in range(30)}
     html = review_page(document)
     assert html.count("<figure>") == 24
-    assert html.count(": rows of each label (7 rows)</summary>") == 30
+    assert html.count(": rows of each label (1 rows)</summary>") == 30
 
 
 def test_every_row_of_the_table_says_what_changed():
@@ -262,5 +268,6 @@ def test_the_lines_for_a_terminal_are_safe_and_few():
         in lines
     )
     assert "entities: predicted: cannot tell: only 12 held-out rows have a tag" in lines
+    assert "acknowledged: personal-data: 1 row holds a card number" in lines
     assert not re.search("[\x00-\x1f\u202e]", "".join(review_lines(reviews.hostile())))
     assert ATTACK not in lines

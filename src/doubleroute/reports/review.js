@@ -138,9 +138,10 @@
       option.value = value;
       fields[name].append(option);
     }
+    fields[name].addEventListener("change", filter);
   }
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("input", filter);
+  fields.search.addEventListener("input", filter);
   body.addEventListener("focusin", (event) => { current = [...body.children].indexOf(event.target.closest("tr")); });
   previous.addEventListener("click", () => turn(-1));
   next.addEventListener("click", () => turn(1));

@@ -84,13 +84,16 @@ def review_page(document: Mapping[str, Any]) -> str:
 
 
 def review_lines(document: Mapping[str, Any]) -> list[str]:
-    """The review in a few lines for a terminal: the verdict, its reasons, what changed, the impact."""
+    """The review in a few lines for a terminal: the verdict and its reasons, what changed, what was found,
+    the impact."""
     word, meaning = VERDICTS[document["verdict"]["verdict"]]
     lines = [f"{word}: {meaning}", *(f"  {shown(r, 300)}" for r in document["verdict"]["reasons"])]
     for task, entry in document["tasks"].items():
         changed = [f"{count(rows)} {kind}" for kind, rows in totals(entry).items() if rows]
         said = ", ".join(changed) or "no row changed"
         lines.append(f"{shown(task, 70)}: {rows_words(entry)} rows; {said}")
+    for each in findings(document):
+        lines.append(f"{'acknowledged' if each.acknowledged else each.severity}: {each.name}: {each.title}")
     return [*lines, *impact_lines(document)]
 
 
@@ -104,7 +107,7 @@ def sections_of(document: Mapping[str, Any]) -> list[Section]:
     """The sections in the order of reading; those that have nothing to show are left out."""
     found = findings(document)
     sections: dict[str, list[Any]] = {
-        "What changed": [_changes_table(document)],
+        "What changed": [_changes_table(document)] if document["tasks"] else [],
         "Impact": list(_impact(document)),
         "Findings": [Part("findings", _grouped(found))],
         "Changed rows": [Part("rows", _rows_words(document))],

@@ -96,7 +96,8 @@ def _lines(document: Mapping[str, Any], found: list[Finding], size: _Size, page:
     yield f"Data of {safe(shown(document['project'], 70))}: {_sides(document)}"
     yield ""
     yield from _some([f"- {safe(shown(reason, size.words))}" for reason in verdict["reasons"]], 10, "reasons")
-    yield from _tasks(document, size)
+    if document["tasks"]:
+        yield from _tasks(document, size)
     yield from _findings(found, size, page)
     if size.folded:
         yield from _details(document, size)

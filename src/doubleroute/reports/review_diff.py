@@ -13,6 +13,7 @@ Piece = tuple[Mark, str]
 
 # White space, one letter of a script that is written without spaces, a word, any other sign.
 _WORDS = re.compile(r"\s+|[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+|[^\w\s]")
+_CUT = re.compile(r"…( \(cut; [\d,]+ characters\))?$")
 #: Characters of a text that are looked at, from a little before the first difference, and words of the
 #: differing middle that are matched.
 _READ = 5_000
@@ -49,6 +50,14 @@ def shown_difference(before: str, after: str) -> list[Piece]:
     return pieces
 
 
+def cut(text: str, most: int) -> str:
+    """As ``shown``; of a text that was cut before, which its end tells, with the length that it had then."""
+    end = _CUT.search(text[-60:])
+    if len(text) <= most or not end:
+        return shown(text, most)
+    return shown(text[:most], most) + end.group()
+
+
 def _first_difference(before: str, after: str) -> int:
     """How many characters both begin with: halved until it is found, for a text may have a million."""
     low, high = 0, min(len(before), len(after))
@@ -62,9 +71,11 @@ def _first_difference(before: str, after: str) -> int:
 
 
 def _window(text: str, start: int) -> str:
-    end = start + _READ
-    cut = f"… (cut; {len(text):,} characters)" if len(text) > end else ""
-    return shown(text[start:end], _READ) + cut
+    if start + _READ >= len(text):
+        return cut(text[start:], _READ)
+    end = _CUT.search(text[-60:])
+    said = end.group() if end else f"… (cut; {len(text):,} characters)"
+    return shown(text[start : start + _READ], _READ) + said
 
 
 def _alike(old: Sequence[str], new: Sequence[str]) -> int:

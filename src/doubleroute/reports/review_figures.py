@@ -54,8 +54,8 @@ def labels_figure(counts: Mapping[str, Sequence[int]], title: str) -> Figure:
                 style: dict[str, Any] = {"marker": mark, "color": COLOURS[colour], "linestyle": "none"}
                 axes.plot([value], [place], label=side if place == 0 else None, **style)
         name_rows(axes, [shown(label) for label, _ in kept])
-        axes.set_xlim(left=0)
-        axes.locator_params(axis="x", nbins=5)
+        axes.set_xlim(0, 1.05 * max(1, *(max(sides) for _, sides in kept)))
+        axes.locator_params(axis="x", nbins=5, integer=True)
         axes.set_xlabel("rows")
         legend_above(axes)
 
@@ -67,7 +67,13 @@ def labels_figure(counts: Mapping[str, Sequence[int]], title: str) -> Figure:
 
 
 def lengths_figure(lengths: Mapping[str, Any], title: str) -> Figure:
-    """How long the texts are before and after, as shares of the rows; ``edges`` in characters."""
+    """How long the texts are before and after, as shares of the rows; ``edges`` in characters.
+
+    The last bar is drawn as wide as the one before: it holds all that is longer, and may reach far.
+    """
+    edges = list(lengths["edges"])
+    if len(edges) > 2:
+        edges[-1] = min(edges[-1], 2 * edges[-2] - edges[-3])
 
     def draw(canvas: "Canvas") -> None:
         axes = canvas.add_subplot()
@@ -75,9 +81,7 @@ def lengths_figure(lengths: Mapping[str, Any], title: str) -> Figure:
             total = max(1, sum(lengths[side]))
             line = (0, (4, 2)) if side == "base" else "-"
             shares = [value / total for value in lengths[side]]
-            axes.stairs(
-                shares, lengths["edges"], label=side, color=COLOURS[colour], linestyle=line, linewidth=1.6
-            )
+            axes.stairs(shares, edges, label=side, color=COLOURS[colour], linestyle=line, linewidth=1.6)
         axes.set_ylim(bottom=0)
         axes.set_xlabel("characters")
         axes.set_ylabel("share of the rows")
@@ -85,7 +89,7 @@ def lengths_figure(lengths: Mapping[str, Any], title: str) -> Figure:
         legend_above(axes)
 
     rows = " and ".join(f"{count(sum(lengths[side]))} {side} rows" for side in _SIDES)
-    return draw_figure(draw, _WIDTH, 280, title, f"Texts of {rows}.")
+    return draw_figure(draw, _WIDTH, 280, title, f"Texts of {rows}. The last bar holds all that is longer.")
 
 
 def _change(axes: "Axes", place: int, entry: Mapping[str, Any]) -> None:

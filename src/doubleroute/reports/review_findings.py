@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from doubleroute.reports.review_diff import Piece, shown_difference
+from doubleroute.reports.review_diff import Piece, cut, shown_difference
 from doubleroute.reports.review_rows import label_words, place_words
 from doubleroute.reports.tables import Table
 from doubleroute.reports.wording import NOTHING, count, interval, is_number, shown
@@ -78,7 +78,7 @@ def _quote(example: Mapping[str, Any], kind: str) -> Quote:
     return Quote(
         places=[(_where(row), shown(label_words(kind, row), 200)) for row in rows],
         texts=_texts(rows),
-        short=list(dict.fromkeys(shown(row.get("text") or "", _SHORT) for row in rows)),
+        short=list(dict.fromkeys(cut(str(row.get("text") or ""), _SHORT) for row in rows)),
         note=shown(example["note"], 300) if example.get("note") else "",
     )
 
@@ -92,12 +92,12 @@ def _texts(rows: list[Mapping[str, Any]]) -> list[list[Piece]]:
     """The text alone where both are equal; what differs where they are near; else one after the other."""
     texts = [str(row.get("text") or "") for row in rows]
     if len(set(texts)) == 1:
-        return [[("=", shown(texts[0], _MOST_TEXT))]]
+        return [[("=", cut(texts[0], _MOST_TEXT))]]
     pieces = shown_difference(*texts)
     same = sum(len(text) for mark, text in pieces if mark == "=")
     if same >= _NEAR * sum(len(text) for mark, text in pieces if mark != "+"):
         return [pieces]
-    return [[("=", shown(text, _MOST_TEXT))] for text in texts]
+    return [[("=", cut(text, _MOST_TEXT))] for text in texts]
 
 
 def predicted(entry: Mapping[str, Any] | None) -> str:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from doubleroute.reports.review_diff import Piece, shown_difference
+from doubleroute.reports.review_diff import Piece, cut, shown_difference
 from doubleroute.reports.wording import NOTHING, number, shown
 
 _MOST_TEXT = 1000
@@ -65,7 +65,7 @@ def difference(before: Any, after: Any, most: int = _MOST_TEXT) -> list[Piece]:
     """The pieces of two texts, or of the one that is there."""
     if before is None or after is None or before == after:
         text = after if before is None else before
-        return [("=", shown(text, most))]
+        return [("=", cut("" if text is None else str(text), most))]
     return shown_difference(str(before), str(after))
 
 
