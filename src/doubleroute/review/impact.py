@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from doubleroute.config import LOWER_IS_BETTER
+from doubleroute.review import probe
 from doubleroute.review.estimates import Estimate, described, estimate, holm, mean_of
 from doubleroute.review.study import Study
 
@@ -16,6 +17,7 @@ _LEAST_OF_LABEL = 5
 _LABELS = 20
 _RESAMPLES = 200
 _MOST = 8
+_ORDER = {"worse": 0, "cannot tell": 1, "better": 2}
 Progress = Callable[[str, dict[str, Any]], None]
 
 
@@ -66,7 +68,7 @@ def draws(unit: np.ndarray, seed: int) -> np.ndarray:
 
 def train(study: Study, seeds: int, progress: Progress) -> Trained:
     """Learn from both versions, and ``seeds`` times from both with their rows drawn anew, a row that stands
-    in both as often in either."""
+    in both as often in either; rows that were relabelled or edited are kept as they are."""
     total = 2 + 2 * seeds
 
     def told(done: int) -> None:
@@ -75,7 +77,7 @@ def train(study: Study, seeds: int, progress: Progress) -> Trained:
     base = study.fit(study.base)
     head = study.fit(study.head, base)
     told(2)
-    weights = np.stack([draws(study.unit, seed) for seed in range(seeds)])
+    weights = np.stack([np.where(study.settled, 1.0, draws(study.unit, seed)) for seed in range(seeds)])
     drawn = []
     for seed, each in enumerate(weights):
         one = study.fit(study.base * each, base)
@@ -88,8 +90,8 @@ def impact(study: Study, trained: Trained | None, coding: Coding, metric: str) -
     """How much better head is than base on the held-out rows: the entry of ``impact`` in review.json.
 
     ``trained`` as ``train`` gives it, may be None where ``cannot_tell`` or ``study.same`` holds. Intervals
-    are 95%, of the training rows drawn anew and of the held-out rows. Verdict: that of the metric, or where it
-    cannot tell that of the loss, which a few rows move sooner.
+    are 95%, of the training rows drawn anew and of the held-out rows. Verdict: that of the metric, or where
+    it cannot tell that of the loss, which a few rows move sooner.
     """
     reason = cannot_tell(study)
     about = {
@@ -106,21 +108,20 @@ def impact(study: Study, trained: Trained | None, coding: Coding, metric: str) -
     scores = _Scores(study, coding, metric)
     pairs = [(trained.base, trained.head), *trained.drawn]
     difference = scores.difference(pairs)
-    losses = [(study.losses(one), study.losses(other)) for one, other in pairs]
-    gains = np.stack([one - other for one, other in losses])
-    loss = gain(gains, study.held.owner)
+    losses = Losses.of(study, trained)
+    loss = losses.gain(np.arange(len(losses.owner)))
     found = about | {
         "seeds": len(trained.drawn),
         "base": scores.alone([pair[0] for pair in pairs]),
         "head": scores.alone([pair[1] for pair in pairs]),
         "difference": described(difference),
         "loss": {
-            "base": float(losses[0][0].mean()),
-            "head": float(losses[0][1].mean()),
+            "base": float(losses.base.mean()),
+            "head": float(losses.head.mean()),
             "difference": described(loss),
         },
-        "labels": by_label(study, gains),
-        "method": _method(study, len(trained.drawn)),
+        "labels": by_label(study, losses),
+        "method": _method(study, losses, len(trained.drawn)),
     }
     return found | _verdict(found)
 
@@ -135,39 +136,76 @@ def cannot_tell(study: Study) -> str:
     return ""
 
 
-def gain(gains: np.ndarray, owner: np.ndarray) -> Estimate:
-    """The mean gain of examples, from gains [1 + seeds, n]: those of the models learned from all rows, then
-    those of each draw; ``owner`` [n], the held-out row of an example."""
-    value, within, rows = mean_of(gains[0], owner)
-    return estimate(value, gains[1:].mean(axis=1), within, rows)
+@dataclass(frozen=True)
+class Losses:
+    """The losses of n examples: those of the held-out rows, and those of untouched training rows that some
+    draw left out, each by the models that did not learn from it.
+
+    ``base`` and ``head`` [n]; ``owner`` [n], the row of an example; ``targets`` [n, ...]; ``drawn`` [seeds,
+    h], the gain of each draw's models on the h held-out examples, which come first.
+    """
+
+    base: np.ndarray
+    head: np.ndarray
+    owner: np.ndarray
+    targets: np.ndarray
+    drawn: np.ndarray
+
+    @classmethod
+    def of(cls, study: Study, trained: Trained) -> "Losses":
+        """Ask all models."""
+        base, head = study.losses(trained.base), study.losses(trained.head)
+        drawn = [study.losses(one) - study.losses(other) for one, other in trained.drawn]
+        rest, examples = _left_out(study, trained)
+        given = study.learned
+        return cls(
+            np.concatenate([base, rest[0]]),
+            np.concatenate([head, rest[1]]),
+            np.concatenate([study.held.owner, len(study.truths) + given.owner[examples]]),
+            np.concatenate([study.held.targets, given.targets[examples]]),
+            np.stack(drawn),
+        )
+
+    def gain(self, examples: np.ndarray) -> Estimate:
+        """The mean gain of these examples [k], of which one at least is held out."""
+        value, within, rows = mean_of((self.base - self.head)[examples], self.owner[examples])
+        held = examples[examples < self.drawn.shape[1]]
+        return estimate(value, self.drawn[:, held].mean(axis=1), within, rows)
 
 
-def by_label(study: Study, gains: np.ndarray) -> list[dict[str, Any]]:
+def _left_out(study: Study, trained: Trained) -> tuple[np.ndarray, np.ndarray]:
+    """Losses [2, k] of training examples under base's and head's models, over the draws that left them out,
+    and the examples [k]."""
+    given = study.learned
+    sums, times = np.zeros((2, len(given.owner))), np.zeros(len(given.owner))
+    for weights, models in zip(trained.weights, trained.drawn, strict=True):
+        rows = np.flatnonzero((study.untouched & (weights == 0))[given.owner])
+        times[rows] += 1
+        for side, model in enumerate(models):
+            sums[side, rows] += probe.losses(study.kind, given.features[rows] @ model, given.targets[rows])
+    examples = np.flatnonzero(times)
+    return sums[:, examples] / times[examples], examples
+
+
+def by_label(study: Study, losses: Losses) -> list[dict[str, Any]]:
     """The gain in loss by label, the worst first, at most _LABELS; together they have ALPHA."""
-    members = _members(study)
-    kept = {
-        label: examples
-        for label, examples in members.items()
-        if len(np.unique(study.held.owner[examples])) >= _LEAST_OF_LABEL
-    }
-    found = [gain(gains[:, examples], study.held.owner[examples]) for examples in kept.values()]
-    described_all = [
-        {"label": label, "rows": len(np.unique(study.held.owner[examples])), **described(each, alpha)}
-        for (label, examples), each, alpha in zip(kept.items(), found, holm(found), strict=True)
+    kept = {}
+    for label, examples in _members(study, losses.targets).items():
+        held = len(np.unique(losses.owner[examples[examples < losses.drawn.shape[1]]]))
+        if held >= _LEAST_OF_LABEL:
+            kept[label] = (held, losses.gain(examples))
+    alphas = holm([found for _, found in kept.values()])
+    lines = [
+        {"label": label, "rows": held, **described(found, alpha)}
+        for (label, (held, found)), alpha in zip(kept.items(), alphas, strict=True)
     ]
-    order = {"worse": 0, "cannot tell": 1, "better": 2}
-    described_all.sort(key=lambda each: (order[each["verdict"]], each["value"]))
-    certain = [each for each in described_all if each["verdict"] != "cannot tell"][:_LABELS]
-    others = [each for each in described_all if each["verdict"] == "cannot tell"]
-    shown = certain + sorted(others, key=lambda each: -abs(each["value"]))[: _LABELS - len(certain)]
-    return sorted(shown, key=lambda each: (order[each["verdict"]], each["value"]))
+    # What is certain is shown first, then what moved most.
+    lines.sort(key=lambda line: (line["verdict"] == "cannot tell", -abs(line["value"])))
+    return sorted(lines[:_LABELS], key=lambda line: (_ORDER[line["verdict"]], line["value"]))
 
 
-def _members(study: Study) -> dict[str, np.ndarray]:
-    """The held-out examples of each label."""
-    wanted = study.held.targets
-    if study.kind == "regression":
-        return {}
+def _members(study: Study, wanted: np.ndarray) -> dict[str, np.ndarray]:
+    """The examples whose ``targets`` [n, ...] have each label."""
     if study.kind == "multilabel":
         return {label: np.flatnonzero(wanted[:, place]) for place, label in enumerate(study.labels)}
     return {label: np.flatnonzero(wanted == place) for place, label in enumerate(study.labels)}
@@ -227,16 +265,18 @@ class _Scores:
         return estimate(values[0], drawn, float(np.var(known, ddof=1)), len(self.study.truths))
 
 
-def _method(study: Study, seeds: int) -> str:
+def _method(study: Study, losses: Losses, seeds: int) -> str:
     model = {
         "classification": "multinomial logistic regression",
         "tagging": "multinomial logistic regression on words",
         "multilabel": "a logistic regression for each label",
         "regression": "ridge regression",
     }[study.kind]
+    more = len(np.unique(losses.owner)) - len(study.truths)
     return (
         f"{model} on the pretrained backbone's frozen states, learned from each version; intervals from "
-        f"{seeds} paired bootstraps of the training rows and from the held-out rows"
+        f"{seeds} paired bootstraps of the training rows and from the held-out rows; the loss also on {more} "
+        "unchanged training rows, each by the bootstraps that left it out"
     )
 
 

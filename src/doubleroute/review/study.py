@@ -66,8 +66,10 @@ class Examples:
 class Study:
     """u contents that are learned from and m rows that are held out.
 
-    ``base`` and ``head`` float64 [u]: how often each version has a content; ``unit`` [u]: the number of
-    what is drawn together, a text with what became of it. ``base_content`` and ``head_content`` int64: the
+    ``base`` and ``head`` float64 [u]: how often each version has a content; ``unit`` uint64 [u]: the number
+    of what is drawn together, a text; ``settled`` bool [u]: contents of rows that were relabelled or edited,
+    which are the change itself and no sample of anything; ``untouched`` bool [u]: contents whose text both
+    versions teach alike. ``base_content`` and ``head_content`` int64: the
     content of each row of the versions, -1 for a row that is not learned from. ``held_rows`` int64 [m]: rows
     of head; ``truths`` [m] their labels. ``left_out``: test rows that are not among them, by the reason.
     """
@@ -78,6 +80,8 @@ class Study:
     base: np.ndarray
     head: np.ndarray
     unit: np.ndarray
+    settled: np.ndarray
+    untouched: np.ndarray
     base_content: np.ndarray
     head_content: np.ndarray
     held: Examples
@@ -141,13 +145,16 @@ def study(base: VersionRows, head: VersionRows, changes: Changes, features: Feat
     names = _names(base.kind, [*(content[2] for content in contents), *truths])
     scaling = _scaling(features, texts[base_counts > 0] if base_counts.any() else texts)
     learned = _examples(base.kind, features, scaling, texts, [content[2] for content in contents], names)
+    unit = np.array([text_number(f"{text}\0{pair}") for text, pair, _ in contents], np.uint64)
     return Study(
         kind=base.kind,
         labels=names,
         learned=learned,
         base=base_counts.astype(np.float64),
         head=head_counts.astype(np.float64),
-        unit=_units(contents, of, changes),
+        unit=unit,
+        settled=_settled(len(contents), of, changes),
+        untouched=~np.isin(unit, unit[base_counts != head_counts]),
         base_content=of[0],
         head_content=of[1],
         held=_examples(base.kind, features, scaling, features.head[held_rows], truths, names),
@@ -258,13 +265,15 @@ def _names(kind: str, labels: Iterable[Any]) -> list[str]:
     return sorted(name for name in found if isinstance(name, str))
 
 
-def _units(contents: Sequence[Any], of: Sequence[np.ndarray], changes: Changes) -> np.ndarray:
-    """What contents are drawn with: their text, or that which an edited one had in base; uint64 [u]."""
-    texts = [f"{text}\0{pair}" for text, pair, _ in contents]
-    for before, after in changes.pairs[changes.of("edited")].tolist():
-        if min(before, after) >= 0 and min(old := int(of[0][before]), new := int(of[1][after])) >= 0:
-            texts[new] = texts[old]
-    return np.array([text_number(text) for text in texts], np.uint64)
+def _settled(size: int, of: Sequence[np.ndarray], changes: Changes) -> np.ndarray:
+    """Which contents are of training rows that were relabelled or edited: bool [size]."""
+    found = np.zeros(size, bool)
+    pairs = changes.pairs[np.union1d(changes.of("relabelled"), changes.of("edited"))]
+    for before, after in pairs[(pairs >= 0).all(axis=1)].tolist():
+        both = [int(of[0][before]), int(of[1][after])]
+        if min(both) >= 0:
+            found[both] = True
+    return found
 
 
 def text_number(text: str) -> int:
@@ -304,6 +313,8 @@ def _strength(kind: str, learned: Examples, counts: np.ndarray, outputs: int) ->
     rows = known[learned.owner]
     if len(contents) < 2 * _HELD:
         return probe.PENALTIES[0]
-    return probe.penalty(
+    found = probe.penalty(
         kind, learned.features[rows], learned.targets[rows], outputs, held[learned.owner[rows]]
     )
+    # What suits some rows suits more of them when it grows as they do.
+    return found * float(counts.sum()) / int(counts[known & ~held].sum())
