@@ -111,15 +111,11 @@ def _review_push(terminal: Terminal, root: Path, changes: Sequence[str], quick: 
 
 
 def _show(terminal: Terminal, document: Mapping[str, Any], folder: Path) -> None:
-    from doubleroute.flows.reviewing import summary_lines
+    from doubleroute.reports.review import review_lines
 
     terminal.document = {**document, "folder": str(folder)}
-    for line in summary_lines(document):
+    for line in review_lines(document):
         terminal.line(line)
-    terminal.line()
-    terminal.line(f"verdict: {document['verdict']['verdict']}")
-    for reason in document["verdict"]["reasons"]:
-        terminal.line(f"  {reason}")
     terminal.line(f"review: {folder / 'review.html'}")
 
 

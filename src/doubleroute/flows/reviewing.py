@@ -4,18 +4,18 @@ people and hooks wait for the answer.
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from doubleroute.config import LOWER_IS_BETTER, Project, load_project
-from doubleroute.errors import DataError, GateError
+from doubleroute.errors import DataError
 from doubleroute.flows.timeline import FitProgress
-from doubleroute.integrations.reading import read_rows
+from doubleroute.flows.validating import beside, validated
 from doubleroute.integrations.revisions import Revision, check_versioned, fork_point, revision, staged
-from doubleroute.integrations.validation import validate
+from doubleroute.integrations.validation import read_for_validation
 from doubleroute.reports.review import write_review
 from doubleroute.review import files
 from doubleroute.review.acknowledged import FILE as ACKNOWLEDGED
@@ -62,6 +62,7 @@ class Review:
     base: Side
     head: Side
     tasks: dict[str, Versions] = field(default_factory=dict)
+    files: list[dict[str, Any]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     measured: "Measured | None" = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -98,7 +99,10 @@ def read(root: Path, base: str, head: str | None, changes: Sequence[str] = ()) -
     before = revision(root, workspace, fork_point(root, base, head or "HEAD"))
     before = _called(before, base)
     after = staged(root, workspace) if head is None else revision(root, workspace, head)
-    old, new = _side(workspace, before, changes, False), _side(workspace, after, changes, True)
+    with beside(before.root, root, changes) as ready:
+        new = _side(workspace, after, changes, True)
+        ready()
+    old = _side(workspace, before, changes, False)
     project = new.project.model_copy().at(root)  # a backbone in a folder lies where people put it
     return Review(root, workspace, project, old, new, seconds={"read": _since(begun)})
 
@@ -112,6 +116,7 @@ def compare(found: Review) -> None:
             changes = changes_between(before, after, found.project.review.near)
             refused = files.refused(found.head.quarantined.get(task, ()))
             found.tasks[task] = Versions(task, before, after, changes, refused)
+    found.files = _files(found)
     found.seconds["changes"] = _since(begun)
 
 
@@ -128,7 +133,7 @@ def find(found: Review) -> None:
     found.findings += row_findings(list(found.tasks.values()), finders, least, rules)
     if found.head.rows:
         found.findings += files.columns(found.base.columns, found.head.columns, rules)
-        found.findings += files.reordered(_files(found), rules)
+        found.findings += files.reordered(found.files, rules)
     found.seconds["findings"] = _since(begun)
 
 
@@ -177,7 +182,7 @@ def conclude(found: Review) -> tuple[dict[str, Any], Path]:
         "head": _about(found.head.revision),
         "seconds": found.seconds,
         "verdict": decide(findings, impact, found.project.review, today, said),
-        "files": _files(found),
+        "files": found.files,
         "tasks": {task: _summary(found, task) for task in found.tasks},
         "changes": {"total": total, "shown": len(rows), "file": CHANGES, "rows": rows},
         "findings": findings,
@@ -199,32 +204,16 @@ def _side(workspace: Workspace, version: Revision, changes: Sequence[str], may_f
     project = load_project(version.root, changes)
     check_versioned(version.root, project.all_paths)
     try:
-        found = read_rows(project)
+        found = read_for_validation(project)
     except DataError as error:
         if not may_fail:
             raise
         return Side(version, project, {}, {}, {}, {}, None, _within(version, error))
     rows = {task: version_rows(project.tasks[task].kind, each) for task, each in found.rows.items()}
-    stage, problem = _validated(project, workspace)
+    stage, problem = validated(project, workspace, found)
     if stage is None:
         return Side(version, project, rows, found.columns, {}, {}, None, _within(version, problem))
     return Side(version, project, rows, found.columns, _quarantine(stage), _labels(stage), stage)
-
-
-def _validated(project: Project, workspace: Workspace) -> tuple[Stage | None, Exception | None]:
-    """The validation of a version with however many bad rows: they are counted, and do not stop a review."""
-    try:
-        return validate(project, workspace), None
-    except GateError:
-        rules = project.validation.model_copy(update={"max_invalid": 1.0})
-        try:
-            return validate(
-                project.model_copy(update={"validation": rules}).at(project.root), workspace
-            ), None
-        except (GateError, DataError) as error:
-            return None, error
-    except DataError as error:
-        return None, error
 
 
 def _quarantine(stage: Stage) -> dict[str, list[dict[str, Any]]]:
@@ -297,20 +286,3 @@ def _about(version: Revision) -> dict[str, Any]:
 
 def _since(begun: float) -> float:
     return round(time.perf_counter() - begun, 2)
-
-
-def summary_lines(document: Mapping[str, Any]) -> list[str]:
-    """A review for a terminal: what changed, what was found, and what follows."""
-    lines = []
-    for task, each in document["tasks"].items():
-        sums: dict[str, int] = {}
-        for counts in each["counts"].values():
-            for kind, count in counts.items():
-                sums[kind] = sums.get(kind, 0) + count
-        said = ", ".join(f"{count:,} {kind}" for kind, count in sums.items() if count and kind != "unchanged")
-        lines.append(f"{task}: {said or 'no row changed'} ({sums.get('unchanged', 0):,} unchanged)")
-    lines += [
-        f"{'acknowledged' if each['acknowledged'] else each['severity']}: {each['name']}: {each['title']}"
-        for each in document["findings"]
-    ]
-    return lines

@@ -19,23 +19,31 @@ SPLITS = ("train", "validation", "test")
 @dataclass(frozen=True)
 class Read:
     """What the files of a project hold before validation takes any row out: canonical rows by task and split,
-    rows that cannot be read as rows of their task, and the names of the columns of each file."""
+    rows that cannot be read as rows of their task, the names of the columns of each file, and the digests of
+    the files that were read."""
 
     rows: dict[str, dict[str, Rows]]
     bad: list[Bad]
     columns: dict[str, list[str]]
+    sources: dict[Path, dict[str, str]]
 
 
-def read_rows(project: Project) -> Read:
-    """Read the rows of every task. Raises DataError for a file that cannot be read and a missing column."""
-    tables = read_files(project, sources_of(project), ())
-    found = {name: task_rows(project, name, tables, set()) for name in project.tasks}
+def read_rows(project: Project, extras: Mapping[str, set[str]] | None = None) -> Read:
+    """Read the rows of every task; ``extras``: more columns that are wanted, by task.
+
+    Raises DataError for a file that cannot be read and a missing column.
+    """
+    more = extras or {}
+    sources = sources_of(project)
+    tables = read_files(project, sources, {column for each in more.values() for column in each})
+    found = {name: task_rows(project, name, tables, more.get(name, set())) for name in project.tasks}
     return Read(
         rows={name: rows for name, (rows, _) in found.items()},
         bad=[bad for _, each in found.values() for bad in each],
         columns={
             relative(project, table.path): list(table.names) for each in tables.values() for table in each
         },
+        sources=sources,
     )
 
 

@@ -17,8 +17,8 @@ from doubleroute.data.raw import shown
 from doubleroute.data.rows import Rows, chosen
 from doubleroute.errors import DataError, InputError
 from doubleroute.integrations import expectations
-from doubleroute.integrations.outcome import Bad, Outcome, settle
-from doubleroute.integrations.reading import SPLITS, read_files, relative, shared, sources_of, task_rows
+from doubleroute.integrations.outcome import Outcome, settle
+from doubleroute.integrations.reading import SPLITS, Read, read_rows, relative, shared, sources_of
 from doubleroute.integrations.suites import project_checks
 from doubleroute.workspace import Stage, Workspace, code_digest, versions_of, write_json, write_text
 
@@ -32,16 +32,39 @@ _CODE = (
 )
 
 
-def validate(project: Project, workspace: Workspace) -> Stage:
-    """Validate the rows of every task.
+def validate(project: Project, workspace: Workspace, read: Read | None = None) -> Stage:
+    """Validate the rows of every task. ``read``: what ``read_for_validation`` gave, not to read them again.
 
     Raises DataError for a file that cannot be read, a missing column, a task with one class or an empty
     split; InputError for a wrong file of expectations; GateError when more rows are invalid than
     ``validation.max_invalid`` allows or a user's expectation about a whole table fails.
     """
-    sources = sources_of(project)
+    sources = sources_of(project) if read is None else read.sources
     entries = _entries(project)
-    inputs = {
+    inputs = _inputs(project, sources, entries)
+
+    def make(folder: Path) -> None:
+        found = _read(project, entries) if read is None else read
+        if found.sources != sources:
+            changed = next(path for path in sources if found.sources.get(path) != sources[path])
+            raise DataError(
+                f"{shown(changed)} changed while it was read; run again when nothing writes to it"
+            )
+        _make(project, workspace, found, entries, folder)
+
+    return workspace.build("validate", inputs, make)
+
+
+def find_validated(project: Project, workspace: Workspace) -> Stage | None:
+    """What ``validate`` would find without any work. Raises DataError for a file that is not there."""
+    return workspace.find("validate", _inputs(project, sources_of(project), _entries(project)))
+
+
+def _inputs(
+    project: Project, sources: Mapping[Path, dict[str, str]], entries: Mapping[str, list[dict[str, Any]]]
+) -> dict[str, Any]:
+    """All that a validation depends on."""
+    return {
         "tasks": {
             name: task.model_dump(mode="json", include=_TASK_KEYS) for name, task in project.tasks.items()
         },
@@ -52,9 +75,15 @@ def validate(project: Project, workspace: Workspace) -> Stage:
         "code": code_digest(*_CODE),
         "versions": versions_of("great-expectations", "pandas", "pyarrow", "datasets", "xxhash"),
     }
-    return workspace.build(
-        "validate", inputs, lambda folder: _make(project, workspace, sources, entries, folder)
-    )
+
+
+def read_for_validation(project: Project) -> Read:
+    """The rows of every task, with the columns that the users' expectations are about."""
+    return _read(project, _entries(project))
+
+
+def _read(project: Project, entries: Mapping[str, list[dict[str, Any]]]) -> Read:
+    return read_rows(project, {name: set(expectations.columns_of(each)) for name, each in entries.items()})
 
 
 def _entries(project: Project) -> dict[str, list[dict[str, Any]]]:
@@ -73,20 +102,14 @@ def _entries(project: Project) -> dict[str, list[dict[str, Any]]]:
 def _make(
     project: Project,
     workspace: Workspace,
-    sources: Mapping[Path, Mapping[str, str]],
+    read: Read,
     entries: Mapping[str, list[dict[str, Any]]],
     folder: Path,
 ) -> None:
-    extras = {column for each in entries.values() for column in expectations.columns_of(each)}
-    tables = read_files(project, sources, extras)
-    rows: dict[str, dict[str, Rows]] = {}
-    bad: list[Bad] = []
+    rows, bad = read.rows, list(read.bad)
     labels: dict[str, list[str]] = {}
     batches = []
     for name, task in project.tasks.items():
-        own = expectations.columns_of(entries.get(name, ()))
-        rows[name], unreadable = task_rows(project, name, tables, own)
-        bad += unreadable
         facts = checks.facts(rows[name], task.kind)
         sound = checks.sound(rows[name]["train"], facts["train"], project.validation)
         labels[name] = _labels(name, task, chosen(rows[name]["train"], sound))

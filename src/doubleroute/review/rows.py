@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -43,11 +44,19 @@ class VersionRows:
 
     def alike(self) -> list[str]:
         """What copies of a row's text share, case and white space aside: [n] (``data.splits.text_key``)."""
+        return self._alike
+
+    @cached_property
+    def _alike(self) -> list[str]:
         return [text_key(text, pair) for text, pair in zip(self.texts, self.pairs, strict=True)]
 
     def comparable(self) -> list[Any]:
         """The labels [n] as values that can be compared and counted: a list becomes a tuple, a set of labels
         a sorted one."""
+        return self._comparable
+
+    @cached_property
+    def _comparable(self) -> list[Any]:
         if self.kind == "multilabel":
             return [None if label is None else tuple(sorted(label)) for label in self.labels]
         return [tuple(label) if isinstance(label, list) else label for label in self.labels]

@@ -1,0 +1,170 @@
+"""`doubleroute review` as a process, on a tiny project under git and DVC."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from versioned import add, branch, git, make, sentences, write_sentences
+
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value will soon:DeprecationWarning")
+COMMAND = Path(sys.executable).with_name("doubleroute")
+
+
+def review(root: Path, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+    command = [str(COMMAND), "review", *arguments, "--project", str(root)]
+    return subprocess.run(
+        command, capture_output=True, text=True, input=stdin, timeout=240, env=dict(os.environ)
+    )
+
+
+def document(done: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def good(data: Path) -> None:
+    """Eight rows of words that no row has in this order, labelled as the others are."""
+    words = ["a", "film", "and", "numbers", "like", "a", "line", "this", "42", "short", "reads", "plain"]
+    new = [
+        f"{' '.join(words[at:] + words[:at])} {('bad', 'good')[at % 2]},{('neg', 'pos')[at % 2]},mail"
+        for at in range(8)
+    ]
+    write_sentences(data, [*sentences(data), *new])
+
+
+def faulty(data: Path) -> None:
+    """Two flipped labels, and the text of another row with the other label."""
+    header, *rows = sentences(data)
+    for place in (3, 4):
+        text, label, source = rows[place].split(",")
+        rows[place] = f"{text},{'pos' if label == 'neg' else 'neg'},{source}"
+    text, label, source = rows[10].split(",")
+    rows.append(f"{text},{'pos' if label == 'neg' else 'neg'},{source}")
+    write_sentences(data, [header, *rows])
+
+
+def shuffled(data: Path) -> None:
+    header, *rows = sentences(data)
+    write_sentences(data, [header, *reversed(rows)])
+
+
+def broken(data: Path) -> None:
+    write_sentences(data, ["text,lable,source", *sentences(data)[1:]])
+
+
+@pytest.fixture(scope="module")
+def made(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = make(tmp_path_factory.mktemp("review") / "project", tiny_backbone)
+    for change in (good, faulty, shuffled, broken):
+        branch(root, change.__name__, change)
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        repo.checkout(force=True)
+    return root
+
+
+def test_good_rows_are_approved_and_the_working_tree_is_left_alone(made: Path) -> None:
+    before = (git(made, "status", "--porcelain"), (made / "data.dvc").read_text(encoding="utf-8"))
+    done = review(made, "main", "good", "--json")
+    found = document(done)
+    assert done.returncode == 0, done.stderr
+    counts = found["tasks"]["sentiment"]["counts"]
+    assert sum(each["added"] for each in counts.values()) == 8
+    assert {kind for each in counts.values() for kind, n in each.items() if n} == {"added", "unchanged"}
+    assert found["impact"]["entities"]["verdict"] == "no change"
+    assert found["impact"]["sentiment"]["verdict"] in ("cannot tell", "better", "no change")
+    assert found["verdict"]["verdict"] in ("approve", "look")
+    assert (git(made, "status", "--porcelain"), (made / "data.dvc").read_text(encoding="utf-8")) == before
+
+
+def test_faults_are_found_by_name_with_rows_to_look_at(made: Path) -> None:
+    done = review(made, "main", "faulty")
+    assert done.returncode == 0, done.stderr
+    assert "sentiment: 1 added, 2 relabelled (200 unchanged)" not in done.stdout
+    assert "2 relabelled" in done.stdout
+    assert "look: conflict: 1 row with the text of another row and another label" in done.stdout
+    assert "verdict: look" in done.stdout
+
+
+def test_the_same_rows_in_another_order_change_nothing(made: Path) -> None:
+    found = document(review(made, "main", "shuffled", "--json"))
+    assert found["changes"]["total"] == 0
+    assert [each["name"] for each in found["findings"]] == ["reordered"]
+    assert {each["verdict"] for each in found["impact"].values()} == {"no change"}
+    assert found["verdict"]["verdict"] == "approve"
+
+
+def test_a_version_that_cannot_be_read_is_blocked_with_the_reason(made: Path) -> None:
+    done = review(made, "main", "broken")
+    assert done.returncode == 3
+    assert "block: unreadable: the new version cannot be read" in done.stdout
+    assert "lable" in done.stdout
+    assert ".doubleroute" not in done.stdout.split("review:")[0]
+
+
+def test_what_is_staged_is_reviewed_before_it_is_committed(made: Path, tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    shutil.copytree(made, root, symlinks=True)
+    faulty(root / "data")
+    add(root)
+    found = document(review(root, "--staged", "--quick", "--json"))
+    assert found["head"]["commit"] is None
+    assert found["impact"] == {}
+    assert {"conflict"} <= {each["name"] for each in found["findings"]}
+
+
+def test_an_acknowledged_finding_does_not_count(made: Path, tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    shutil.copytree(made, root, symlinks=True)
+    git(root, "checkout", "--quiet", "-B", "known", "broken")
+    entry = "- {finding: unreadable, reason: the reader of it comes tomorrow, until: 2999-01-01}\n"
+    (root / "acknowledged.yaml").write_text(entry, encoding="utf-8")
+    git(root, "add", "acknowledged.yaml")
+    git(root, "commit", "--quiet", "-m", "known")
+    done = review(root, "main", "known", "--quick")
+    assert done.returncode == 0, done.stdout
+    assert "acknowledged until 2999-01-01" in done.stdout
+
+
+def test_the_files_of_a_review_are_copied_to_where_they_are_wanted(made: Path, tmp_path: Path) -> None:
+    done = review(made, "main", "faulty", "--quick", "--output", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["changes.jsonl", "review.html", "review.json", "review.md"]
+
+
+def test_a_push_is_reviewed_branch_by_branch_and_the_worst_verdict_counts(made: Path) -> None:
+    main, *heads = (git(made, "rev-parse", name) for name in ("main", "faulty", "broken"))
+    lines = "".join(f"refs/heads/x {head} refs/heads/x {main}\n" for head in heads)
+    done = review(made, "--pre-push", "--quick", stdin=lines)
+    assert done.returncode == 3, done.stderr
+    assert done.stdout.count("verdict: ") == 2
+    nothing = review(made, "--pre-push", "--quick", stdin=f"refs/heads/x {main} refs/heads/x {main}\n")
+    assert (nothing.returncode, nothing.stdout) == (0, "nothing that is pushed changes the data\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("main", "nowhere"), "'nowhere' is no commit, branch or tag"),
+        (("main", "good", "--staged"), "HEAD 'good' and --staged name two changes"),
+        (("main", "--pre-push"), "--pre-push takes what is reviewed from stdin"),
+    ],
+)
+def test_what_cannot_be_reviewed_is_bad_input(made: Path, arguments: tuple[str, ...], said: str) -> None:
+    done = review(made, *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_without_a_repository_is_bad_input(tmp_path: Path) -> None:
+    done = review(tmp_path, "main", "topic")
+    assert done.returncode == 2
+    assert "is in no git repository" in done.stderr
