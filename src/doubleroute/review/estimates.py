@@ -7,6 +7,7 @@ import numpy as np
 
 #: The chance of a false alarm of one interval, and of all that stand together.
 ALPHA = 0.05
+_PRIOR = 10
 Verdict = Literal["better", "worse", "cannot tell"]
 
 
@@ -43,6 +44,24 @@ def estimate(value: float, drawn: Sequence[float] | np.ndarray, within: float, r
     learned, trainings = float(np.var(drawn, ddof=1)), len(drawn) - 1
     spread = learned**2 / trainings + within**2 / max(1, rows - 1)
     return Estimate(value, learned + within, (learned + within) ** 2 / spread if spread else float(trainings))
+
+
+def pooled(found: Sequence[tuple[float, np.ndarray, float]]) -> list[Estimate]:
+    """Estimates of several parts of one whole: (value, drawn [k >= 2], within) as for ``estimate``.
+
+    A few trainings say little about how much one part varies over them. So each part's variance over them is
+    weighed, with k - 1 degrees of freedom, against that which the parts have on average where ``within`` is
+    as large, with _PRIOR (moderated variances, Smyth 2004).
+    """
+    learned = np.array([np.var(drawn, ddof=1) for _, drawn, _ in found])
+    within = np.array([each for _, _, each in found])
+    ratio = float(learned.sum() / within.sum()) if within.sum() else 0.0
+    estimates = []
+    for (value, drawn, inside), own in zip(found, learned, strict=True):
+        trainings = len(drawn) - 1
+        shared = (_PRIOR * ratio * inside + trainings * float(own)) / (_PRIOR + trainings)
+        estimates.append(Estimate(value, shared + inside, _PRIOR + trainings))
+    return estimates
 
 
 def mean_of(values: np.ndarray, owner: np.ndarray) -> tuple[float, float, int]:

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 
 from doubleroute.config import LOWER_IS_BETTER
 from doubleroute.review import probe
-from doubleroute.review.estimates import Estimate, described, estimate, holm, mean_of
+from doubleroute.review.estimates import Estimate, described, estimate, holm, mean_of, pooled
 from doubleroute.review.study import Study
 
 #: With fewer held-out rows nothing is said; with fewer of a label nothing about it.
@@ -74,16 +75,19 @@ def train(study: Study, seeds: int, progress: Progress) -> Trained:
     def told(done: int) -> None:
         progress("impact", {"step": done, "total": total, "unit": "models"})
 
-    base = study.fit(study.base)
-    head = study.fit(study.head, base)
-    told(2)
     weights = np.stack([np.where(study.settled, 1.0, draws(study.unit, seed)) for seed in range(seeds)])
-    drawn = []
-    for seed, each in enumerate(weights):
-        one = study.fit(study.base * each, base)
-        drawn.append((one, study.fit(study.head * each, one + (head - base))))
-        told(4 + 2 * seed)
-    return Trained(base, head, drawn, weights)
+    [base] = probe.side_by_side([partial(study.fit, study.base)])
+
+    def pair(times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        one = base if (times == 1).all() else study.fit(study.base * times, base)
+        return one, study.fit(study.head * times, one)
+
+    found = []
+    for each in probe.side_by_side([partial(pair, times) for times in (np.ones_like(study.base), *weights)]):
+        found.append(each)
+        told(2 * len(found))
+    base, head = found[0]
+    return Trained(base, head, found[1:], weights)
 
 
 def impact(study: Study, trained: Trained | None, coding: Coding, metric: str) -> dict[str, Any]:
@@ -109,7 +113,7 @@ def impact(study: Study, trained: Trained | None, coding: Coding, metric: str) -
     pairs = [(trained.base, trained.head), *trained.drawn]
     difference = scores.difference(pairs)
     losses = Losses.of(study, trained)
-    loss = losses.gain(np.arange(len(losses.owner)))
+    loss = estimate(*losses.gain(np.arange(len(losses.owner))))
     found = about | {
         "seeds": len(trained.drawn),
         "base": scores.alone([pair[0] for pair in pairs]),
@@ -166,11 +170,12 @@ class Losses:
             np.stack(drawn),
         )
 
-    def gain(self, examples: np.ndarray) -> Estimate:
-        """The mean gain of these examples [k], of which one at least is held out."""
+    def gain(self, examples: np.ndarray) -> tuple[float, np.ndarray, float, int]:
+        """The mean gain of these examples [k], of which one at least is held out, that of each draw [seeds],
+        the variance of the mean and the number of rows: what ``estimate`` takes."""
         value, within, rows = mean_of((self.base - self.head)[examples], self.owner[examples])
         held = examples[examples < self.drawn.shape[1]]
-        return estimate(value, self.drawn[:, held].mean(axis=1), within, rows)
+        return value, self.drawn[:, held].mean(axis=1), within, rows
 
 
 def _left_out(study: Study, trained: Trained) -> tuple[np.ndarray, np.ndarray]:
@@ -189,15 +194,15 @@ def _left_out(study: Study, trained: Trained) -> tuple[np.ndarray, np.ndarray]:
 
 def by_label(study: Study, losses: Losses) -> list[dict[str, Any]]:
     """The gain in loss by label, the worst first, at most _LABELS; together they have ALPHA."""
-    kept = {}
+    kept, held = {}, {}
     for label, examples in _members(study, losses.targets).items():
-        held = len(np.unique(losses.owner[examples[examples < losses.drawn.shape[1]]]))
-        if held >= _LEAST_OF_LABEL:
-            kept[label] = (held, losses.gain(examples))
-    alphas = holm([found for _, found in kept.values()])
+        rows = len(np.unique(losses.owner[examples[examples < losses.drawn.shape[1]]]))
+        if rows >= _LEAST_OF_LABEL:
+            kept[label], held[label] = losses.gain(examples)[:3], rows
+    found = pooled(list(kept.values()))
     lines = [
-        {"label": label, "rows": held, **described(found, alpha)}
-        for (label, (held, found)), alpha in zip(kept.items(), alphas, strict=True)
+        {"label": label, "rows": held[label], **described(each, alpha)}
+        for label, each, alpha in zip(kept, found, holm(found), strict=True)
     ]
     # What is certain is shown first, then what moved most.
     lines.sort(key=lambda line: (line["verdict"] == "cannot tell", -abs(line["value"])))

@@ -142,9 +142,9 @@ def study(base: VersionRows, head: VersionRows, changes: Changes, features: Feat
         texts[each[each >= 0]] = side.places[each >= 0]
     held_rows, left_out = _held(sides, changes)
     truths = [sides[1].labels[row] for row in held_rows]
-    names = _names(base.kind, [*(content[2] for content in contents), *truths])
-    scaling = _scaling(features, texts[base_counts > 0] if base_counts.any() else texts)
-    learned = _examples(base.kind, features, scaling, texts, [content[2] for content in contents], names)
+    names = label_names(base.kind, [*(content[2] for content in contents), *truths])
+    scaling = scaling_of(features, texts[base_counts > 0] if base_counts.any() else texts)
+    learned = examples_of(base.kind, features, scaling, texts, [content[2] for content in contents], names)
     unit = np.array([text_number(f"{text}\0{pair}") for text, pair, _ in contents], np.uint64)
     return Study(
         kind=base.kind,
@@ -157,11 +157,11 @@ def study(base: VersionRows, head: VersionRows, changes: Changes, features: Feat
         untouched=~np.isin(unit, unit[base_counts != head_counts]),
         base_content=of[0],
         head_content=of[1],
-        held=_examples(base.kind, features, scaling, features.head[held_rows], truths, names),
+        held=examples_of(base.kind, features, scaling, features.head[held_rows], truths, names),
         held_rows=held_rows,
         truths=truths,
         left_out=left_out,
-        strength=_strength(base.kind, learned, base_counts, max(1, len(names))),
+        strength=strength_of(base.kind, learned, base_counts, max(1, len(names))),
     )
 
 
@@ -198,7 +198,7 @@ class _Side:
             None if label is None else renamed_label(rows.kind, label, renamed) for label in rows.comparable()
         ]
         self.labels = [
-            label if usable and _fits(rows.kind, label, features.words(place)) else None
+            label if usable and fits(rows.kind, label, features.words(place)) else None
             for label, usable, place in zip(self.all_labels, self.usable, places.tolist(), strict=True)
         ]
         self.train = np.array([split == "train" for split in rows.splits], bool)
@@ -214,10 +214,10 @@ class _Side:
         rows = np.flatnonzero(self.train)
         for row in rows:
             said.setdefault(alike[row], Counter())[self.all_labels[row]] += 1
-        return said, set(_names(self.rows.kind, [self.all_labels[row] for row in rows]))
+        return said, set(label_names(self.rows.kind, [self.all_labels[row] for row in rows]))
 
 
-def _fits(kind: str, label: Any, words: int) -> bool:
+def fits(kind: str, label: Any, words: int) -> bool:
     """Whether a label can be learned: validation has not taken bad rows out yet."""
     if kind == "regression":
         number = isinstance(label, int | float) and not isinstance(label, bool)
@@ -244,14 +244,14 @@ def _held(sides: tuple[_Side, _Side], changes: Changes) -> tuple[np.ndarray, dic
             left_out["without a label"] += 1
         elif said[0].get(alike[row]) != said[1].get(alike[row]):
             left_out["text is taught differently"] += 1
-        elif one_sided.intersection(_names(head.kind, [label])) - known[0]:
+        elif one_sided.intersection(label_names(head.kind, [label])) - known[0]:
             left_out["label is new"] += 1
         else:
             found.append(row)
     return np.array(sorted(found), np.int64), dict(left_out)
 
 
-def _names(kind: str, labels: Iterable[Any]) -> list[str]:
+def label_names(kind: str, labels: Iterable[Any]) -> list[str]:
     """The names that labels use, sorted; a number has none."""
     if kind == "regression":
         return []
@@ -283,12 +283,12 @@ def text_number(text: str) -> int:
     return xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"))
 
 
-def _scaling(features: Features, texts: np.ndarray) -> probe.Scaling | None:
+def scaling_of(features: Features, texts: np.ndarray) -> probe.Scaling | None:
     places, _ = features.examples(texts)
     return probe.scaling(features.values[places]) if len(places) else None
 
 
-def _examples(
+def examples_of(
     kind: str,
     features: Features,
     scaling: probe.Scaling | None,
@@ -302,7 +302,7 @@ def _examples(
     return Examples(scaled, targets(kind, truths, labels), owner)
 
 
-def _strength(kind: str, learned: Examples, counts: np.ndarray, outputs: int) -> float:
+def strength_of(kind: str, learned: Examples, counts: np.ndarray, outputs: int) -> float:
     """The penalty that suits base, from a fifth of its contents, or of some of them."""
     contents = np.flatnonzero(counts)
     contents = contents[np.random.default_rng(0).permutation(len(contents))[:_STRENGTH_ROWS]]
