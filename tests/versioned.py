@@ -64,5 +64,3 @@ def held_out_text(root: Path) -> str:
     from doubleroute.integrations.reading import read_rows
 
     return str(read_rows(load_project(root)).rows["sentiment"]["test"]["text"][0])
-
-

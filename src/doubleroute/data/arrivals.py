@@ -31,8 +31,9 @@ SAMPLE = 5000
 class Seen:
     """The keys of the rows behind a version, by task: uint64, sorted.
 
-    ``rows[task]``: text and label of all rows; ``learned[task]``: those of the training split;
-    ``held_out[task]``: texts of the test rows, of this version and of those before it.
+    ``rows[task]``: text and label of all rows; ``texts[task]``: their texts; ``learned[task]``: text and
+    label of the training rows; ``held_out[task]``: texts of the test rows, of this version and of those
+    before it.
     """
 
     def __init__(self, table: "pd.DataFrame") -> None:
@@ -45,6 +46,7 @@ class Seen:
 
         alive = table["split"] != "former test"
         self.rows = keys("row_key", alive)
+        self.texts = keys("text_key", alive)
         self.learned = keys("row_key", table["split"] == "train")
         self.held_out = keys("text_key", table["split"].isin(["test", "former test"]))
 
@@ -58,6 +60,10 @@ class Seen:
     def knows(self, task: str, keys: np.ndarray) -> np.ndarray:
         """Which of these row keys [n] are behind the version: bool [n]."""
         return np.isin(keys, self.rows.get(task, np.empty(0, np.uint64)))
+
+    def knows_text(self, task: str, keys: np.ndarray) -> np.ndarray:
+        """Which of these text keys [n] are behind the version, with whatever label: bool [n]."""
+        return np.isin(keys, self.texts.get(task, np.empty(0, np.uint64)))
 
     def learned_from(self, task: str, keys: np.ndarray) -> np.ndarray:
         """Which of these row keys [n] are training rows of the version: bool [n]."""

@@ -1,19 +1,26 @@
-"""What models say of a change of the data: its impact, who is to blame, labels that they contradict, drift."""
+"""What models say of a change of the data: its impact, what is to blame, contradicted labels, drift."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from doubleroute.config import Project
+from doubleroute.data.arrivals import text_keys
 from doubleroute.drift.detectors import measure as measure_drift
 from doubleroute.drift.sample import Sample, TaskRows
+from doubleroute.errors import InputError, MachineError
+from doubleroute.flows.current import learned
 from doubleroute.flows.timeline import FitProgress
+from doubleroute.integrations.registry import Registry
 from doubleroute.kinds import kind
 from doubleroute.review.arrived import drift_findings
 from doubleroute.review.blame import blame
 from doubleroute.review.contradicted import contradicted
+from doubleroute.review.doubts import doubts
 from doubleroute.review.findings import Finding
 from doubleroute.review.impact import cannot_tell, impact, train
 from doubleroute.review.renaming import names_of
@@ -21,8 +28,8 @@ from doubleroute.review.rows import VersionRows
 from doubleroute.review.study import Features, Study, chosen, study
 from doubleroute.review.versions import Versions
 from doubleroute.review.worse import worse
+from doubleroute.training.answers import answers_to
 from doubleroute.training.embeddings import embeddings
-from doubleroute.training.word_states import word_states
 from doubleroute.workspace import Workspace
 
 #: What brings a text that was not there before.
@@ -72,22 +79,23 @@ def _measure_task(
     found.impact[task] = impact(looked_at, trained, coding, metric)
     if trained is not None and found.impact[task]["verdict"] == "worse":
         found.blame[task] = blame(
-            versions.base, versions.head, versions.changes, looked_at, trained, features
+            looked_at, trained, versions.base, versions.head, versions.changes, features, progress
         )
     found.findings += worse(task, found.impact[task], found.blame.get(task, []), rules)
-    found.findings += contradicted(versions, features, rules)
+    rows = contradicted(versions.base, versions.head, versions.changes, features, rules.max_rows)
+    champion = _champion_says(project, workspace, versions, [each.row for each in rows])
+    found.findings += doubts(versions, rows, champion, rules)
     found.findings += _drift(project, workspace, versions, progress)
 
 
 def _features(project: Project, workspace: Workspace, versions: Versions, progress: FitProgress) -> Features:
-    """Features of the distinct texts of both versions, of the rows that are looked at and those that changed."""
+    """Features of the distinct texts of both versions: of rows that are looked at and those that changed."""
     sides = (versions.base, versions.head)
     wanted = [chosen(versions.base, versions.head, project.review.max_rows)]
     wanted.append(chosen(versions.head, versions.base, project.review.max_rows))
-    for place in versions.changes.changed().tolist():
-        for side, row in enumerate(versions.changes.pairs[place].tolist()):
-            if row >= 0:
-                wanted[side][row] = True
+    for number, mask in enumerate(wanted):
+        rows_of = versions.changes.pairs[versions.changes.changed(), number]
+        mask[rows_of[rows_of >= 0]] = True
     numbers: dict[tuple[str, str | None], int] = {}
     rows = [np.full(len(side), -1, np.int64) for side in sides]
     for side, mask, place in zip(sides, wanted, rows, strict=True):
@@ -95,10 +103,43 @@ def _features(project: Project, workspace: Workspace, versions: Versions, progre
             place[row] = numbers.setdefault((side.texts[row], side.pairs[row]), len(numbers))
     texts, pairs = [text for text, _ in numbers], [pair for _, pair in numbers]
     if versions.head.kind == "tagging":
+        from doubleroute.training.word_states import word_states
+
         values, starts = word_states(project, workspace, texts, progress)
-        return Features(values, *rows, starts)
+        return Features(values, rows[0], rows[1], starts)
     vectors, _, _ = embeddings(project, workspace, texts, pairs, progress)
-    return Features(vectors, *rows)
+    return Features(vectors, rows[0], rows[1])
+
+
+def _champion_says(
+    project: Project, workspace: Workspace, versions: Versions, rows: list[int]
+) -> dict[int, str]:
+    """The champion's answers to these rows of head, in words, but for those whose text it has learned; none
+    without a champion that has the task and remembers its rows."""
+    if not rows:
+        return {}
+    try:
+        champion = learned(Registry(project.root, project.model_name))
+    except (MachineError, InputError) as error:
+        print(f"warning: the champion cannot be asked: {error}", file=sys.stderr, flush=True)
+        return {}
+    if champion is None or versions.task not in champion.sample:
+        return {}
+    head, tagging = versions.head, versions.head.kind == "tagging"
+    frame = pd.DataFrame({"text": [head.texts[row] for row in rows], "label": [None] * len(rows)})
+    if tagging:
+        frame["tokens"] = [text.split(" ") for text in frame["text"]]
+    else:
+        frame["text_pair"] = [head.pairs[row] for row in rows]
+    fresh = np.flatnonzero(~champion.seen.knows_text(versions.task, text_keys(frame)))
+    given = answers_to(workspace, champion.model, champion.digest, versions.task, frame.iloc[fresh])
+    return {rows[place]: _in_words(answer) for place, answer in zip(fresh.tolist(), given, strict=True)}
+
+
+def _in_words(answer: Mapping[str, Any]) -> str:
+    if "label" in answer:
+        return f"{answer['label']} ({answer['probabilities'][answer['label']]:.2f})"
+    return " ".join(map(str, answer.get("labels", answer.get("tags", [answer.get("value")]))))
 
 
 def _drift(
@@ -116,7 +157,8 @@ def _drift(
             (versions.head, versions.head_labels, came),
         )
     ]
-    return drift_findings(measure_drift(*samples, project.drift, project.seed), versions.task, project.review)
+    found = measure_drift(samples[0], samples[1], project.drift, project.seed)
+    return drift_findings(found, versions.task, project.review)
 
 
 def _sample(

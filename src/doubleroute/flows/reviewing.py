@@ -54,7 +54,7 @@ class Side:
 
 @dataclass
 class Review:
-    """A review that is being made. ``project``: that of head, whose rules hold, with its paths in ``root``."""
+    """A review that is being made. ``project``: that of head, whose rules hold, but at home in ``root``."""
 
     root: Path
     workspace: Workspace
@@ -81,8 +81,8 @@ def review(
 
     ``quick``: changes and findings alone, no model. ``full``: also train for real. ``changes`` override
     project.yaml of both versions. Gives review.json's content and the folder that holds it, review.html,
-    review.md and changes.jsonl. Raises InputError, DataError or MachineError when a version cannot be had or base
-    cannot be read; a head that cannot be read is a finding.
+    review.md and changes.jsonl. Raises InputError, DataError or MachineError when a version cannot be had or
+    base cannot be read; a head that cannot be read is a finding.
     """
     found = read(root, base, head, changes)
     compare(found)

@@ -24,7 +24,7 @@ def validated(
 ) -> tuple[Stage | None, Exception | None]:
     """The validation of a version with however many bad rows: they are counted and do not stop a review.
 
-    ``read`` as ``validate`` takes it. Without a stage comes the DataError or GateError that kept it from being made.
+    ``read`` as ``validate`` takes it. Without a stage comes the DataError or GateError that stood in its way.
     """
     try:
         return validate(project, workspace, read), None
@@ -41,9 +41,9 @@ def validated(
 
 @contextmanager
 def beside(version: Path, root: Path, changes: Sequence[str]) -> Iterator[Callable[[], None]]:
-    """Validate the version, unless it was before, in a process of its own as long as this lasts; gives what waits
-    for its end. What it says is not asked: who needs the stage and does not find it makes it, and meets the
-    same error."""
+    """Validate the version, unless it was before, in a process of its own as long as this lasts; gives what
+    waits for its end. What it says is not asked: who needs the stage and does not find it makes it, and
+    meets the same error."""
     try:
         known = find_validated(load_project(version, changes), Workspace(root))
     except DataError:

@@ -38,7 +38,8 @@ def worse(
             None,
             impact["rows"],
             f"{what} gets worse by {-moved['value']:.4f} "
-            f"(95% interval {-moved['high']:.4f} to {-moved['low']:.4f}) on {impact['rows']:,} held-out rows{beside}",
+            f"(95% interval {-moved['high']:.4f} to {-moved['low']:.4f}) "
+            f"on {impact['rows']:,} held-out rows{beside}",
             f"look at the rows to blame first: {named}"
             if named
             else "look at what changed: no group stands out",
