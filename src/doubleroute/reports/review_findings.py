@@ -101,13 +101,16 @@ def _texts(rows: list[Mapping[str, Any]]) -> list[list[Piece]]:
 
 
 def predicted(entry: Mapping[str, Any] | None) -> str:
-    """'accuracy +0.012 [0.003, 0.021], better', 'cannot tell: why', or a dash."""
+    """'accuracy +0.012 [0.003, 0.021], better', 'no change: why', or a dash."""
     if not entry:
         return NOTHING
     change = entry.get("difference")
     if not change or not is_number(change.get("value")):
-        return f"cannot tell: {shown(entry.get('why') or 'no reason given', 300)}"
+        verdict = shown(entry.get("verdict") or "cannot tell", 20)
+        return f"{verdict}: {shown(entry.get('why') or 'no reason given', 300)}"
     verdict = shown(entry["verdict"], 20)
+    if entry["verdict"] != change.get("verdict", entry["verdict"]):
+        verdict += " by its loss"
     return f"{shown(entry['metric'], 40)} {interval(change, signed=True)}, {verdict}"
 
 

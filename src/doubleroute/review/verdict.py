@@ -76,9 +76,10 @@ def _impact(impact: Mapping[str, Mapping[str, Any]] | None) -> Iterator[str]:
             yield f"{task}: {each['verdict']}{why}"
             continue
         base, head = _number(each["base"]["value"]), _number(each["head"]["value"])
+        by_loss = " by its loss" if each["verdict"] != difference.get("verdict", each["verdict"]) else ""
         yield (
             f"{task}: {each['metric']} {base} before, {head} after, {_signed(difference)} "
-            f"on {counted(each['rows'], 'held-out row')}: {each['verdict']}"
+            f"on {counted(each['rows'], 'held-out row')}: {each['verdict']}{by_loss}"
         )
 
 
