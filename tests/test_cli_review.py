@@ -62,10 +62,6 @@ def made(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = make(tmp_path_factory.mktemp("review") / "project", tiny_backbone)
     for change in (good, faulty, shuffled, broken):
         branch(root, change.__name__, change)
-    from dvc.repo import Repo
-
-    with Repo(str(root)) as repo:
-        repo.checkout(force=True)
     return root
 
 
@@ -86,10 +82,9 @@ def test_good_rows_are_approved_and_the_working_tree_is_left_alone(made: Path) -
 def test_faults_are_found_by_name_with_rows_to_look_at(made: Path) -> None:
     done = review(made, "main", "faulty")
     assert done.returncode == 0, done.stderr
-    assert "sentiment: 1 added, 2 relabelled (200 unchanged)" not in done.stdout
-    assert "2 relabelled" in done.stdout
+    assert "1 added, 2 relabelled" in done.stdout
     assert "look: conflict: 1 row with the text of another row and another label" in done.stdout
-    assert "verdict: look" in done.stdout
+    assert done.stdout.startswith("Look: ")
 
 
 def test_the_same_rows_in_another_order_change_nothing(made: Path) -> None:
@@ -103,7 +98,7 @@ def test_the_same_rows_in_another_order_change_nothing(made: Path) -> None:
 def test_a_version_that_cannot_be_read_is_blocked_with_the_reason(made: Path) -> None:
     done = review(made, "main", "broken")
     assert done.returncode == 3
-    assert "block: unreadable: the new version cannot be read" in done.stdout
+    assert "block: unreadable: the new version cannot be read" in done.stdout, done.stderr
     assert "lable" in done.stdout
     assert ".doubleroute" not in done.stdout.split("review:")[0]
 
@@ -144,7 +139,10 @@ def test_a_push_is_reviewed_branch_by_branch_and_the_worst_verdict_counts(made: 
     lines = "".join(f"refs/heads/x {head} refs/heads/x {main}\n" for head in heads)
     done = review(made, "--pre-push", "--quick", stdin=lines)
     assert done.returncode == 3, done.stderr
-    assert done.stdout.count("verdict: ") == 2
+    assert (done.stdout.count("\nLook: ") + done.stdout.startswith("Look: "), "Block: " in done.stdout) == (
+        1,
+        True,
+    )
     nothing = review(made, "--pre-push", "--quick", stdin=f"refs/heads/x {main} refs/heads/x {main}\n")
     assert (nothing.returncode, nothing.stdout) == (0, "nothing that is pushed changes the data\n")
 

@@ -1,5 +1,6 @@
 """A tiny project under git and DVC, for the tests of reviews."""
 
+import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,12 +29,14 @@ def commit(root: Path, message: str) -> None:
 
 
 def branch(root: Path, name: str, change: Callable[[Path], None]) -> None:
-    """A branch off main with one change of data/."""
+    """A branch off main with one change of data/, which is as it was afterwards."""
+    before = shutil.copytree(root / "data", root.parent / f"before-{name}")
     git(root, "checkout", "--quiet", "-b", name, "main")
     change(root / "data")
     commit(root, name)
     git(root, "checkout", "--quiet", "main")
-    (root / "data.dvc").touch()
+    shutil.rmtree(root / "data")
+    before.rename(root / "data")
 
 
 def sentences(data: Path) -> list[str]:
@@ -56,11 +59,3 @@ def make(root: Path, backbone: Path, rows: int = 200) -> Path:
     (root / ".gitignore").write_text("/data\n/.doubleroute\n/mlflow\n", encoding="utf-8")
     commit(root, "first")
     return root
-
-
-def held_out_text(root: Path) -> str:
-    """The text of a test row of sentiment on main."""
-    from doubleroute.config import load_project
-    from doubleroute.integrations.reading import read_rows
-
-    return str(read_rows(load_project(root)).rows["sentiment"]["test"]["text"][0])

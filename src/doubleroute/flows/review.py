@@ -45,6 +45,7 @@ def review(
     )
     return {
         "verdict": document["verdict"],
+        "head": document["head"],
         "report": str(folder / "review.html"),
         "logged": logged,
         "stages": clock.stages,
