@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from doubleroute.config import Project, load_project
-from doubleroute.training.embeddings import MOST_STAGES, embeddings
+from doubleroute.training.embeddings import embeddings
+from doubleroute.training.kept_rows import MOST_STAGES
 from doubleroute.workspace import Workspace
 
 TEXTS = ["the model reads", "this short line of plain words", "unheardof words"]

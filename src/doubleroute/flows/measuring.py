@@ -30,6 +30,7 @@ from doubleroute.review.versions import Versions
 from doubleroute.review.worse import worse
 from doubleroute.training.answers import answers_to
 from doubleroute.training.embeddings import embeddings
+from doubleroute.training.word_states import word_states
 from doubleroute.workspace import Workspace
 
 #: What brings a text that was not there before.
@@ -103,9 +104,7 @@ def _features(project: Project, workspace: Workspace, versions: Versions, progre
             place[row] = numbers.setdefault((side.texts[row], side.pairs[row]), len(numbers))
     texts, pairs = [text for text, _ in numbers], [pair for _, pair in numbers]
     if versions.head.kind == "tagging":
-        from doubleroute.training.word_states import word_states
-
-        values, starts = word_states(project, workspace, texts, progress)
+        values, starts = word_states(project, workspace, [text.split(" ") for text in texts], progress)
         return Features(values, rows[0], rows[1], starts)
     vectors, _, _ = embeddings(project, workspace, texts, pairs, progress)
     return Features(vectors, rows[0], rows[1])

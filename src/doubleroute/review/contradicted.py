@@ -73,7 +73,7 @@ def contradicted(
     if (~changed[rows]).sum() < _LEAST_UNCHANGED or not changed[rows].any():
         return []
     asked = _Asked(head, features, rows, [labels[row] for row in rows])
-    unchanged = np.sort([asked.doubt(place)[0] for place in np.flatnonzero(~changed[rows])])
+    unchanged = np.sort([asked.doubt(int(place))[0] for place in np.flatnonzero(~changed[rows])])
     common = {name for name, count in names_of(head.kind, asked.labels).items() if count >= _LEAST_OF_LABEL}
     before = base.comparable()
     strata: dict[str, list[tuple[float, Contradiction]]] = {name: [] for name in SHARES}

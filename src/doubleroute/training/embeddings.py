@@ -1,30 +1,22 @@
 """Embeddings of texts by the pretrained backbone: mean-pooled last states (Reimers & Gurevych 2019).
 
-Kept row by row under a digest of what the row says and of what computed it: a later call computes only the
-rows that are new. The rows of one call are one stage, ``embeddings``; when many have gathered they are
-made into one.
+Kept row by row under a digest of what the row says and of what computed it (``kept_rows``).
 """
 
-import shutil
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from doubleroute.config import Project
 from doubleroute.modeling.backbone import Source, locate, source_digest
-from doubleroute.workspace import Stage, Workspace, code_digest, digest_of, versions_of
+from doubleroute.training.kept_rows import Arrays, kept_rows, row_key
+from doubleroute.workspace import Workspace, code_digest, versions_of
 
 #: Tokens a pass, padding included.
 TOKENS_A_PASS = 4096
-#: Stages of the same backbone beyond which they are made into one.
-MOST_STAGES = 8
-_ARRAYS = ("vectors", "tokens", "unknown")
-_KEY = 16
 #: Told the name of what goes on and {"step", "total"} in tokens.
 Progress = Callable[[str, dict[str, Any]], None]
-Arrays = dict[str, np.ndarray]
 
 
 def embeddings(
@@ -51,87 +43,17 @@ def embeddings(
         "code": code_digest("training/embeddings", "modeling/backbone", "data/tokens", "data/batches"),
         "versions": versions_of("torch", "transformers", "tokenizers"),
     }
-    keys = [_key(text, pair) for text, pair in zip(texts, pairs, strict=True)]
-    with workspace.lock("embeddings"):
-        stages = [each for each in workspace.all("embeddings") if _made_by(each) == made_by]
-        known = {key: place for stage in stages for place, key in _places(stage)}
-        new = {key: row for row, key in enumerate(keys) if key not in known}
-        if new or not stages:
-            rows = list(new.values())
-            some_texts, some_pairs = [texts[row] for row in rows], [pairs[row] for row in rows]
+    keys = [
+        row_key(text) if pair is None else row_key(text, pair)
+        for text, pair in zip(texts, pairs, strict=True)
+    ]
 
-            def make(folder: Path) -> None:
-                computed = _compute(source, made_by, some_texts, some_pairs, progress)
-                _save(folder, b"".join(new), computed)
+    def compute(rows: list[int]) -> tuple[np.ndarray, Arrays]:
+        some_texts, some_pairs = [texts[row] for row in rows], [pairs[row] for row in rows]
+        return np.ones(len(rows), np.int64), _compute(source, made_by, some_texts, some_pairs, progress)
 
-            stages.append(workspace.build("embeddings", _inputs(made_by, new), make))
-        if len(stages) > MOST_STAGES:
-            stages = [_merged(workspace, stages, made_by)]
-        return _gathered(stages, keys)
-
-
-def _key(text: str, pair: str | None) -> bytes:
-    import xxhash
-
-    said = text if pair is None else f"{text}\0{pair}"
-    return xxhash.xxh3_128_digest(said.encode("utf-8", "surrogatepass"), seed=0 if pair is None else 1)
-
-
-def _inputs(made_by: dict[str, Any], keys: Iterable[bytes]) -> dict[str, Any]:
-    return {"made_by": made_by, "rows": digest_of([key.hex() for key in keys])}
-
-
-def _made_by(stage: Stage) -> Any:
-    return stage.manifest["inputs"].get("made_by")
-
-
-def _places(stage: Stage) -> list[tuple[tuple[Path, int], bytes]]:
-    """Where each row of a stage is, and its key."""
-    keys = (stage.path / "keys.bin").read_bytes()
-    parts = range(0, len(keys), _KEY)
-    return [((stage.path, at // _KEY), keys[at : at + _KEY]) for at in parts]
-
-
-def _save(folder: Path, keys: bytes, arrays: Arrays) -> None:
-    (folder / "keys.bin").write_bytes(keys)
-    for name in _ARRAYS:
-        np.save(folder / f"{name}.npy", arrays[name], allow_pickle=False)
-
-
-def _load(folder: Path) -> Arrays:
-    return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
-
-
-def _merged(workspace: Workspace, stages: Sequence[Stage], made_by: dict[str, Any]) -> Stage:
-    """One stage with the rows of all; the others are removed."""
-    keys = list(dict.fromkeys(key for stage in stages for _, key in _places(stage)))
-
-    def make(folder: Path) -> None:
-        vectors, tokens, unknown = _gathered(stages, keys)
-        _save(folder, b"".join(keys), {"vectors": vectors, "tokens": tokens, "unknown": unknown})
-
-    merged = workspace.build("embeddings", _inputs(made_by, keys), make)
-    for stage in stages:
-        if stage.path != merged.path:
-            shutil.rmtree(stage.path, ignore_errors=True)
-    return merged
-
-
-def _gathered(stages: Sequence[Stage], keys: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The arrays of these rows, each in the order of ``keys``."""
-    number = {stage.path: place for place, stage in enumerate(stages)}
-    known = {key: (number[path], row) for stage in stages for (path, row), key in _places(stage)}
-    where = np.array([known[key] for key in keys], np.int64).reshape(-1, 2)
-    loaded = [_load(stage.path) for stage in stages]
-    found = []
-    for name in _ARRAYS:
-        first = loaded[0][name]
-        values = np.empty((len(keys), *first.shape[1:]), first.dtype)
-        for place, arrays in enumerate(loaded):
-            here = where[:, 0] == place
-            values[here] = arrays[name][where[here, 1]]
-        found.append(values)
-    return found[0], found[1], found[2]
+    _, found = kept_rows(workspace, "embeddings", made_by, keys, compute)
+    return found["vectors"], found["tokens"], found["unknown"]
 
 
 def _compute(

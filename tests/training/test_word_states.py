@@ -1,0 +1,54 @@
+"""Frozen features of words, kept by row."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import write_tiny_project
+
+from doubleroute.config import Project, load_project
+from doubleroute.training.word_states import word_states
+from doubleroute.workspace import Workspace
+
+ROWS = [["the", "model", "reads"], ["42"], ["plain", "unheardof", "words"]]
+
+
+@pytest.fixture
+def project(tiny_backbone: Path, tmp_path: Path) -> Project:
+    return load_project(write_tiny_project(tmp_path / "project", tiny_backbone))
+
+
+def states(project: Project, rows: list[list[str]]) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    totals: list[int] = []
+    values, starts = word_states(
+        project, Workspace(project.root), rows, lambda _, point: totals.append(point["total"])
+    )
+    return values, starts, totals
+
+
+def test_every_word_has_the_states_of_two_layers(project: Project) -> None:
+    values, starts, _ = states(project, ROWS)
+    assert starts.tolist() == [0, 3, 4, 7]
+    assert (values.shape, values.dtype) == ((7, 32), np.float32)
+    assert np.isfinite(values).all()
+    assert (np.abs(values).sum(1) > 0).all()
+
+
+def test_a_row_has_the_same_states_alone_and_in_company(project: Project) -> None:
+    together, starts, _ = states(project, ROWS)
+    for row, words in enumerate(ROWS):
+        alone, _, computed = states(project, [words])
+        assert computed == []  # kept
+        assert np.array_equal(alone, together[starts[row] : starts[row + 1]])
+
+
+def test_only_new_rows_are_computed(project: Project) -> None:
+    states(project, ROWS[:2])
+    _, _, computed = states(project, ROWS)
+    assert computed == [5]  # three words between two special tokens
+
+
+def test_words_beyond_the_limit_have_zeros(project: Project) -> None:
+    values, starts, _ = states(project, [["good"] * 40])
+    assert starts.tolist() == [0, 40]
+    assert (np.abs(values).sum(1) > 0).tolist() == [True] * 14 + [False] * 26
