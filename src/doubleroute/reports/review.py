@@ -171,7 +171,7 @@ def _impact(document: Mapping[str, Any]) -> Iterator[Any]:
             yield figures.changes_figure(
                 [(f"{shown(g['by'], 40)}: {shown(g['group'], 60)}", _turned(g)) for g in groups[:20]],
                 f"{shown(task, 70)}: which changed rows are responsible",
-                "effect of the group on the loss; right: helps",
+                "effect on the loss; right: helps",
             )
             yield blame_table(groups, f"{shown(task, 70)}: blame")
     for name, found in (("trained for real", full), ("predicted", impact)):
@@ -182,7 +182,7 @@ def _impact(document: Mapping[str, Any]) -> Iterator[Any]:
 def _impact_figures(name: str, found: Mapping[str, Any]) -> Iterator[figures.Figure]:
     for higher, words in ((True, ""), (False, " (lower scores are better)")):
         rows = [
-            (shown(task, 70), {**(entry.get("difference") or {}), "verdict": entry["verdict"]})
+            (shown(task, 70), {"verdict": entry["verdict"], **(entry.get("difference") or {})})
             for task, entry in found.items()
             if entry.get("higher_is_better", True) == higher
         ]

@@ -108,10 +108,13 @@ def predicted(entry: Mapping[str, Any] | None) -> str:
     if not change or not is_number(change.get("value")):
         verdict = shown(entry.get("verdict") or "cannot tell", 20)
         return f"{verdict}: {shown(entry.get('why') or 'no reason given', 300)}"
-    verdict = shown(entry["verdict"], 20)
-    if entry["verdict"] != change.get("verdict", entry["verdict"]):
-        verdict += " by its loss"
-    return f"{shown(entry['metric'], 40)} {interval(change, signed=True)}, {verdict}"
+    return f"{shown(entry['metric'], 40)} {interval(change, signed=True)}, {verdict_words(entry)}"
+
+
+def verdict_words(entry: Mapping[str, Any]) -> str:
+    """'worse', or 'worse by its loss' where the metric alone cannot tell."""
+    alone = (entry.get("difference") or {}).get("verdict", entry["verdict"])
+    return shown(entry["verdict"], 20) + ("" if alone == entry["verdict"] else " by its loss")
 
 
 def impact_table(impact: Mapping[str, Any], title: str) -> Table:
@@ -123,7 +126,7 @@ def impact_table(impact: Mapping[str, Any], title: str) -> Table:
         rows.append(
             (
                 shown(task, 70),
-                shown(entry["verdict"], 20),
+                verdict_words(entry),
                 f"{shown(entry.get('metric') or NOTHING, 40)}{lower}",
                 interval(entry.get("difference"), signed=True),
                 interval(loss, signed=True),

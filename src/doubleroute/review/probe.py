@@ -141,8 +141,12 @@ def side_by_side(jobs: Sequence[Callable[[], Any]]) -> Iterator[Any]:
     Each has one thread of the linear algebra library: its own threads wait for each other by spinning, which
     on a busy machine takes ten times as long, and their number would decide the last bits.
     """
-    with threadpool_limits(1), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with threadpool_limits(1), ThreadPoolExecutor(_cores()) as pool:
         yield from pool.map(lambda job: job(), jobs)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 def _ridge(features: np.ndarray, targets: np.ndarray, weights: np.ndarray, strength: float) -> np.ndarray:
