@@ -26,12 +26,24 @@ def states(project: Project, rows: list[list[str]]) -> tuple[np.ndarray, np.ndar
     return values, starts, totals
 
 
-def test_every_word_has_the_states_of_two_layers(project: Project) -> None:
+def test_a_word_has_the_state_of_its_first_subword_after_the_layer_two_thirds_up(project: Project) -> None:
+    import torch
+
+    from doubleroute.modeling.backbone import load_backbone, load_tokenizer, locate
+
     values, starts, _ = states(project, ROWS)
+
+    source = locate(project.backbone.source, project.root)
+    backbone, tokenizer = load_backbone(source).eval(), load_tokenizer(source)
+    for row, words in enumerate(ROWS):
+        encoding = tokenizer(" ".join(words))
+        with torch.inference_mode():
+            given = backbone(input_ids=torch.tensor([encoding["input_ids"]]), output_hidden_states=True)
+        first = [encoding.word_ids().index(word) for word in range(len(words))]
+        expected = given.hidden_states[1][0, first].numpy()  # of two layers
+        np.testing.assert_allclose(values[starts[row] : starts[row + 1]], expected, atol=2e-3)
     assert starts.tolist() == [0, 3, 4, 7]
-    assert (values.shape, values.dtype) == ((7, 32), np.float32)
-    assert np.isfinite(values).all()
-    assert (np.abs(values).sum(1) > 0).all()
+    assert (values.shape, values.dtype) == ((7, 16), np.float32)
 
 
 def test_a_row_has_the_same_states_alone_and_in_company(project: Project) -> None:
