@@ -11,6 +11,7 @@ import typer
 
 from doubleroute.cli.app import Debug, Folder, Json, Set, app, load
 from doubleroute.console import Terminal, progress_of, session
+from doubleroute.errors import InputError
 
 if TYPE_CHECKING:
     from doubleroute.config import Project
@@ -53,7 +54,9 @@ def review(
 ) -> None:
     """Say what a change of the data does, before it is merged."""
     with session(as_json=as_json, debug=debug, goes_on=lambda: progress_of(project)) as terminal:
-        _check(base, head, staged, comment, pre_push)
+        _check(base, head, staged, pre_push, alone=(full, accept, comment, output))
+        if quick and full:
+            raise InputError("--quick and --full ask for no model and for whole trainings; give one of them")
         root = project.resolve()
         if pre_push:
             _review_push(terminal, root, changes or [], quick)
@@ -68,25 +71,25 @@ def review(
         _show(terminal, document, folder)
         if output is not None:
             _copy(folder, output)
-        if accept:
-            _accept(terminal, load(project, changes), document, folder)
         if comment is not None:
             from doubleroute.integrations.comments import post_comment
 
             text = (folder / "review.md").read_text(encoding="utf-8")
             terminal.line(f"comment: {post_comment(comment, document, text, os.environ)}")
+        if accept:
+            _accept(terminal, load(project, changes), document, folder)
         raise typer.Exit(document["verdict"]["exit_code"])
 
 
-def _check(base: str | None, head: str | None, staged: bool, comment: str | None, pre_push: bool) -> None:
-    """Raise InputError for options that do not go together."""
-    from doubleroute.errors import InputError
-
+def _check(
+    base: str | None, head: str | None, staged: bool, pre_push: bool, alone: Sequence[object]
+) -> None:
+    """Raise InputError for options that do not go together; ``alone``: those that a push does not take."""
     if head is not None and staged:
         raise InputError(f"HEAD '{head}' and --staged name two changes; give one of them")
-    if pre_push and (base is not None or staged or comment is not None):
+    if pre_push and (base is not None or staged or any(alone)):
         raise InputError(
-            "--pre-push takes what is reviewed from stdin; leave BASE, --staged and --comment out"
+            "--pre-push takes what is reviewed from stdin; beside it go --quick, --set, --project and --json alone"
         )
 
 
@@ -100,7 +103,7 @@ def _review_push(terminal: Terminal, root: Path, changes: Sequence[str], quick: 
     documents, code = [], 0
     for base, head in reviews_of_push(root, pushed(sys.stdin)):
         with FitProgress() as progress:
-            document, folder = make(root, base, head, progress, quick, False, changes)
+            document, folder = make(root, base, head, progress, quick, False, changes, exact=True)
         documents.append(document)
         _show(terminal, document, folder)
         code = max(code, document["verdict"]["exit_code"])

@@ -101,6 +101,8 @@ Severity = Literal["block", "look", "note"]
 #: What a review can find, and how bad it is where project.yaml does not say otherwise.
 FINDINGS: dict[str, Severity] = {
     "unreadable": "block",
+    "tasks": "look",
+    "rules": "look",
     "invalid": "block",
     "columns": "look",
     "leak": "block",
@@ -134,9 +136,7 @@ class Review(Section):
     )
     near: float = Field(0.9, gt=0.5, le=1, description="texts so similar (share of characters) are near")
     seeds: int = Field(5, ge=2, le=100, description="trainings on either version behind the impact")
-    max_rows: int = Field(
-        20_000, ge=100, description="training rows of a version that the impact learns from; a seeded sample"
-    )
+    max_rows: int = Field(20_000, ge=100, description="rows of a split that models look at; a seeded sample")
     examples: int = Field(5, ge=1, le=100, description="rows that a finding quotes")
 
     @field_validator("severity")

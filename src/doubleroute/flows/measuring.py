@@ -97,15 +97,16 @@ def _features(project: Project, workspace: Workspace, versions: Versions, progre
     for number, mask in enumerate(wanted):
         rows_of = versions.changes.pairs[versions.changes.changed(), number]
         mask[rows_of[rows_of >= 0]] = True
-    numbers: dict[tuple[str, str | None], int] = {}
+    numbers: dict[Any, int] = {}
     rows = [np.full(len(side), -1, np.int64) for side in sides]
     for side, mask, place in zip(sides, wanted, rows, strict=True):
         for row in np.flatnonzero(mask).tolist():
-            place[row] = numbers.setdefault((side.texts[row], side.pairs[row]), len(numbers))
-    texts, pairs = [text for text, _ in numbers], [pair for _, pair in numbers]
+            said = (side.texts[row], side.pairs[row]) if side.tokens is None else tuple(side.tokens[row])
+            place[row] = numbers.setdefault(said, len(numbers))
     if versions.head.kind == "tagging":
-        values, starts = word_states(project, workspace, [text.split(" ") for text in texts], progress)
+        values, starts = word_states(project, workspace, [list(words) for words in numbers], progress)
         return Features(values, rows[0], rows[1], starts)
+    texts, pairs = [text for text, _ in numbers], [pair for _, pair in numbers]
     vectors, _, _ = embeddings(project, workspace, texts, pairs, progress)
     return Features(vectors, rows[0], rows[1])
 
@@ -124,10 +125,10 @@ def _champion_says(
         return {}
     if champion is None or versions.task not in champion.sample:
         return {}
-    head, tagging = versions.head, versions.head.kind == "tagging"
+    head = versions.head
     frame = pd.DataFrame({"text": [head.texts[row] for row in rows], "label": [None] * len(rows)})
-    if tagging:
-        frame["tokens"] = [text.split(" ") for text in frame["text"]]
+    if head.tokens is not None:
+        frame["tokens"] = [head.tokens[row] for row in rows]
     else:
         frame["text_pair"] = [head.pairs[row] for row in rows]
     fresh = np.flatnonzero(~champion.seen.knows_text(versions.task, text_keys(frame)))
@@ -146,7 +147,7 @@ def _drift(
 ) -> list[Finding]:
     """Whether the rows that came differ from those that there were."""
     came = [row for row, kinds in enumerate(versions.kinds) if not _CAME.isdisjoint(kinds)]
-    if len(came) < project.drift.min_rows:
+    if min(len(came), len(versions.base)) < project.drift.min_rows:
         return []
     known = np.arange(len(versions.base)).tolist()
     samples = [

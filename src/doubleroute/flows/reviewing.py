@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from doubleroute.config import LOWER_IS_BETTER, Project, load_project
-from doubleroute.errors import DataError
+from doubleroute.errors import DataError, GateError, InputError
 from doubleroute.flows.timeline import FitProgress
 from doubleroute.flows.validating import beside, validated
 from doubleroute.integrations.revisions import Revision, check_versioned, fork_point, revision, staged
@@ -19,15 +19,16 @@ from doubleroute.integrations.validation import read_for_validation
 from doubleroute.reports.review import write_review
 from doubleroute.review import files
 from doubleroute.review.acknowledged import FILE as ACKNOWLEDGED
-from doubleroute.review.acknowledged import acknowledge, entries
+from doubleroute.review.acknowledged import Entry, acknowledge, entries
 from doubleroute.review.changes import compare as changes_between
 from doubleroute.review.finders import row_findings
-from doubleroute.review.findings import Finding, in_order, publishable
+from doubleroute.review.findings import Finding, in_order, public, publishable
+from doubleroute.review.projects import project_findings
 from doubleroute.review.rows import VersionRows, version_rows
 from doubleroute.review.summary import change_rows, file_changes, task_summary, write_changes
 from doubleroute.review.verdict import decide
 from doubleroute.review.versions import Versions
-from doubleroute.serving.redaction import DEFAULT, Redactor, redactor
+from doubleroute.serving.redaction import DEFAULT, redactor
 from doubleroute.workspace import Stage, Workspace, code_digest, digest_of
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Review:
     project: Project
     base: Side
     head: Side
+    accepted: list[Entry]
     tasks: dict[str, Versions] = field(default_factory=dict)
     files: list[dict[str, Any]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
@@ -76,15 +78,17 @@ def review(
     quick: bool = False,
     full: bool = False,
     changes: Sequence[str] = (),
+    exact: bool = False,
 ) -> tuple[dict[str, Any], Path]:
     """Review what ``head`` (a revision; None: what is staged) changes against where it left ``base``.
 
-    ``quick``: changes and findings alone, no model. ``full``: also train for real. ``changes`` override
-    project.yaml of both versions. Gives review.json's content and the folder that holds it, review.html,
-    review.md and changes.jsonl. Raises InputError, DataError or MachineError when a version cannot be had or
-    base cannot be read; a head that cannot be read is a finding.
+    ``exact``: against base itself. ``quick``: changes and findings alone, no model. ``full``: also train for
+    real. ``changes`` override project.yaml of both versions. Gives review.json's content and the folder that
+    holds it, review.html, review.md and changes.jsonl. Raises InputError, DataError or MachineError when a
+    version or its project.yaml cannot be had or base cannot be read, GateError when ``full`` meets another
+    training; data of head that cannot be read are a finding.
     """
-    found = read(root, base, head, changes)
+    found = read(root, base, head, changes, exact)
     compare(found)
     find(found)
     if not quick:
@@ -92,11 +96,11 @@ def review(
     return conclude(found)
 
 
-def read(root: Path, base: str, head: str | None, changes: Sequence[str] = ()) -> Review:
-    """Both versions, read and validated."""
+def read(root: Path, base: str, head: str | None, changes: Sequence[str] = (), exact: bool = False) -> Review:
+    """Both versions, read and validated. ``exact``: base itself, and not where head left it."""
     begun = time.perf_counter()
     workspace = Workspace(root)
-    before = revision(root, workspace, fork_point(root, base, head or "HEAD"))
+    before = revision(root, workspace, base if exact else fork_point(root, base, head or "HEAD"))
     before = _called(before, base)
     after = staged(root, workspace) if head is None else revision(root, workspace, head)
     with beside(before.root, root, changes) as ready:
@@ -104,18 +108,21 @@ def read(root: Path, base: str, head: str | None, changes: Sequence[str] = ()) -
         ready()
     old = _side(workspace, before, changes, False)
     project = new.project.model_copy().at(root)  # a backbone in a folder lies where people put it
-    return Review(root, workspace, project, old, new, seconds={"read": _since(begun)})
+    accepted = _accepted(new)
+    return Review(root, workspace, project, old, new, accepted, seconds={"read": _since(begun)})
 
 
 def compare(found: Review) -> None:
-    """Match the rows of the tasks that both versions have."""
+    """Match the rows of each task of head; one that base has not, or in another kind, has no rows there."""
     begun = time.perf_counter()
-    for task in found.project.tasks:
-        before, after = found.base.rows.get(task), found.head.rows.get(task)
-        if before is not None and after is not None and before.kind == after.kind:
-            changes = changes_between(before, after, found.project.review.near)
-            refused = files.refused(found.head.quarantined.get(task, ()))
-            found.tasks[task] = Versions(task, before, after, changes, refused)
+    for task in found.project.tasks if found.head.rows else ():
+        after = found.head.rows[task]
+        before = found.base.rows.get(task)
+        if before is None or before.kind != after.kind:
+            before = version_rows(after.kind, {})
+        changes = changes_between(before, after, found.project.review.near)
+        refused = files.refused(found.head.quarantined.get(task, ()))
+        found.tasks[task] = Versions(task, before, after, changes, refused)
     found.files = _files(found)
     found.seconds["changes"] = _since(begun)
 
@@ -131,6 +138,7 @@ def find(found: Review) -> None:
     finders = {word: _finder(word) for word in DEFAULT}
     least = found.project.validation.min_rows_per_class
     found.findings += row_findings(list(found.tasks.values()), finders, least, rules)
+    found.findings += project_findings(found.base.project, found.head.project, rules)
     if found.head.rows:
         found.findings += files.columns(found.base.columns, found.head.columns, rules)
         found.findings += files.reordered(found.files, rules)
@@ -145,7 +153,8 @@ def measure(found: Review, progress: FitProgress, full: bool) -> None:
     found.measured = measuring.measure(found.project, found.workspace, found.tasks, progress)
     found.findings += found.measured.findings
     if full:
-        found.measured.full = _full(found, found.measured, progress)
+        with found.workspace.lock("train", lambda: _busy(found.workspace)):
+            found.measured.full = _full(found, found.measured, progress)
     found.seconds["impact"] = _since(begun)
 
 
@@ -163,16 +172,17 @@ def _full(found: Review, measured: "Measured", progress: FitProgress) -> dict[st
 
 def conclude(found: Review) -> tuple[dict[str, Any], Path]:
     """The verdict, and the folder with everything for people and programs."""
-    accepted = _accepted(found)
     today = datetime.now(UTC).date()
-    marked, said = acknowledge(in_order(found.findings), accepted, today)
-    redact = redactor(DEFAULT)
-    findings = [publishable(each, redact).as_dict() for each in marked]
+    marked, said = acknowledge(in_order(found.findings), found.accepted, today)
+    # A function of the project's own could be one of the change's own: it is not run on this.
+    words = [word for word in found.project.serving.redact if not word.startswith("python:")]
+    redact = redactor(list(dict.fromkeys([*DEFAULT, *words])))
+    findings = [public(publishable(each, redact).as_dict(), redact) for each in marked]
     measured = found.measured
     impact = measured.impact if measured else None
     compared = {task: (each.base, each.head, each.changes) for task, each in found.tasks.items()}
     total = sum(len(each.changes.changed()) for each in found.tasks.values())
-    rows = [_redacted(each, redact) for each in change_rows(compared, seed=found.project.seed)]
+    rows = change_rows(compared, seed=found.project.seed, clean=lambda change: public(change, redact))
     document = {
         "format": 1,
         "project": found.project.name,
@@ -183,26 +193,30 @@ def conclude(found: Review) -> tuple[dict[str, Any], Path]:
         "seconds": found.seconds,
         "verdict": decide(findings, impact, found.project.review, today, said),
         "files": found.files,
-        "tasks": {task: _summary(found, task) for task in found.tasks},
+        "tasks": public({task: _summary(found, task) for task in found.tasks}, redact),
         "changes": {"total": total, "shown": len(rows), "file": CHANGES, "rows": rows},
         "findings": findings,
-        "impact": impact or {},
-        "blame": measured.blame if measured else {},
-        "full": measured.full if measured else None,
+        "impact": public(impact or {}, redact),
+        "blame": public(measured.blame if measured else {}, redact),
+        "full": public(measured.full if measured else None, redact),
     }
 
     def make(folder: Path) -> None:
         write_changes(folder / CHANGES, compared)
         write_review(folder, document)
 
-    inputs = {"document": digest_of(document), "code": code_digest("reports", "review")}
+    said_of = {name: value for name, value in document.items() if name not in ("time", "seconds")}
+    inputs = {"document": digest_of(said_of), "code": code_digest("reports", "review")}
     return document, found.workspace.build("review", inputs, make).path
 
 
 def _side(workspace: Workspace, version: Revision, changes: Sequence[str], may_fail: bool) -> Side:
     """Read and validate one version; what is wrong with it is its ``error`` where it ``may_fail``."""
-    project = load_project(version.root, changes)
-    check_versioned(version.root, project.all_paths)
+    try:
+        project = load_project(version.root, changes)
+        check_versioned(version.root, project.all_paths)
+    except InputError as error:
+        raise InputError(f"{version.name}: {_within(version, error)}") from None
     try:
         found = read_for_validation(project)
     except DataError as error:
@@ -245,12 +259,16 @@ def _finder(word: str) -> Any:
     return lambda text: redact(text) != text
 
 
-def _accepted(found: Review) -> list[Any]:
+def _accepted(head: Side) -> list[Entry]:
     """The entries of head's acknowledged.yaml."""
-    path = found.head.revision.root / ACKNOWLEDGED
+    path = head.revision.root / ACKNOWLEDGED
     if not path.is_file():
         return []
-    return entries(path.read_text(encoding="utf-8"), found.project.tasks)
+    return entries(path.read_text(encoding="utf-8"), head.project.tasks)
+
+
+def _busy(workspace: Workspace) -> NoReturn:
+    raise GateError(f"a training of this project is under way: {workspace.holder('train')}; one at a time")
 
 
 def _files(found: Review) -> list[dict[str, Any]]:
@@ -267,17 +285,6 @@ def _summary(found: Review, task: str) -> dict[str, Any]:
     summary = task_summary(options.judged_by, higher, versions.base, versions.head, versions.changes)
     labels = {"base": found.base.labels.get(task, []), "head": found.head.labels.get(task, [])}
     return {**summary, "labels": labels}
-
-
-def _redacted(change: dict[str, Any], redact: Redactor) -> dict[str, Any]:
-    """A changed row as the page quotes it: more people read that than the data."""
-    found = dict(change)
-    for side in ("base", "head"):
-        if found[side] is not None:
-            row = found[side]
-            pair = None if row["pair"] is None else redact(row["pair"])
-            found[side] = {**row, "text": redact(row["text"]), "pair": pair}
-    return found
 
 
 def _about(version: Revision) -> dict[str, Any]:

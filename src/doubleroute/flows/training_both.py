@@ -1,5 +1,6 @@
 """The impact of a change of the data by training for real, on either version, with several seeds."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from doubleroute.config import LOWER_IS_BETTER, Project
 from doubleroute.data.tables import read_validated
 from doubleroute.flows.timeline import FitProgress
 from doubleroute.kinds import kind
-from doubleroute.review.estimates import Estimate, described, estimate
+from doubleroute.review.estimates import Estimate, described, estimate, finite
 from doubleroute.review.study import Study
 from doubleroute.review.versions import Versions
 from doubleroute.training import crew
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: Trainings on either version: each costs what `doubleroute train` costs without its baselines.
-SEEDS = 2
+SEEDS = 3
 
 
 def train_both(
@@ -40,12 +41,16 @@ def train_both(
 
     ``validated``: the validation stages of base and head. Both learn with head's project.yaml.
     """
+    project = _shared(project, validated)
     models = [
         [_fitted(project, workspace, stage, seed, name, progress) for stage, name in _named(validated)]
         for seed in range(project.seed, project.seed + SEEDS)
     ]
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for task, study in studies.items():
+        if task not in project.tasks:
+            found[task] = {"verdict": "cannot tell", "why": "the task is not in both versions"}
+            continue
         frame = _held_out(validated[1], task, tasks[task], study)
         metric = project.tasks[task].judged_by
         about = {"metric": metric, "higher_is_better": metric not in LOWER_IS_BETTER, "rows": len(frame)}
@@ -61,6 +66,13 @@ def train_both(
         ]
         found[task] = about | _compared(project, task, study.labels, frame["label"].tolist(), given)
     return found
+
+
+def _shared(project: Project, validated: tuple[Stage, Stage]) -> Project:
+    """The project with the tasks that both versions have."""
+    labels = [json.loads((stage.path / "labels.json").read_text(encoding="utf-8")) for stage in validated]
+    tasks = {name: task for name, task in project.tasks.items() if all(name in each for each in labels)}
+    return project.model_copy(update={"tasks": tasks}).at(project.root)
 
 
 def _named(validated: tuple[Stage, Stage]) -> list[tuple[Stage, str]]:
@@ -176,7 +188,7 @@ def _over_seeds(ours: Sequence[Sample], theirs: Sequence[Sample] | None, metric:
     return estimate(float(whole.mean()), spread, float(np.nanvar(drawn, ddof=1)), ours[0].rows)
 
 
-def _alone(samples: Sequence[Sample], metric: str) -> dict[str, float]:
+def _alone(samples: Sequence[Sample], metric: str) -> dict[str, float | None]:
     found = _over_seeds(samples, None, metric, 1)
     low, high = found.bounds()
-    return {"value": found.value, "low": low, "high": high}
+    return {"value": finite(found.value), "low": finite(low), "high": finite(high)}

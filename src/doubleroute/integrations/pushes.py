@@ -4,9 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from doubleroute.integrations.git import ask
-
-#: What of a project a review is about; other commits change no data.
-_REVIEWED = ("data.dvc", "project.yaml", "acknowledged.yaml", "expectations")
+from doubleroute.integrations.revisions import NAMES
 
 
 def reviews_of_push(root: Path, pairs: Iterable[tuple[str | None, str]]) -> list[tuple[str, str]]:
@@ -39,4 +37,4 @@ def _known_to_a_remote(root: Path, head: str) -> str | None:
 
 
 def _changes(root: Path, base: str, head: str) -> bool:
-    return ask(root, "diff", "--quiet", base, head, "--", *_REVIEWED).returncode != 0
+    return ask(root, "diff", "--quiet", base, head, "--", *NAMES).returncode != 0

@@ -22,7 +22,7 @@ from doubleroute.integrations.versions import has_files, pointer_in, read_pointe
 from doubleroute.workspace import Stage, Workspace
 
 #: What of the project is read from git; the data come from DVC.
-_NAMES = ("data.dvc", "project.yaml", "acknowledged.yaml", "expectations")
+NAMES = ("data.dvc", "project.yaml", "acknowledged.yaml", "expectations")
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def _made_by(root: Path, commit: str) -> str:
 
 def _files_of_commit(root: Path, commit: str) -> dict[str, str]:
     """The git objects of the project's own files in a commit, by their paths in the project."""
-    done = ask(root, "ls-tree", "-r", "-z", commit, "--", *_NAMES)
+    done = ask(root, "ls-tree", "-r", "-z", commit, "--", *NAMES)
     if done.returncode:
         raise _git_failed(root, done.stderr)
     files = {}
@@ -186,7 +186,7 @@ def _files_of_commit(root: Path, commit: str) -> dict[str, str]:
 
 def _files_of_index(root: Path) -> dict[str, str]:
     """The git objects of the project's own files in the index, by their paths in the project."""
-    done = ask(root, "ls-files", "--stage", "-z", "--", *_NAMES, index=_index_of_commit(root))
+    done = ask(root, "ls-files", "--stage", "-z", "--", *NAMES, index=_index_of_commit(root))
     if done.returncode:
         raise _git_failed(root, done.stderr)
     files = {}

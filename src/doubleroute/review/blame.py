@@ -39,6 +39,7 @@ def blame(
     groups = groups_of(base, head, changes, places, features)
     if not groups or not len(study.held_rows):
         return []
+    total = len(groups)
     groups = _likeliest(study, trained, changes, groups)
     draws = trained.drawn[:_DRAWS]
     starts = [trained.head, *(pair[1] for pair in draws)]
@@ -61,7 +62,7 @@ def blame(
     estimates = pooled(found)
     lines = [
         {"by": group.by, "group": group.name, "rows": len(group.places), **described(each, alpha)}
-        for group, each, alpha in zip(groups, estimates, holm(estimates), strict=True)
+        for group, each, alpha in zip(groups, estimates, holm(estimates, total), strict=True)
     ]
     return [
         line | {"verdict": _SAYS[line["verdict"]]} for line in sorted(lines, key=lambda line: -line["value"])

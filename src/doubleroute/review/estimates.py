@@ -81,15 +81,22 @@ def verdict(low: float, high: float) -> Verdict:
 
 
 def described(found: Estimate, alpha: float = ALPHA) -> dict[str, Any]:
-    """{"value", "low", "high", "verdict"} of a gain."""
+    """{"value", "low", "high", "verdict"} of a gain; None for what is undefined."""
     low, high = found.bounds(alpha)
-    return {"value": found.value, "low": low, "high": high, "verdict": verdict(low, high)}
+    numbers = {"value": finite(found.value), "low": finite(low), "high": finite(high)}
+    return {**numbers, "verdict": verdict(low, high)}
 
 
-def holm(found: Sequence[Estimate]) -> list[float]:
+def finite(value: float) -> float | None:
+    """The number, or None where it is undefined: JSON has no NaN."""
+    return float(value) if np.isfinite(value) else None
+
+
+def holm(found: Sequence[Estimate], of: int = 0) -> list[float]:
     """The alpha of each interval so that the chance that any of them is a false alarm is ALPHA (Holm 1979):
-    those whose interval then excludes zero are the ones that Holm's test rejects."""
-    alphas, still = [0.0] * len(found), len(found)
+    those whose interval then excludes zero are the ones that Holm's test rejects. ``of``: how many there were
+    before these were chosen by what was seen, where that are more."""
+    alphas, still = [0.0] * len(found), max(of, len(found))
     for place in sorted(range(len(found)), key=lambda each: found[each].p):
         alphas[place] = ALPHA / still
         # The first that is not rejected ends the test: the others are judged as it was.

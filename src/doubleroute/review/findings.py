@@ -110,6 +110,22 @@ def publishable(finding: Finding, redact: Callable[[str], str]) -> Finding:
     return replace(finding, detail=redact(finding.detail), examples=[row(each) for each in finding.examples])
 
 
+#: What of a document is no text of anybody's: places, names of ours, digests.
+_OURS = frozenset({"file", "split", "task", "name", "severity", "rows", "kinds", "kind", "verdict", "metric"})
+
+
+def public(value: Any, redact: Callable[[str], str]) -> Any:
+    """A part of a document with every text of the data redacted, labels, keys and names of groups too."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {
+            redact(key) if isinstance(key, str) else key: each if key in _OURS else public(each, redact)
+            for key, each in value.items()
+        }
+    return [public(each, redact) for each in value] if isinstance(value, list | tuple) else value
+
+
 def counted(count: int, noun: str) -> str:
     """ "1 row", "2,000 rows"."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -9,7 +9,7 @@ import numpy as np
 
 from doubleroute.config import LOWER_IS_BETTER
 from doubleroute.review import probe
-from doubleroute.review.estimates import Estimate, described, estimate, holm, mean_of, pooled
+from doubleroute.review.estimates import Estimate, described, estimate, finite, holm, mean_of, pooled
 from doubleroute.review.study import Study
 
 #: With fewer held-out rows nothing is said; with fewer of a label nothing about it.
@@ -252,15 +252,14 @@ class _Scores:
         values = [self.sign * (head[0] - base[0]) for base, head in found]
         return self._estimate(values, self.sign * (found[0][1][1] - found[0][0][1]))
 
-    def alone(self, models: Sequence[np.ndarray]) -> dict[str, float]:
+    def alone(self, models: Sequence[np.ndarray]) -> dict[str, float | None]:
         """{"value", "low", "high"} of the first model, which learned from all rows."""
         found = [self.scored(model, place == 0) for place, model in enumerate(models)]
         each = self._estimate([value for value, _ in found], found[0][1])
         low, high = each.bounds()
         # No score is above 1 and no error below 0.
-        return {"value": each.value, "low": max(low, 0.0) if self.sign < 0 else low} | {
-            "high": high if self.sign < 0 else min(high, 1.0)
-        }
+        low, high = max(low, 0.0) if self.sign < 0 else low, high if self.sign < 0 else min(high, 1.0)
+        return {"value": finite(each.value), "low": finite(low), "high": finite(high)}
 
     def _estimate(self, values: Sequence[float], resampled: np.ndarray) -> Estimate:
         known = resampled[~np.isnan(resampled)]

@@ -26,7 +26,7 @@ class VersionRows:
     ``texts`` [n], of tagging rows the tokens joined by spaces; ``pairs`` [n], None without a second text;
     ``labels`` [n], in the plain form of the kind (text, list of texts, number), None without one; ``keys``
     [n], what the key column holds, all None without one; ``segments``: for each column that slices the task,
-    [n] values or None.
+    [n] values or None; ``tokens`` [n] of tagging rows, None for other kinds.
     """
 
     kind: str
@@ -38,6 +38,7 @@ class VersionRows:
     labels: list[Any]
     keys: list[str | None]
     segments: dict[str, list[str | None]]
+    tokens: list[list[str]] | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -88,6 +89,7 @@ def version_rows(kind: str, rows: Mapping[str, Rows]) -> VersionRows:
         labels=every("label"),
         keys=every("key"),
         segments={name.removeprefix("slice_"): every(name) for name in slices},
+        tokens=every("tokens") if kind == "tagging" else None,
     )
 
 

@@ -127,7 +127,7 @@ def study(base: VersionRows, head: VersionRows, changes: Changes, features: Feat
     """Bring together what both versions teach and which test rows can judge them.
 
     Learned are the labelled training rows that ``chosen`` takes. Held out are test rows that are unchanged,
-    whose text both versions teach alike or not at all, and whose label is not known to one of them alone.
+    whose text both versions teach alike or not at all, and whose label base knows too.
     """
     sides = (
         _Side(base, features.base, features, changes.renamed, chosen(base, head, most)),

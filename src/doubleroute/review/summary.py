@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +86,17 @@ def _rows_of(side: VersionRows, split: str) -> list[int]:
     return [row for row, each in enumerate(side.splits) if each == split]
 
 
-def change_rows(tasks: Mapping[str, Compared], most: int = QUOTED, seed: int = 0) -> list[dict[str, Any]]:
+def change_rows(
+    tasks: Mapping[str, Compared],
+    most: int = QUOTED,
+    seed: int = 0,
+    clean: Callable[[Any], Any] = lambda change: change,
+) -> list[dict[str, Any]]:
     """A sample of the changed rows of all tasks, at most ``most``, in the order of ``write_changes``.
 
     Each task's combinations of kinds share the places evenly, so far as they have rows; the rows of one are
-    drawn by ``seed``. Texts are cut to CHARACTERS characters, labels to NAMES names; … stands for the rest.
+    drawn by ``seed``. They go through ``clean``; then texts are cut to CHARACTERS characters and labels to
+    NAMES names, and … stands for the rest.
     """
     groups = [(task, places) for task, each in tasks.items() for places in _by_kinds(each[2])]
     generator = np.random.default_rng(seed)
@@ -103,7 +109,7 @@ def change_rows(tasks: Mapping[str, Compared], most: int = QUOTED, seed: int = 0
         chosen[task] += generator.choice(places, count, replace=False).tolist()
         left -= count
     return [
-        _shortened(_change(task, *each, place))
+        _shortened(clean(_change(task, *each, place)))
         for task, each in tasks.items()
         for place in sorted(chosen[task])
     ]

@@ -28,7 +28,8 @@ def worse(
     what = impact["metric"] if certain else "the loss"
     harmful = [each for each in blame if each["verdict"] == "harms"][:_NAMED]
     named = "; ".join(f"{each['by']} {each['group']} ({each['rows']:,} rows)" for each in harmful)
-    beside = "" if certain else f"; {impact['metric']} alone cannot tell"
+    more = "" if certain else " and on untouched training rows by models that did not learn them"
+    beside = more if certain else f"{more}; {impact['metric']} alone cannot tell"
     name = "worse" if certain else "worse-loss"
     return [
         Finding(

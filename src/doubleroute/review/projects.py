@@ -1,0 +1,62 @@
+"""What a change does to the project file, where that decides what a review can see."""
+
+from typing import Any
+
+from doubleroute.config import Project, Review
+from doubleroute.review.findings import Finding, counted, severity_of
+
+#: Sections that decide what is found and how bad it is.
+_RULES = ("review", "validation", "promotion", "drift")
+
+
+def project_findings(base: Project, head: Project, review: Review) -> list[Finding]:
+    """``tasks``: tasks that came, went or are of another kind, whose rows are all new or gone; ``rules``:
+    changed rules, which may be what lets the rest of the change pass."""
+    return [*_tasks(base, head, review), *_rules(base, head, review)]
+
+
+def _tasks(base: Project, head: Project, review: Review) -> list[Finding]:
+    said = [f"{name} is new" for name in head.tasks if name not in base.tasks]
+    said += [f"{name} is gone" for name in base.tasks if name not in head.tasks]
+    said += [
+        f"{name} was {base.tasks[name].kind} and is {task.kind}"
+        for name, task in head.tasks.items()
+        if name in base.tasks and base.tasks[name].kind != task.kind
+    ]
+    if not said:
+        return []
+    title = f"{counted(len(said), 'task')} changed as a whole: {'; '.join(said)}"
+    fix = (
+        "see that this is meant: a new task has nothing to be compared with, and what is gone is not reviewed"
+    )
+    return [Finding("tasks", severity_of("tasks", review), None, None, len(said), title, fix)]
+
+
+def _rules(base: Project, head: Project, review: Review) -> list[Finding]:
+    lines = []
+    for section in _RULES:
+        lines += _differences(section, _plain(getattr(base, section)), _plain(getattr(head, section)))
+    for name, task in head.tasks.items():
+        if name in base.tasks:
+            lines += _differences(f"tasks.{name}", _plain(base.tasks[name]), _plain(task))
+    if not lines:
+        return []
+    more = f" and {len(lines) - 3} more" if len(lines) > 3 else ""
+    title = f"{counted(len(lines), 'rule')} of project.yaml changed: {', '.join(lines[:3])}{more}"
+    fix = "see that the change of the rules is not what lets the change of the data pass"
+    return [
+        Finding("rules", severity_of("rules", review), None, None, len(lines), title, fix, "\n".join(lines))
+    ]
+
+
+def _plain(section: Any) -> dict[str, Any]:
+    found: dict[str, Any] = section.model_dump(mode="json")
+    return found
+
+
+def _differences(place: str, before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    return [
+        f"{place}.{key} from {before[key]!r} to {after[key]!r}"
+        for key in after
+        if before.get(key) != after[key]
+    ]
