@@ -171,7 +171,9 @@ def _out_of_sample(kind: str, examples: Examples, fold: np.ndarray, outputs: int
 
     def learned(left_out: int) -> np.ndarray:
         weights = (of != left_out).astype(np.float32)
-        model = probe.fit(kind, examples.features, examples.targets, weights, outputs, strength)
+        model = probe.fit(
+            kind, examples.features, examples.targets, weights, outputs, strength, precision=probe.ROUGH
+        )
         return np.asarray(examples.features[of == left_out] @ model)
 
     logits = np.zeros((len(of), outputs), np.float32)

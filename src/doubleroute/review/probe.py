@@ -18,7 +18,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 PENALTIES = (100.0, 30.0, 10.0, 3.0, 1.0)
 #: A fit ends when a step lowers the mean loss by less than this.
 PRECISE = 1e-6
-_ROUGH = 1e-4
+#: Precise enough for what is only looked at in itself, not in its difference to another model.
+ROUGH = 1e-4
 _STEPS = 300
 #: Of the features' directions, those that vary least are drawn out at most as if they varied so much.
 _FLOOR = 0.01
@@ -123,7 +124,7 @@ def penalty(kind: str, features: np.ndarray, targets: np.ndarray, outputs: int, 
     known, wanted, weights = features[~held], targets[~held], np.ones(int((~held).sum()))
 
     def tried(strength: float) -> np.ndarray:
-        model = fit(kind, known, wanted, weights, outputs, strength, precision=_ROUGH)
+        model = fit(kind, known, wanted, weights, outputs, strength, precision=ROUGH)
         return losses(kind, features[held] @ model, targets[held])
 
     found = list(side_by_side([partial(tried, strength) for strength in PENALTIES]))
