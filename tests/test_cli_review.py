@@ -127,6 +127,22 @@ def test_an_acknowledged_finding_does_not_count(made: Path, tmp_path: Path) -> N
     assert "acknowledged until 2999-01-01" in done.stdout
 
 
+def test_a_task_that_is_new_is_looked_at_as_a_whole(made: Path, tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    shutil.copytree(made, root, symlinks=True)
+    git(root, "checkout", "--quiet", "-B", "more", "main")
+    path = root / "project.yaml"
+    text = path.read_text(encoding="utf-8")
+    new = "tasks:\n  again:\n    kind: classification\n    files: {train: data/sentiment.csv}\n"
+    path.write_text(text.replace("tasks:\n", new), encoding="utf-8")
+    git(root, "commit", "--quiet", "--all", "-m", "more")
+    found = document(review(root, "main", "more", "--json"))
+    assert found["verdict"]["verdict"] == "look"
+    assert {"tasks", "leak-across-tasks"} & {each["name"] for each in found["findings"]} >= {"tasks"}
+    assert sum(each["added"] for each in found["tasks"]["again"]["counts"].values()) == 200
+    assert found["impact"]["again"]["verdict"] == "cannot tell"
+
+
 def test_the_files_of_a_review_are_copied_to_where_they_are_wanted(made: Path, tmp_path: Path) -> None:
     done = review(made, "main", "faulty", "--quick", "--output", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
@@ -153,6 +169,10 @@ def test_a_push_is_reviewed_branch_by_branch_and_the_worst_verdict_counts(made: 
         (("main", "nowhere"), "'nowhere' is no commit, branch or tag"),
         (("main", "good", "--staged"), "HEAD 'good' and --staged name two changes"),
         (("main", "--pre-push"), "--pre-push takes what is reviewed from stdin"),
+        (
+            ("main", "good", "--quick", "--full"),
+            "--quick and --full ask for no model and for whole trainings",
+        ),
     ],
 )
 def test_what_cannot_be_reviewed_is_bad_input(made: Path, arguments: tuple[str, ...], said: str) -> None:

@@ -99,7 +99,7 @@ def test_rows_that_look_like_numbers_are_taken_as_they_are_written() -> None:
         (("near-leak", "nearleak"), "line 1: [0].finding: there is no finding 'nearleak'; did you mean"),
         (
             ("near-leak", "xyz"),
-            "line 1: [0].finding: there is no finding 'xyz'; there are: unreadable, invalid",
+            "line 1: [0].finding: there is no finding 'xyz'; there are: unreadable, tasks",
         ),
         (("intent", "inten"), "line 2: [0].task: there is no task 'inten'; there are: intent, slots"),
         (("2026-12-31", "'2026-13-31'"), "line 5: [0].until: must be a day in quotes or without"),

@@ -81,15 +81,13 @@ def review(
         raise typer.Exit(document["verdict"]["exit_code"])
 
 
-def _check(
-    base: str | None, head: str | None, staged: bool, pre_push: bool, alone: Sequence[object]
-) -> None:
+def _check(base: str | None, head: str | None, staged: bool, pre_push: bool, alone: Sequence[object]) -> None:
     """Raise InputError for options that do not go together; ``alone``: those that a push does not take."""
     if head is not None and staged:
         raise InputError(f"HEAD '{head}' and --staged name two changes; give one of them")
     if pre_push and (base is not None or staged or any(alone)):
         raise InputError(
-            "--pre-push takes what is reviewed from stdin; beside it go --quick, --set, --project and --json alone"
+            "--pre-push takes what is reviewed from stdin; beside it go --quick, --set and --json alone"
         )
 
 

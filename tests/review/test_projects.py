@@ -1,0 +1,63 @@
+"""What a change of project.yaml does to what a review can see."""
+
+import json
+from typing import Any
+
+from doubleroute.config import Project, Review
+from doubleroute.review.findings import public
+from doubleroute.review.projects import project_findings
+
+
+def project(tasks: dict[str, str], **sections: Any) -> Project:
+    about = {
+        "name": "case",
+        "backbone": {"source": "nowhere"},
+        "tasks": {name: {"kind": kind, "files": {"train": "a.csv"}} for name, kind in tasks.items()},
+        **sections,
+    }
+    return Project.model_validate_json(json.dumps(about))
+
+
+def found(before: Project, after: Project) -> list[tuple[str, int, str]]:
+    return [(each.name, each.count, each.title) for each in project_findings(before, after, Review())]
+
+
+def test_tasks_that_came_went_or_are_of_another_kind_are_told() -> None:
+    before = project({"mood": "classification", "old": "classification", "words": "tagging"})
+    after = project({"mood": "multilabel", "new": "regression", "words": "tagging"})
+    title = "3 tasks changed as a whole: new is new; old is gone; mood was classification and is multilabel"
+    assert ("tasks", 3, title) in found(before, after)
+
+
+def test_a_change_of_the_rules_is_told_with_both_values() -> None:
+    before = project({"mood": "classification"})
+    after = project({"mood": "classification"}, review={"max_fall": 0.5}, validation={"max_invalid": 1.0})
+    assert found(before, after) == [
+        (
+            "rules",
+            2,
+            "2 rules of project.yaml changed: review.max_fall from 0.0 to 0.5, "
+            "validation.max_invalid from 0.02 to 1.0",
+        )
+    ]
+
+
+def test_what_has_no_part_in_a_review_may_change() -> None:
+    before = project({"mood": "classification"})
+    assert found(before, project({"mood": "classification"}, training={"epochs": 1})) == []
+
+
+def test_every_text_of_the_data_is_redacted_and_places_are_not() -> None:
+    def redact(text: str) -> str:
+        return text.replace("secret", "[x]")
+
+    document = {
+        "title": "1 new label: 'secret'",
+        "label_counts": {"secret": [0, 1]},
+        "examples": [{"file": "secret.csv", "row": 1, "label": ["secret"], "key": "secret", "other": None}],
+    }
+    assert public(document, redact) == {
+        "title": "1 new label: '[x]'",
+        "label_counts": {"[x]": [0, 1]},
+        "examples": [{"file": "secret.csv", "row": 1, "label": ["[x]"], "key": "[x]", "other": None}],
+    }
