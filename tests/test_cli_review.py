@@ -83,7 +83,7 @@ def test_faults_are_found_by_name_with_rows_to_look_at(made: Path) -> None:
     done = review(made, "main", "faulty")
     assert done.returncode == 0, done.stderr
     assert "1 added, 2 relabelled" in done.stdout
-    assert "look: conflict: 1 row with the text of another row and another label" in done.stdout
+    assert "look: conflict in sentiment: 1 row with the text of another row and another label" in done.stdout
     assert done.stdout.startswith("Look: ")
 
 
@@ -96,7 +96,8 @@ def test_the_same_rows_in_another_order_change_nothing(made: Path) -> None:
 
 
 def test_a_version_that_cannot_be_read_is_blocked_with_the_reason(made: Path) -> None:
-    done = review(made, "main", "broken")
+    command = [str(COMMAND), "review", "main", "broken"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=made)
     assert done.returncode == 3
     assert "block: unreadable: the new version cannot be read" in done.stdout, done.stderr
     assert "lable" in done.stdout
@@ -180,6 +181,18 @@ def test_what_cannot_be_reviewed_is_bad_input(made: Path, arguments: tuple[str, 
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_review_against_what_comes_later_says_that_nothing_was_compared(made: Path) -> None:
+    done = review(made, "good", "main", "--quick")
+    assert done.returncode == 0
+    assert "nothing was compared; are the two swapped?" in done.stdout
+
+
+def test_a_folder_that_is_not_there_is_bad_input(tmp_path: Path) -> None:
+    done = review(tmp_path / "nowhere", "main", "topic")
+    assert done.returncode == 2
+    assert "does not exist" in done.stderr
 
 
 def test_a_folder_without_a_repository_is_bad_input(tmp_path: Path) -> None:

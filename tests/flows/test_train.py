@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,7 +94,13 @@ def test_every_step_is_a_task_run_in_prefect(trained: tuple[Path, dict[str, Any]
     with get_client(sync_client=True) as client:
         flows = [each for each in client.read_flow_runs() if each.parameters["project"] == str(root)]
         first = min(flows, key=lambda each: str(each.start_time))
-        tasks = [each for each in client.read_task_runs() if each.flow_run_id == first.id]
+        deadline = time.monotonic() + 60  # the server records the steps a moment later
+        while True:
+            tasks = [each for each in client.read_task_runs() if each.flow_run_id == first.id]
+            done = [each for each in tasks if each.state_name == "Completed"]
+            if len(done) >= len(STEPS) or time.monotonic() > deadline:
+                break
+            time.sleep(0.5)
     assert first.state_name == "Completed"
     names = [each.name.rpartition("-")[0] for each in sorted(tasks, key=lambda each: str(each.start_time))]
     assert names == STEPS

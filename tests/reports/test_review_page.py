@@ -268,6 +268,6 @@ def test_the_lines_for_a_terminal_are_safe_and_few():
         in lines
     )
     assert "entities: predicted: cannot tell: only 12 held-out rows have a tag" in lines
-    assert "acknowledged: personal-data: 1 row holds a card number" in lines
+    assert any(line.startswith("acknowledged: personal-data in ") for line in lines)
     assert not re.search("[\x00-\x1f\u202e]", "".join(review_lines(reviews.hostile())))
     assert ATTACK not in lines

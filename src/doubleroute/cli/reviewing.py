@@ -5,16 +5,13 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from doubleroute.cli.app import Debug, Folder, Json, Set, app, load
+from doubleroute.cli.app import Debug, Folder, Json, Set, app
 from doubleroute.console import Terminal, progress_of, session
 from doubleroute.errors import InputError
-
-if TYPE_CHECKING:
-    from doubleroute.config import Project
 
 #: What of a review's folder people and programs take with them.
 FILES = ("review.json", "review.html", "review.md", "changes.jsonl")
@@ -57,7 +54,12 @@ def review(
         _check(base, head, staged, pre_push, alone=(full, accept, comment, output))
         if quick and full:
             raise InputError("--quick and --full ask for no model and for whole trainings; give one of them")
+        from doubleroute.config import check_folder
+
+        check_folder(project)
         root = project.resolve()
+        if output is not None and output.exists() and not output.is_dir():
+            raise InputError(f"--output {output} is a file; name a folder")
         if pre_push:
             _review_push(terminal, root, changes or [], quick)
             return
@@ -77,12 +79,14 @@ def review(
             text = (folder / "review.md").read_text(encoding="utf-8")
             terminal.line(f"comment: {post_comment(comment, document, text, os.environ)}")
         if accept:
-            _accept(terminal, load(project, changes), document, folder)
+            _accept(terminal, root, document, folder)
         raise typer.Exit(document["verdict"]["exit_code"])
 
 
 def _check(base: str | None, head: str | None, staged: bool, pre_push: bool, alone: Sequence[object]) -> None:
     """Raise InputError for options that do not go together; ``alone``: those that a push does not take."""
+    if staged and alone[2] is not None:
+        raise InputError("--staged has no commit yet that a comment could stand at; leave --comment out")
     if head is not None and staged:
         raise InputError(f"HEAD '{head}' and --staged name two changes; give one of them")
     if pre_push and (base is not None or staged or any(alone)):
@@ -128,10 +132,10 @@ def _copy(folder: Path, output: Path) -> None:
         beside.replace(output / name)
 
 
-def _accept(terminal: Terminal, project: "Project", document: Mapping[str, Any], folder: Path) -> None:
+def _accept(terminal: Terminal, root: Path, document: Mapping[str, Any], folder: Path) -> None:
     from doubleroute.integrations.registry import Registry
     from doubleroute.integrations.registry_reviews import log_review
 
     files = [folder / name for name in FILES if name != "changes.jsonl"]
-    run = log_review(Registry(project.root, project.model_name), document, files, by_hand=True)
+    run = log_review(Registry(root, document["model"]), document, files, by_hand=True)
     terminal.line(f"accepted: run {run} in MLflow leads from the data version to this review")

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from doubleroute.config import LOWER_IS_BETTER, Project, load_project
-from doubleroute.errors import DataError, GateError, InputError
+from doubleroute.data.raw import shown
+from doubleroute.errors import GateError, InputError
 from doubleroute.flows.timeline import FitProgress
 from doubleroute.flows.validating import beside, validated
 from doubleroute.integrations.revisions import Revision, check_versioned, fork_point, revision, staged
@@ -176,6 +177,11 @@ def conclude(found: Review) -> tuple[dict[str, Any], Path]:
     marked, said = acknowledge(in_order(found.findings), found.accepted, today)
     # A function of the project's own could be one of the change's own: it is not run on this.
     words = [word for word in found.project.serving.redact if not word.startswith("python:")]
+    if found.base.revision.commit == found.head.revision.commit:
+        said.append(
+            "base and head are the same commit once what base gained meanwhile is left out: "
+            "nothing was compared; are the two swapped?"
+        )
     redact = redactor(list(dict.fromkeys([*DEFAULT, *words])))
     findings = [public(publishable(each, redact).as_dict(), redact) for each in marked]
     measured = found.measured
@@ -219,9 +225,9 @@ def _side(workspace: Workspace, version: Revision, changes: Sequence[str], may_f
         raise InputError(f"{version.name}: {_within(version, error)}") from None
     try:
         found = read_for_validation(project)
-    except DataError as error:
+    except InputError as error:  # a DataError, or a wrong file of expectations
         if not may_fail:
-            raise
+            raise InputError(f"{version.name}: {_within(version, error)}") from None
         return Side(version, project, {}, {}, {}, {}, None, _within(version, error))
     rows = {task: version_rows(project.tasks[task].kind, each) for task, each in found.rows.items()}
     stage, problem = validated(project, workspace, found)
@@ -247,7 +253,10 @@ def _labels(stage: Stage) -> dict[str, list[str]]:
 
 def _within(version: Revision, error: Exception | None) -> str:
     """What is wrong, with paths as they are in the project and not in the folder that holds the version."""
-    return str(error).replace(f"{version.root}/", "")
+    found = str(error)
+    for root in (str(version.root), str(shown(version.root))):
+        found = found.replace(f"{root}/", "").replace(root, "the project")
+    return found
 
 
 def _called(version: Revision, name: str) -> Revision:
@@ -264,7 +273,13 @@ def _accepted(head: Side) -> list[Entry]:
     path = head.revision.root / ACKNOWLEDGED
     if not path.is_file():
         return []
-    return entries(path.read_text(encoding="utf-8"), head.project.tasks)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        what = f"line {line}: byte 0x{error.object[error.start]:02x} is not UTF-8; save the file as UTF-8"
+        raise InputError(f"{head.revision.name}: {ACKNOWLEDGED} {what}") from None
+    return entries(text, head.project.tasks)
 
 
 def _busy(workspace: Workspace) -> NoReturn:

@@ -11,12 +11,13 @@ def reviews_of_push(root: Path, pairs: Iterable[tuple[str | None, str]]) -> list
     """Base and head of each pair of ``review.pushes.pushed`` that changes the project in ``root``.
 
     A branch that is new on the remote, or whose remote commit is not here, is compared with the newest of
-    its commits that some remote is known to have; without one there is nothing to compare it with.
+    its commits that some remote is known to have; without one there is nothing to compare it with, nor where
+    one of the two has no project or no data yet.
     """
     found = []
     for given, head in pairs:
         base = given if given is not None and _is_here(root, given) else _known_to_a_remote(root, head)
-        if base is not None and _changes(root, base, head):
+        if base is not None and _has_data(root, base, head) and _changes(root, base, head):
             found.append((base, head))
     return found
 
@@ -34,6 +35,11 @@ def _known_to_a_remote(root: Path, head: str) -> str | None:
         return head
     parent = ask(root, "rev-parse", "--verify", "--quiet", f"{new[0]}^")
     return parent.stdout.decode().strip() or None if parent.returncode == 0 else None
+
+
+def _has_data(root: Path, *commits: str) -> bool:
+    files = [f"{commit}:./{name}" for commit in commits for name in ("project.yaml", "data.dvc")]
+    return all(ask(root, "cat-file", "-e", file).returncode == 0 for file in files)
 
 
 def _changes(root: Path, base: str, head: str) -> bool:

@@ -93,7 +93,9 @@ def review_lines(document: Mapping[str, Any]) -> list[str]:
         said = ", ".join(changed) or "no row changed"
         lines.append(f"{shown(task, 70)}: {rows_words(entry)} rows; {said}")
     for each in findings(document):
-        lines.append(f"{'acknowledged' if each.acknowledged else each.severity}: {each.name}: {each.title}")
+        severity = "acknowledged" if each.acknowledged else each.severity
+        of = f" in {each.scope}" if each.scope else ""
+        lines.append(f"{severity}: {each.name}{of}: {each.title}")
     return [*lines, *impact_lines(document)]
 
 
