@@ -59,15 +59,23 @@ def test_help_is_plain_and_complete(command: str) -> None:
     assert all(name in result.stdout for name in COMMANDS) or command
 
 
-def test_the_installed_command_answers_help_at_once() -> None:
-    command = [str(Path(sys.executable).with_name("doubleroute")), "train", "--help"]
-    seconds = []
-    for _ in range(5):  # processor time of the quickest: the wall clock measures the neighbours as well
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert subprocess.run(command, capture_output=True).returncode == 0
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(seconds) < 0.3
+def test_the_installed_command_answers_help_nearly_as_fast_as_an_empty_typer_app() -> None:
+    empty = "import typer; app = typer.Typer()\n@app.command()\ndef train(x: int = 1): pass\napp()"
+    commands = {
+        "ours": [str(Path(sys.executable).with_name("doubleroute")), "train", "--help"],
+        "empty": [sys.executable, "-c", empty, "--help"],
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(
+        5
+    ):  # processor time of the quickest, in turns: the wall clock measures the neighbours as well
+        for name, command in commands.items():
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            assert subprocess.run(command, capture_output=True).returncode == 0
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            seconds[name].append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    # Seen on two cores: 0.28 s and 0.26 s; what Typer imports is nearly all of it.
+    assert min(seconds["ours"]) < 2 * min(seconds["empty"]), seconds
 
 
 WRONG_USE = {
