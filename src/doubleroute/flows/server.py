@@ -69,6 +69,15 @@ def prefect_api(
         changes = {PREFECT_API_URL: url, PREFECT_HOME: home, PREFECT_LOGGING_TO_API_ENABLED: False}
         with temporary_settings(changes), _quiet_stop():
             yield
+            _send_events()
+
+
+def _send_events() -> None:
+    """Send what Prefect still holds to the server that is about to end. Its one sender of events is for all
+    servers of a process: kept, it would hold back the events of the next run, which has another server."""
+    from prefect.events.worker import EventsWorker
+
+    EventsWorker.drain_all(timeout=10)
 
 
 @contextmanager
