@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from doubleroute.config import Project, Promotion
+from doubleroute.corrections import holm
 from doubleroute.data.batches import Encoded
 from doubleroute.data.tokens import Packed
 from doubleroute.promotion import Decision, decide
-from doubleroute.promotion.guards import holm
 from doubleroute.training.scoring import Truths
 from doubleroute.training.task_scores import draws_for, score_task
 
@@ -213,12 +213,6 @@ def test_a_calibration_error_that_grew_by_less_than_the_metric_gained_does_not_r
     assert grown["difference"] < -0.05
     assert not grown["refused"]
     assert decision.verdict == "promote"
-
-
-def test_holm_is_the_step_down_correction() -> None:
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.9, 0.6]) == [1.0, 1.0]
-    assert holm([]) == []
 
 
 def test_of_many_slices_that_are_no_worse_hardly_one_challenger_in_twenty_is_refused() -> None:

@@ -132,18 +132,6 @@ def test_many_rare_categories_give_false_alarms_at_the_promised_rate() -> None:
     assert 0.03 < np.mean(np.array(p) <= 0.05) < 0.07
 
 
-def test_holm_by_hand() -> None:
-    assert statistics.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert statistics.holm([0.5, 0.9]) == [1, 1]
-    assert statistics.holm([]) == []
-
-
-def test_a_weight_is_a_share_of_alpha() -> None:
-    # 0.02 of the test with half of all is worth 0.04; when it is found, the others share everything.
-    assert statistics.holm([0.02, 0.02, 0.5], [0.5, 0.25, 0.25]) == pytest.approx([0.04, 0.04, 0.5])
-    assert statistics.holm([0.02, 0.02], [3, 1]) == pytest.approx([0.02 * 4 / 3, 0.02 * 4 / 3])
-
-
 def answers(generator: np.random.Generator, rows: int, shares: list[float], right: float) -> np.ndarray:
     """Predictions and labels of so many rows, [2, rows]; wrong answers fall on any other label."""
     k = len(shares)

@@ -13,7 +13,8 @@ import pytest
 
 from doubleroute.errors import InputError, MachineError
 from doubleroute.integrations import code_host
-from doubleroute.integrations.comments import marker, post_comment
+from doubleroute.integrations.comments import post_comment
+from doubleroute.reports.review_comment import marker
 
 TOKEN = "ghs_secretsecret"
 HEAD, MERGE = "a" * 40, "b" * 40
@@ -231,11 +232,6 @@ def test_a_comment_that_was_made_but_not_answered_is_not_made_twice(
     server.lost = 1
     assert post_comment("github", DOCUMENT, MARKDOWN, github) == "https://web/c1"
     assert len(server.comments) == 1
-
-
-def test_the_marker_is_put_before_a_text_without_it(server: Server, github: dict[str, str]) -> None:
-    post_comment("github", DOCUMENT, "plain", github)
-    assert server.comments[0]["body"] == f"{MARKER}\nplain"
 
 
 def test_errors_of_the_server_and_short_rate_limits_are_tried_three_times(

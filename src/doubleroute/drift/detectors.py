@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from doubleroute.config import Drift
+from doubleroute.corrections import holm
 from doubleroute.drift.comparing import EFFECTS, Outcome, compare
 from doubleroute.drift.label_shift import label_shift
 from doubleroute.drift.sample import Sample
-from doubleroute.drift.statistics import holm
 from doubleroute.drift.values import INPUTS, comparisons
 from doubleroute.errors import InputError
 

@@ -5,7 +5,7 @@ Everything takes a reference of n rows and a current side of m rows, finite valu
 0 says that the sides are the same, 1 that no value occurs on both.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -169,22 +169,6 @@ def _merged(counts: np.ndarray) -> np.ndarray:
     while rare and rare < len(expected) and expected[:rare].sum() < EXPECTED:
         rare += 1
     return np.concatenate([counts[:, :rare].sum(1, keepdims=True), counts[:, rare:]], 1) if rare else counts
-
-
-def holm(p: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
-    """p-values adjusted for being many, whatever their dependence (Holm 1979).
-
-    ``weights`` are positive, by default equal: a test gets its share of alpha, and those of tests that
-    are found are handed on to the rest. What is at most alpha is found.
-    """
-    values = np.array(p, np.float64)
-    shares = np.ones(len(values)) if weights is None else np.array(weights, np.float64)
-    order = np.argsort(values / shares, kind="stable")
-    left = np.cumsum(shares[order][::-1])[::-1]
-    adjusted = np.maximum.accumulate(values[order] * left / shares[order])
-    made = np.empty(len(values))
-    made[order] = np.minimum(adjusted, 1)
-    return [float(each) for each in made]
 
 
 class Shares(NamedTuple):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from doubleroute.drift.statistics import holm
+from doubleroute.corrections import holm
 
 #: Words named each way.
 MOST = 20

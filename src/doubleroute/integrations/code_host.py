@@ -8,10 +8,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from doubleroute.errors import InputError, MachineError
+from doubleroute.integrations.redirects import SamePlace, place
 
 #: Seconds in which the host must take the connection, and again in which it must send something.
 TIMEOUT = 20.0
@@ -35,7 +36,7 @@ class CodeHost:
     advice: Mapping[int, str]
 
     def __post_init__(self) -> None:
-        parts = _split(self.address)
+        parts = place(self.address)
         if parts is None or parts[0] not in ("http", "https") or not parts[1]:
             raise InputError(f"{self.name}'s address must begin with https:// and name a host")
         if not re.fullmatch(r"[!-~]+", self.token):
@@ -96,7 +97,7 @@ def _ask(host: CodeHost, method: str, path: str, body: Mapping[str, Any] | None 
     try:
         data = None if body is None else json.dumps(body, allow_nan=False).encode()
         request = urllib.request.Request(host.address + path, data, headers, method=method)
-        with urllib.request.build_opener(_SamePlace).open(request, timeout=TIMEOUT) as answer:
+        with urllib.request.build_opener(SamePlace).open(request, timeout=TIMEOUT) as answer:
             text, link = answer.read(), str(answer.headers.get("Link", ""))
     except urllib.error.HTTPError as error:
         with error:
@@ -116,7 +117,7 @@ def _refusal(host: CodeHost, error: urllib.error.HTTPError, what: str, to: str) 
     """What an HTTP error means: in the host's words and ours, without the token."""
     said = f"{what} answered {error.code} {error.reason} {to}"
     if 300 <= error.code < 400:
-        parts = _split(error.headers.get("Location", ""))
+        parts = place(error.headers.get("Location", ""))
         elsewhere = parts[1] if parts and parts[1] else "another place"
         text = f"{said}: it points to {elsewhere}, where the token is not sent; correct the host's address"
         return Refused(text, error.code, None)
@@ -152,32 +153,3 @@ def _limited(error: urllib.error.HTTPError) -> float | None:
     if after.isdecimal():
         return float(after)
     return max(0.0, float(reset) - time.time()) if reset.isdecimal() else 0.0
-
-
-def _split(address: str) -> tuple[str, str | None, int | None] | None:
-    """Scheme, host and port of an address; None for what is none."""
-    try:
-        parts = urlsplit(address)
-        return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    except ValueError:
-        return None
-
-
-class _SamePlace(urllib.request.HTTPRedirectHandler):
-    """Follows what repeats the request at the same place; every other redirect is an error of its status."""
-
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],  # noqa: ARG002  the signature of a handler
-        code: int,
-        msg: str,  # noqa: ARG002
-        headers: http.client.HTTPMessage,  # noqa: ARG002
-        newurl: str,
-    ) -> urllib.request.Request | None:
-        """The same request at the new address; None makes the redirect an HTTPError."""
-        method = req.get_method()
-        kept = code in (307, 308) or (method == "GET" and code in (301, 302))
-        if not kept or _split(newurl) != _split(req.full_url):
-            return None
-        return urllib.request.Request(newurl, req.data, dict(req.headers), method=method)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from doubleroute.errors import InputError, MachineError
 from doubleroute.integrations.code_host import CodeHost, Refused, ask, listed, retried
+from doubleroute.reports.review_comment import marker
 
 Where = Literal["github", "gitlab"]
 #: Characters of a check's description, GitHub's limit.
@@ -57,18 +58,13 @@ class _Place:
     body: dict[str, Any]
 
 
-def marker(project: str) -> str:
-    """The first line of a project's comment, by which the next review finds it."""
-    return f"<!-- doubleroute review: {project} -->"
-
-
 def post_comment(
     where: Where, document: Mapping[str, Any], markdown: str, environment: Mapping[str, str]
 ) -> str:
     """Write a review into the one comment of its project, set the commit's check by the verdict, and give
     the comment's URL.
 
-    ``document``: the review; ``markdown``: at most 60,000 characters, begun with ``marker`` if it is not;
+    ``document``: the review; ``markdown``: what ``review_comment`` makes of it;
     ``environment``: the variables of the host's runner. A comment is ours when it begins with the marker and
     the token's owner wrote it; where the host does not say who that is (GitHub's own workflow token), when a
     bot did. The check is named ``doubleroute/review/PROJECT`` and fails when the verdict's exit code is not
@@ -81,9 +77,8 @@ def post_comment(
         raise InputError(f"--comment: '{where}' is not known; write github or gitlab")
     place = (_on_github if where == "github" else _on_gitlab)(document, environment)
     first = marker(document["project"])
-    text = markdown if _first_line(markdown) == first else f"{first}\n{markdown}"
     try:
-        url = retried(lambda: _write(place, first, text))
+        url = retried(lambda: _write(place, first, markdown))
     except MachineError:
         with suppress(MachineError):  # what kept us from writing is told, not what it led to
             retried(lambda: ask(place.host, "POST", place.check, place.body))

@@ -6,10 +6,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from typing import IO, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from doubleroute.errors import MachineError
+from doubleroute.integrations.redirects import SamePlace
 
 #: Seconds in which the other side must take the connection, and again in which it must answer.
 TIMEOUT = 10.0
@@ -22,13 +23,13 @@ def post(url: str, document: Mapping[str, Any]) -> None:
 
     No connection, no answer in TIMEOUT or a status of 500 and above is tried again after each of PAUSES,
     so that the other side may get a document twice. A redirect is followed with the same POST when it is
-    one of 307 and 308 to the same host, and not from https to http. Raises MachineError for everything
+    one of 307 and 308 to the same place (``SamePlace``). Raises MachineError for everything
     else than a status of 200 to 299; it names the host alone, as the rest of an address is often a secret.
     """
     host = _host(url)
     body = json.dumps(document, allow_nan=False).encode()
     headers = {"Content-Type": "application/json", "User-Agent": "doubleroute"}
-    opener = urllib.request.build_opener(_SameHost)
+    opener = urllib.request.build_opener(SamePlace)
     for pause in (*PAUSES, None):
         try:
             request = urllib.request.Request(url, body, headers, method="POST")
@@ -54,23 +55,3 @@ def _host(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise MachineError("the webhook's address must begin with http:// or https:// and name a host")
     return parts.hostname
-
-
-class _SameHost(urllib.request.HTTPRedirectHandler):
-    """Follows what repeats the POST at the same host; every other redirect is an error of its status."""
-
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],  # noqa: ARG002  the signature of a handler
-        code: int,
-        msg: str,  # noqa: ARG002
-        headers: http.client.HTTPMessage,  # noqa: ARG002
-        newurl: str,
-    ) -> urllib.request.Request | None:
-        """The same POST at the new address; None makes the redirect an HTTPError."""
-        old, new = urlsplit(req.full_url), urlsplit(newurl)
-        safe = new.scheme == old.scheme or new.scheme == "https"
-        if code not in (307, 308) or new.hostname != old.hostname or not safe:
-            return None
-        return urllib.request.Request(newurl, req.data, dict(req.headers), method="POST")

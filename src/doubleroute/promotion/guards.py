@@ -4,25 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from doubleroute.config import Promotion
+from doubleroute.corrections import holm
 from doubleroute.promotion.findings import Finding, finite
 
 #: The chance to refuse a challenger that is worse on no slice and in no calibration error.
 ALPHA = 0.05
 #: Slices without a comparison that a reason names; ``numbers`` hold all.
 _NAMED = 6
-
-
-def holm(chances: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment (1979) of p-values, in their order; each in [0, 1].
-
-    Rejecting what is adjusted to alpha or less keeps the chance of any false rejection at alpha or below,
-    whatever the dependence between the tests.
-    """
-    adjusted, highest = [0.0] * len(chances), 0.0
-    for rank, place in enumerate(sorted(range(len(chances)), key=lambda place: chances[place])):
-        highest = max(highest, min(1.0, (len(chances) - rank) * chances[place]))
-        adjusted[place] = highest
-    return adjusted
 
 
 def guard_findings(
