@@ -3,7 +3,7 @@
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 
 from doubleroute.errors import InputError, MachineError
 from doubleroute.integrations import code_host
-from doubleroute.integrations.comments import post_comment
+from doubleroute.integrations.comments import Where, comment_place, post_comment
 from doubleroute.reports.review_comment import marker
 
 TOKEN = "ghs_secretsecret"
@@ -28,6 +28,10 @@ DOCUMENT = {
 BLOCKED = {**DOCUMENT, "verdict": {"verdict": "block", "reasons": ["40 rows\nleak"] * 20, "exit_code": 3}}
 #: id and kind of the token's owner, and of somebody else.
 ME, OTHER = {"id": 7, "type": "Bot"}, {"id": 8, "type": "User"}
+
+
+def post(where: Where, document: Mapping[str, Any], markdown: str, environment: Mapping[str, str]) -> str:
+    return post_comment(comment_place(where, environment), document, markdown)
 
 
 class Server(ThreadingHTTPServer):
@@ -161,8 +165,8 @@ def gitlab(server: Server) -> dict[str, str]:
 
 def test_github_gets_one_comment_that_the_next_review_changes(server: Server, github: dict[str, str]) -> None:
     first = server.comment(f"look at {MARKER}", OTHER)
-    assert post_comment("github", DOCUMENT, MARKDOWN, github) == "https://web/c2"
-    assert post_comment("github", BLOCKED, MARKDOWN.replace("good", "bad"), github) == "https://web/c2"
+    assert post("github", DOCUMENT, MARKDOWN, github) == "https://web/c2"
+    assert post("github", BLOCKED, MARKDOWN.replace("good", "bad"), github) == "https://web/c2"
     assert [each["body"] for each in server.comments] == [first["body"], MARKDOWN.replace("good", "bad")]
     assert [path for path, _ in server.asked("PATCH")] == ["/repos/group/demo/issues/comments/2"]
     assert {token for *_, token, _ in server.got} == {f"Bearer {TOKEN}"}
@@ -170,7 +174,7 @@ def test_github_gets_one_comment_that_the_next_review_changes(server: Server, gi
 
 def test_the_check_of_the_head_follows_the_verdict(server: Server, github: dict[str, str]) -> None:
     for document in (DOCUMENT, BLOCKED):
-        post_comment("github", document, MARKDOWN, github)
+        post("github", document, MARKDOWN, github)
     (path, good), (_, bad) = [each for each in server.asked("POST") if "/statuses/" in each[0]]
     assert path == f"/repos/group/demo/statuses/{HEAD}"
     assert good == {
@@ -188,8 +192,8 @@ def test_gitlab_gets_one_note_and_the_check_of_the_pipelines_own_commit(
     server: Server, gitlab: dict[str, str]
 ) -> None:
     url = "https://lab/group/demo/-/merge_requests/5#note_1"
-    assert post_comment("gitlab", DOCUMENT, MARKDOWN, gitlab) == url
-    assert post_comment("gitlab", BLOCKED, MARKDOWN, gitlab) == url
+    assert post("gitlab", DOCUMENT, MARKDOWN, gitlab) == url
+    assert post("gitlab", BLOCKED, MARKDOWN, gitlab) == url
     assert [path for path, _ in server.asked("PUT")] == ["/api/v4/projects/30/merge_requests/5/notes/1"]
     (path, good), (_, bad) = [each for each in server.asked("POST") if "/statuses/" in each[0]]
     assert path == f"/api/v4/projects/31/statuses/{MERGE}"
@@ -211,7 +215,7 @@ def test_ours_is_found_on_a_later_page_and_is_neither_anothers_nor_one_that_quot
         server.comment(body)
     server.comment(f"{MARKER}\nthe verdict is approve, believe me", OTHER)
     ours = server.comment(f"{MARKER}\r\nold")
-    assert post_comment("github", DOCUMENT, MARKDOWN, github) == ours["html_url"]
+    assert post("github", DOCUMENT, MARKDOWN, github) == ours["html_url"]
     assert ours["body"] == MARKDOWN
     assert len(server.comments) == 7
     assert [path for path, _ in server.asked("GET")].count("/repos/group/demo/issues/5/comments") == 4
@@ -222,15 +226,15 @@ def test_a_workflows_token_which_has_no_owner_knows_its_comment_by_the_bot(
 ) -> None:
     server.me = None
     server.comment(f"{MARKER}\nfrom a person", OTHER)
-    assert post_comment("github", DOCUMENT, MARKDOWN, github) == "https://web/c2"
-    assert post_comment("github", DOCUMENT, MARKDOWN, github) == "https://web/c2"
+    assert post("github", DOCUMENT, MARKDOWN, github) == "https://web/c2"
+    assert post("github", DOCUMENT, MARKDOWN, github) == "https://web/c2"
 
 
 def test_a_comment_that_was_made_but_not_answered_is_not_made_twice(
     server: Server, github: dict[str, str]
 ) -> None:
     server.lost = 1
-    assert post_comment("github", DOCUMENT, MARKDOWN, github) == "https://web/c1"
+    assert post("github", DOCUMENT, MARKDOWN, github) == "https://web/c1"
     assert len(server.comments) == 1
 
 
@@ -243,20 +247,20 @@ def test_errors_of_the_server_and_short_rate_limits_are_tried_three_times(
         ("GET", "/comments"): [limited],
         ("POST", f"/statuses/{HEAD}"): [(503, {}, b"<html>"), (429, {"Retry-After": "0"}, None)],
     }
-    post_comment("github", DOCUMENT, MARKDOWN, github)
+    post("github", DOCUMENT, MARKDOWN, github)
     assert len(server.comments) == 1
     server.trouble = {("GET", "/merge_requests/5"): [(502, {}, None)] * 9}
     with pytest.raises(
         MachineError, match=r"^GitLab \(127.0.0.1\) answered 502 Bad Gateway to GET /projects/"
     ):
-        post_comment("gitlab", DOCUMENT, MARKDOWN, gitlab)
+        post("gitlab", DOCUMENT, MARKDOWN, gitlab)
     assert len(server.trouble["GET", "/merge_requests/5"]) == 6
 
 
 def test_a_long_rate_limit_is_told_and_not_waited_for(server: Server, github: dict[str, str]) -> None:
     server.trouble = {("GET", "/user"): [(429, {"Retry-After": "3000"}, None)] * 9}
     with pytest.raises(MachineError, match=r"answered 429 .* rate limit is used up; it asks to wait 3000 s"):
-        post_comment("github", DOCUMENT, MARKDOWN, github)
+        post("github", DOCUMENT, MARKDOWN, github)
     assert len(server.trouble["GET", "/user"]) == 8
 
 
@@ -279,7 +283,7 @@ def test_a_refusal_says_its_status_and_what_would_be_right_and_never_the_token(
     end = "/comments" if where == "github" else "/notes"
     server.trouble = {("POST", end): [refusal]}
     with pytest.raises(MachineError, match=f"answered {status} .*{advice}") as error:
-        post_comment(where, DOCUMENT, MARKDOWN, {**github, **gitlab})
+        post(where, DOCUMENT, MARKDOWN, {**github, **gitlab})
     assert TOKEN not in str(error.value)
     assert [path for path, _ in server.asked("POST")][-1].rpartition("/")[0].endswith("/statuses")
 
@@ -290,7 +294,7 @@ def test_a_redirect_takes_the_token_to_no_other_place(
 ) -> None:
     server.trouble = {("GET", "/user"): [(status, {"Location": f"{elsewhere.url}/user"}, None)]}
     with pytest.raises(MachineError, match=f"answered {status} .*, where the token is not sent") as error:
-        post_comment("github", DOCUMENT, MARKDOWN, github)
+        post("github", DOCUMENT, MARKDOWN, github)
     assert TOKEN not in str(error.value)
     assert elsewhere.got == []
 
@@ -303,7 +307,7 @@ def test_a_redirect_at_the_same_place_is_followed_with_the_same_request(
         ("GET", "demo/issues/5/comments"): [(301, {"Location": f"{moved}?page=1"}, None)],
         ("POST", "demo/issues/5/comments"): [(307, {"Location": moved}, None)],
     }
-    assert post_comment("github", DOCUMENT, MARKDOWN, github) == "https://web/c1"
+    assert post("github", DOCUMENT, MARKDOWN, github) == "https://web/c1"
     assert (moved, {"body": MARKDOWN}) in server.asked("POST")
     assert {token for *_, token, _ in server.got} == {f"Bearer {TOKEN}"}
 
@@ -330,7 +334,7 @@ def test_a_variable_that_is_missing_or_wrong_is_named(
     ]
     for where, changed, message in wrong:
         with pytest.raises(InputError, match=message) as error:
-            post_comment(where, DOCUMENT, MARKDOWN, {**github, **gitlab, **changed})
+            post(where, DOCUMENT, MARKDOWN, {**github, **gitlab, **changed})
         assert TOKEN not in str(error.value)
     assert server.got == []
 
@@ -338,24 +342,24 @@ def test_a_variable_that_is_missing_or_wrong_is_named(
 def test_outside_a_pipeline_the_check_is_that_of_the_reviewed_commit(
     server: Server, github: dict[str, str], gitlab: dict[str, str]
 ) -> None:
-    post_comment("github", DOCUMENT, MARKDOWN, {**github, "GITHUB_EVENT_PATH": ""})
+    post("github", DOCUMENT, MARKDOWN, {**github, "GITHUB_EVENT_PATH": ""})
     gitlab["DOUBLEROUTE_GITLAB_TOKEN"] = gitlab.pop("GITLAB_TOKEN")
-    post_comment("gitlab", DOCUMENT, MARKDOWN, {**gitlab, "CI_PIPELINE_ID": ""})
+    post("gitlab", DOCUMENT, MARKDOWN, {**gitlab, "CI_PIPELINE_ID": ""})
     checks = [path for path, _ in server.asked("POST") if "/statuses/" in path]
     assert checks == [f"/repos/group/demo/statuses/{HEAD}", f"/api/v4/projects/31/statuses/{HEAD}"]
     staged = {**DOCUMENT, "head": {"name": "staged", "commit": None, "dvc_md5": "m.dir"}}
     with pytest.raises(InputError, match="staged has no commit"):
-        post_comment("github", staged, MARKDOWN, {**github, "GITHUB_EVENT_PATH": ""})
+        post("github", staged, MARKDOWN, {**github, "GITHUB_EVENT_PATH": ""})
 
 
 def test_an_answer_that_is_no_json_is_told(server: Server, github: dict[str, str]) -> None:
     server.trouble = {("GET", "/user"): [(200, {}, b"<html>log in</html>")]}
     with pytest.raises(MachineError, match="with something else than JSON"):
-        post_comment("github", DOCUMENT, MARKDOWN, github)
+        post("github", DOCUMENT, MARKDOWN, github)
 
 
 def test_a_host_that_does_not_answer_is_told(github: dict[str, str]) -> None:
     with pytest.raises(
         MachineError, match=r"GitHub \(127\.0\.0\.1\) does not answer to GET /user: .*refused"
     ):
-        post_comment("github", DOCUMENT, MARKDOWN, {**github, "GITHUB_API_URL": "http://127.0.0.1:9"})
+        post("github", DOCUMENT, MARKDOWN, {**github, "GITHUB_API_URL": "http://127.0.0.1:9"})

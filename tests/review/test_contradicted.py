@@ -1,8 +1,11 @@
 """Changed rows whose label a quick model contradicts, on clouds of points."""
 
-from clouds import LABELS, Row, both, good, points
+import numpy as np
+from clouds import LABELS, Row, both, good, points, side
 
+from doubleroute.review.changes import compare
 from doubleroute.review.contradicted import Contradiction, contradicted
+from doubleroute.review.study import Features
 
 CLOUD = points(2000, spread=0.9)
 ROWS = good("train", range(600)) + good("test", range(1000, 1200))
@@ -64,6 +67,30 @@ def test_a_label_that_is_missing_from_a_set_is_found() -> None:
     lines = found(sets, after, "multilabel")
     assert {line.row for line in lines} >= set(range(0, 54, 6)) - {0, 6}
     assert lines[0].prefers == ["card"]
+
+
+def test_a_wrong_type_of_a_word_is_found_in_rows_of_words() -> None:
+    # Row i has the words 6 i to 6 i + 5, whose points are of the clouds O, B-per, B-loc, O, B-per, B-loc; a
+    # tenth of the persons are no entity in the data, so that the worst word of many a row is bad.
+    draw = np.random.default_rng(2)
+
+    def tags() -> list[str]:
+        return ["O", "B-per", "B-loc", "O", "O" if draw.random() < 0.1 else "B-per", "B-loc"]
+
+    before: list[Row] = [("train", number, tags()) for number in range(300)]
+    flipped = set(range(0, 100, 5))
+    after = [
+        (split, number, ["O", "B-loc", *had[2:]] if number in flipped else had)
+        for split, number, had in before
+    ]
+    base, head = side(before, "tagging"), side(after, "tagging")
+    rows = np.arange(300)
+    features = Features(points(1800, spread=0.9), rows, rows, 6 * np.arange(301))
+    lines = contradicted(base, head, compare(base, head, 1.0), features, 10_000)
+    found_rows = {line.row for line in lines}
+    assert len(found_rows & flipped) >= 16
+    assert found_rows <= flipped
+    assert {line.word for line in lines} == {1}
 
 
 def test_without_enough_unchanged_rows_nothing_is_said() -> None:

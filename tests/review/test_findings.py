@@ -1,9 +1,10 @@
 """Held-out rows, personal data, drift, files, invalid rows; and what all findings have in common."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
-from two_versions import Row, only, places, versions
+from two_versions import Row, only, places, side, versions
 
 from doubleroute.config import Review
 from doubleroute.review.arrived import drift_findings, personal_data
@@ -11,6 +12,7 @@ from doubleroute.review.files import columns, invalid, refused, reordered, unrea
 from doubleroute.review.finders import row_findings
 from doubleroute.review.findings import Finding, in_order, publishable, row_digest
 from doubleroute.review.held_out import held_out
+from doubleroute.review.rows import VersionRows
 
 REVIEW = Review()
 OLD: list[Row] = [
@@ -46,6 +48,19 @@ def test_untouched_and_renamed_held_out_rows_say_nothing() -> None:
     assert held_out(versions(OLD, more), REVIEW) == []
     renamed = [(*row[:3], "lost" if row[3] == "cash" else row[3]) for row in OLD]
     assert held_out(versions(OLD, renamed, renamed={"cash": "lost"}), REVIEW) == []
+
+
+def test_a_split_drawn_from_the_files_of_train_grows_by_itself() -> None:
+    def drawn(rows: list[Row]) -> VersionRows:
+        return replace(side(rows, "classification"), files=["data/all.jsonl"] * len(rows))
+
+    more: list[Row] = [*OLD, ("f", "test", "a new one", "app"), ("g", "train", "one to learn", "app")]
+    (grew,) = held_out(replace(versions(OLD, more), base=drawn(OLD), head=drawn(more)), REVIEW)
+    assert (grew.name, grew.severity, grew.split, grew.count) == ("held-out-grew", "note", "test", 1)
+    assert "all.jsonl" in str(grew.examples)
+    fewer = [row for row in more if row[0] != "e"]
+    (touched,) = held_out(replace(versions(OLD, fewer), base=drawn(OLD), head=drawn(fewer)), REVIEW)
+    assert (touched.name, touched.numbers) == ("held-out", {"added": 1, "removed": 1})
 
 
 def test_personal_data_that_came_is_found_and_blotted_out() -> None:

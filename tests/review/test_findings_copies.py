@@ -113,6 +113,11 @@ def test_conflicts_of_before_are_a_number_and_no_finding() -> None:
     assert (more.count, more.split, more.numbers) == (1, "test", {"already_there": 2})
 
 
+def test_rows_that_validation_refuses_contradict_nobody() -> None:
+    head = [*OLD, ("x", "train", OLD[0][2], "fee")]
+    assert conflicts(versions(OLD, head, refused=[("data/train.jsonl", 4)]), REVIEW) == []
+
+
 def test_rows_without_a_label_contradict_nobody() -> None:
     assert conflicts(versions(OLD, [*OLD, ("x", "train", OLD[0][2], None)]), REVIEW) == []
 

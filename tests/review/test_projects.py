@@ -42,6 +42,13 @@ def test_a_change_of_the_rules_is_told_with_both_values() -> None:
     ]
 
 
+def test_of_a_rule_within_a_rule_the_leaf_is_named() -> None:
+    before = project({"mood": "classification"}, review={"severity": {"leak": "block", "worse": "look"}})
+    after = project({"mood": "classification"}, review={"severity": {"leak": "note", "worse": "look"}})
+    title = '1 rule of project.yaml changed: review.severity.leak from "block" to "note"'
+    assert found(before, after) == [("rules", 1, title)]
+
+
 def test_what_has_no_part_in_a_review_may_change() -> None:
     before = project({"mood": "classification"})
     assert found(before, project({"mood": "classification"}, training={"epochs": 1})) == []

@@ -60,6 +60,11 @@ def review(
         root = project.resolve()
         if output is not None and output.exists() and not output.is_dir():
             raise InputError(f"--output {output} is a file; name a folder")
+        place = None
+        if comment is not None:
+            from doubleroute.integrations.comments import comment_place, post_comment
+
+            place = comment_place(comment, os.environ)
         if pre_push:
             _review_push(terminal, root, changes or [], quick)
             return
@@ -73,11 +78,9 @@ def review(
         _show(terminal, document, folder)
         if output is not None:
             _copy(folder, output)
-        if comment is not None:
-            from doubleroute.integrations.comments import post_comment
-
+        if place is not None:
             text = (folder / "review.md").read_text(encoding="utf-8")
-            terminal.line(f"comment: {post_comment(comment, document, text, os.environ)}")
+            terminal.line(f"comment: {post_comment(place, document, text)}")
         if accept:
             _accept(terminal, root, document, folder)
         raise typer.Exit(document["verdict"]["exit_code"])

@@ -39,13 +39,14 @@ _GITLAB = {
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """A pull or merge request in the words of its host.
 
-    ``comments``, ``comment`` and ``check``: paths of the list, of one (its id follows) and of the commit's
-    check; ``change``: the method that changes a comment; ``author``: its key for who wrote it; ``page``: the
-    address to which ``#note_ID`` is added where a comment does not say its own; ``body`` of the check, but
-    for the comment's address.
+    ``comments``, ``comment`` and ``checks``: paths of the list, of one (its id follows) and of checks (the
+    commit follows); ``change``: the method that changes a comment; ``author``: its key for who wrote it;
+    ``request``: the path of what knows the page that shows comments, where a comment does not say it;
+    ``commit``: the one whose check is set, None for the reviewed one; ``check``: the words of the host for a
+    check's name, failure and success; ``more``: what else it takes.
     """
 
     host: CodeHost
@@ -53,41 +54,54 @@ class _Place:
     comment: str
     change: Literal["PATCH", "PUT"]
     author: Literal["user", "author"]
-    page: str | None
-    check: str
-    body: dict[str, Any]
+    request: str | None
+    checks: str
+    commit: str | None
+    check: tuple[str, str, str]
+    more: dict[str, Any]
 
 
-def post_comment(
-    where: Where, document: Mapping[str, Any], markdown: str, environment: Mapping[str, str]
-) -> str:
+def comment_place(where: Where, environment: Mapping[str, str]) -> Place:
+    """The pull request (github) or merge request (gitlab) that the variables of the host's runner name. Asks
+    nobody. Raises InputError naming a variable that is missing or wrong."""
+    if where not in ("github", "gitlab"):
+        raise InputError(f"--comment: '{where}' is not known; write github or gitlab")
+    return (_on_github if where == "github" else _on_gitlab)(environment)
+
+
+def post_comment(place: Place, document: Mapping[str, Any], markdown: str) -> str:
     """Write a review into the one comment of its project, set the commit's check by the verdict, and give
     the comment's URL.
 
-    ``document``: the review; ``markdown``: what ``review_comment`` makes of it;
-    ``environment``: the variables of the host's runner. A comment is ours when it begins with the marker and
-    the token's owner wrote it; where the host does not say who that is (GitHub's own workflow token), when a
-    bot did. The check is named ``doubleroute/review/PROJECT`` and fails when the verdict's exit code is not
-    0; it is set even where no comment may be written. Server errors and rate limits are tried three times.
+    ``document``: the review; ``markdown``: what ``review_comment`` makes of it. A comment is ours when it
+    begins with the marker and the token's owner wrote it; where the host does not say who that is (GitHub's
+    own workflow token), when a bot did. The check is named ``doubleroute/review/PROJECT`` and fails when the
+    verdict's exit code is not 0; it is set even where no comment may be written. Server errors and rate
+    limits are tried three times.
 
-    Raises InputError naming a variable that is missing or wrong, MachineError with the HTTP status and what
-    would be right.
+    Raises InputError for a review of what has no commit, MachineError with the HTTP status and what would be
+    right.
     """
-    if where not in ("github", "gitlab"):
-        raise InputError(f"--comment: '{where}' is not known; write github or gitlab")
-    place = (_on_github if where == "github" else _on_gitlab)(document, environment)
     first = marker(document["project"])
+    named, failed, passed = place.check
+    body = {
+        named: f"doubleroute/review/{document['project']}",
+        "state": failed if document["verdict"]["exit_code"] else passed,
+        "description": _description(document),
+        **place.more,
+    }
+    check = f"{place.checks}/{place.commit or _reviewed(document)}"
     try:
         url = retried(lambda: _write(place, first, markdown))
     except MachineError:
         with suppress(MachineError):  # what kept us from writing is told, not what it led to
-            retried(lambda: ask(place.host, "POST", place.check, place.body))
+            retried(lambda: ask(place.host, "POST", check, body))
         raise
-    retried(lambda: ask(place.host, "POST", place.check, {**place.body, "target_url": url}))
+    retried(lambda: ask(place.host, "POST", check, {**body, "target_url": url}))
     return url
 
 
-def _write(place: _Place, first: str, text: str) -> str:
+def _write(place: Place, first: str, text: str) -> str:
     """Change our comment or make it; its URL. Looking and writing are tried again together, so that a comment
     whose making was not answered is found and not made twice."""
     me = _me(place.host)
@@ -98,7 +112,9 @@ def _write(place: _Place, first: str, text: str) -> str:
         written = ask(place.host, "POST", place.comments, {"body": text})
     else:
         written = ask(place.host, place.change, f"{place.comment}/{ours['id']}", {"body": text})
-    return f"{place.page}#note_{written['id']}" if place.page else str(written["html_url"])
+    if place.request is None:
+        return str(written["html_url"])
+    return f"{ask(place.host, 'GET', place.request)['web_url']}#note_{written['id']}"
 
 
 def _me(host: CodeHost) -> int | None:
@@ -111,7 +127,7 @@ def _me(host: CodeHost) -> int | None:
         raise
 
 
-def _is_ours(comment: Mapping[str, Any], place: _Place, first: str, me: int | None) -> bool:
+def _is_ours(comment: Mapping[str, Any], place: Place, first: str, me: int | None) -> bool:
     """Whether we wrote it: anybody may write a comment that begins with the marker, and change it later."""
     author = comment.get(place.author) or {}
     written = author.get("type") == "Bot" if me is None else author.get("id") == me
@@ -122,7 +138,7 @@ def _first_line(text: str) -> str:
     return text.partition("\n")[0].strip()
 
 
-def _on_github(document: Mapping[str, Any], environment: Mapping[str, str]) -> _Place:
+def _on_github(environment: Mapping[str, str]) -> Place:
     token = _needed(environment, "GITHUB_TOKEN", "in a workflow: `env: GITHUB_TOKEN: ${{ github.token }}`")
     name = _needed(environment, "GITHUB_REPOSITORY", "as OWNER/NAME", r"[\w.-]+/[\w.-]+")
     number, head = _pull_request(environment)
@@ -137,19 +153,17 @@ def _on_github(document: Mapping[str, Any], environment: Mapping[str, str]) -> _
         },
         _GITHUB,
     )
-    return _Place(
+    return Place(
         host,
         comments=f"/repos/{name}/issues/{number}/comments",
         comment=f"/repos/{name}/issues/comments",
         change="PATCH",
         author="user",
-        page=None,
-        check=f"/repos/{name}/statuses/{head or _reviewed(document)}",
-        body={
-            "context": _check(document),
-            "state": "failure" if document["verdict"]["exit_code"] else "success",
-            "description": _description(document),
-        },
+        request=None,
+        checks=f"/repos/{name}/statuses",
+        commit=head,
+        check=("context", "failure", "success"),
+        more={},
     )
 
 
@@ -174,7 +188,7 @@ def _pull_request(environment: Mapping[str, str]) -> tuple[int, str | None]:
     return number, (pull.get("head") or {}).get("sha")
 
 
-def _on_gitlab(document: Mapping[str, Any], environment: Mapping[str, str]) -> _Place:
+def _on_gitlab(environment: Mapping[str, str]) -> Place:
     address = _needed(environment, "CI_API_V4_URL", "as https://HOST/api/v4")
     source = _needed(environment, "CI_PROJECT_ID", "a number", r"\d+")
     only = "only pipelines of merge requests have it: `rules: [{if: $CI_MERGE_REQUEST_IID}]`"
@@ -184,27 +198,21 @@ def _on_gitlab(document: Mapping[str, Any], environment: Mapping[str, str]) -> _
     token = _gitlab_token(environment)
     host = CodeHost("GitLab", address.rstrip("/"), token, {"PRIVATE-TOKEN": token}, _GITLAB)
     request = f"/projects/{target}/merge_requests/{number}"
-    body: dict[str, Any] = {
-        "name": _check(document),
-        "state": "failed" if document["verdict"]["exit_code"] else "success",
-        "description": _description(document),
-    }
     # The pipeline's own commit, be it of a merged result, and its pipeline: without it GitLab would begin
     # another one, which the merge request may take for its own.
     pipeline, commit = environment.get("CI_PIPELINE_ID", ""), environment.get("CI_COMMIT_SHA", "")
-    if pipeline.isdecimal() and commit:
-        body["pipeline_id"] = int(pipeline)
-    else:
-        commit = _reviewed(document)
-    return _Place(
+    known = pipeline.isdecimal() and bool(commit)
+    return Place(
         host,
         comments=f"{request}/notes",
         comment=f"{request}/notes",
         change="PUT",
         author="author",
-        page=str(retried(lambda: ask(host, "GET", request))["web_url"]),
-        check=f"/projects/{source}/statuses/{commit}",
-        body=body,
+        request=request,
+        checks=f"/projects/{source}/statuses",
+        commit=commit if known else None,
+        check=("name", "failed", "success"),
+        more={"pipeline_id": int(pipeline)} if known else {},
     )
 
 
@@ -235,10 +243,6 @@ def _reviewed(document: Mapping[str, Any]) -> str:
     if not commit:
         raise InputError("what is staged has no commit yet, and so no check; review a commit with --comment")
     return str(commit)
-
-
-def _check(document: Mapping[str, Any]) -> str:
-    return f"doubleroute/review/{document['project']}"
 
 
 def _description(document: Mapping[str, Any]) -> str:

@@ -60,6 +60,8 @@ class Registry:
         self.store = stores.locate(project_root)
         self.workspace = Workspace(project_root.resolve())
         self._client: MlflowClient | None = None
+        #: Versions that answered in a new process when this object registered them.
+        self._answered: set[str] = set()
 
     @property
     def tracking_uri(self) -> str:
@@ -127,6 +129,7 @@ class Registry:
             version = create.of_key(client, self.name, candidate.run_key)
             if version is None:
                 version = create.create(client, self.store, self.name, self.workspace, candidate)
+                self._answered.add(version.number)
             else:
                 self._verified(client, version)
             if CHAMPION not in version.aliases:
@@ -145,9 +148,9 @@ class Registry:
 
         ``expected_champion``: number of the champion that it was compared with; ``decision``: its verdict
         and reasons, which become the version's unless somebody promotes ``by`` hand. The new champion is
-        loaded in a new process. Raises GateError when another one has become champion since, MachineError
-        when the version's files are damaged, and when it does not give its golden answers as champion: the
-        alias is back where it was then.
+        loaded in a new process, unless ``register`` did that a moment ago and its files are still those.
+        Raises GateError when another one has become champion since, MachineError when the version's files
+        are damaged, and when it does not give its golden answers as champion: the alias is back then.
         """
         with self.locked() as client:
             self._verified(client, version)
@@ -164,7 +167,7 @@ class Registry:
             if current != version.number:
                 if by == "promotion":
                     note(client, self.name, version.number, decision, expected_champion)
-                self._move(client, version, current, decision, by)
+                self._move(client, version, current, decision, by, version.number in self._answered)
             return self._get(client, version.number)
 
     def rollback(self, reason: str, to: str | None = None) -> dict[str, Any]:

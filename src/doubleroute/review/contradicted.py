@@ -2,9 +2,13 @@
 
 How strongly a label has to be contradicted is learned from the unchanged rows, many of which are contradicted
 too: a p-value is the share of them that are contradicted as strongly (conformal outlier detection, Bates et
-al. 2023), and Benjamini & Hochberg's (1995) procedure decides which of them are shown.
+al. 2023), and Benjamini & Hochberg's (1995) procedure decides which of them are shown. A word whose tag was
+changed is held against the words of unchanged rows that might have been changed in the same way: from no
+entity, into none, to another type, to another end of an entity; the words of a row are corrected by
+Bonferroni.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -73,7 +77,9 @@ def contradicted(
     if (~changed[rows]).sum() < _LEAST_UNCHANGED or not changed[rows].any():
         return []
     asked = _Asked(head, features, rows, [labels[row] for row in rows])
-    unchanged = np.sort([asked.doubt(int(place))[0] for place in np.flatnonzero(~changed[rows])])
+    unchanged = ~changed[rows]
+    doubts = np.sort([asked.doubt(int(place))[0] for place in np.flatnonzero(unchanged)])
+    of_words = asked.doubts_of_words(unchanged) if head.kind == "tagging" else {}
     common = {name for name, count in names_of(head.kind, asked.labels).items() if count >= _LEAST_OF_LABEL}
     before = base.comparable()
     strata: dict[str, list[tuple[float, Contradiction]]] = {name: [] for name in SHARES}
@@ -88,7 +94,10 @@ def contradicted(
             continue
         had = renamed_label(base.kind, before[old], changes.renamed) if relabelled and old >= 0 else None
         doubt, word, prefers, probability = asked.doubt(int(place), had)
-        p = float(1 + np.searchsorted(unchanged, doubt, side="right")) / (1 + len(unchanged))
+        if word is not None and had is not None:
+            p = asked.p_of_words(int(place), had, of_words)
+        else:
+            p = _rank(doubt, doubts)
         line = Contradiction(row, pair, head.labels[row], had, word, prefers, probability, p)
         strata["relabelled" if relabelled else "new"].append((doubt, line))
     found = [line for name, each in strata.items() for line in _shown(each, SHARES[name])]
@@ -103,6 +112,18 @@ def _shown(lines: list[tuple[float, Contradiction]], share: float) -> list[Contr
     if not len(below):
         return []
     return [line for doubt, line in lines if line.p <= p[below[-1]] and doubt < 0]
+
+
+def _rank(doubt: float, doubts: np.ndarray) -> float:
+    """The share of sorted doubts that are no smaller, itself included."""
+    return float(1 + np.searchsorted(doubts, doubt, side="right")) / (1 + len(doubts))
+
+
+def _step(had: str, name: str) -> str:
+    """In which way a tag was changed."""
+    if "O" in (had, name):
+        return "from none" if had == "O" else "into none"
+    return "end" if had[2:] == name[2:] else "type"
 
 
 class _Asked:
@@ -134,6 +155,34 @@ class _Asked:
         if self.kind == "multilabel":
             return self._of_set(logits[0], wanted[0], had)
         return self._of_names(logits, wanted, had)
+
+    def doubts_of_words(self, unchanged: np.ndarray) -> dict[str, np.ndarray]:
+        """How much better than the best other tag the words' own are, in unchanged rows (bool [k]): sorted,
+        by the step that leads from such another tag to a tag."""
+        words = np.repeat(unchanged, np.diff(self.starts))
+        logits, own = self.logits[words].astype(np.float64), self.targets[words]
+        found: dict[str, list[np.ndarray]] = {}
+        for place, name in enumerate(self.names):
+            these = logits[own == place]
+            for step in ("from none", "into none", "end", "type"):
+                rivals = [at for at, had in enumerate(self.names) if at != place and _step(had, name) == step]
+                if rivals and len(these):
+                    found.setdefault(step, []).append(these[:, place] - these[:, rivals].max(axis=1))
+        return {step: np.sort(np.concatenate(parts)) for step, parts in found.items()}
+
+    def p_of_words(self, place: int, had: Any, doubts: Mapping[str, np.ndarray]) -> float:
+        """Of a row whose tags were ``had``: the smallest p-value of a changed word, times their number; 1
+        where they were not as many as the words."""
+        part = slice(int(self.starts[place]), int(self.starts[place + 1]))
+        if len(had) != part.stop - part.start:
+            return 1.0
+        changed = [
+            (_step(before, self.names[now]), float(logits[now] - logits[self.index[before]]))
+            for logits, now, before in zip(self.logits[part], self.targets[part], had, strict=True)
+            if self.names[now] != before and before in self.index
+        ]
+        smallest = min((_rank(doubt, doubts.get(step, np.empty(0))) for step, doubt in changed), default=1.0)
+        return min(1.0, smallest * len(changed))
 
     def _of_set(self, logits: np.ndarray, wanted: np.ndarray, had: Any) -> tuple[float, None, Any, float]:
         gaps = np.where(wanted > 0, logits, -logits)

@@ -62,8 +62,8 @@ def near_duplicates(versions: Versions, review: Review) -> list[Finding]:
 
 def conflicts(versions: Versions, review: Review) -> list[Finding]:
     """The finding ``conflict``: rows with the text of another row of any split and another label, where no
-    row of base had their text with their label."""
-    against = _disputed(versions.head_keys, versions.head_labels)
+    row of base had their text with their label. Rows that validation refuses are that finding's."""
+    against = _disputed(versions.head_keys, versions.usable_labels)
     before = {
         (key, label)
         for key, label in zip(versions.base_keys, versions.base_labels, strict=True)
@@ -171,7 +171,9 @@ def _duplicate(
 
 def _near_duplicate(versions: Versions, split: str, pairs: Sequence[_Pair], review: Review) -> Finding:
     head, rows = versions.head, [row for row, *_ in pairs]
-    other_label = sum(versions.head_labels[row] != versions.head_labels[other] for row, other, _ in pairs)
+    # Of other words the tags are other ones, which says nothing.
+    labels = None if head.kind == "tagging" else versions.head_labels
+    other_label = sum(labels[row] != labels[other] for row, other, _ in pairs) if labels else 0
     differ = f"{other_label:,} of them have another label than the row that they are like"
     return Finding(
         "near-duplicate",

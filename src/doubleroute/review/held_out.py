@@ -13,13 +13,41 @@ HELD_OUT = ("validation", "test")
 
 def held_out(versions: Versions, review: Review) -> list[Finding]:
     """The finding ``held-out`` for validation and for test: rows that came, went, were edited or relabelled,
-    or moved into the split or out of it. A label that is only called otherwise is no change."""
+    or moved into the split or out of it. A label that is only called otherwise is no change. Where rows only
+    came, and the split is drawn from files with training rows, it is ``held-out-grew``: they did by
+    themselves."""
     found = []
     for split in HELD_OUT:
         touched = _touched(versions, split)
         if touched:
-            found.append(_finding(versions, split, touched, review))
+            grew = _drawn(versions, split) and all(kinds == ["added"] for *_, kinds in touched)
+            found.append((_grown if grew else _finding)(versions, split, touched, review))
     return found
+
+
+def _drawn(versions: Versions, split: str) -> bool:
+    """Whether each file of the split has training rows too: then it is not people who chose its rows."""
+    files: dict[str, set[str]] = {}
+    for file, each in zip(versions.head.files, versions.head.splits, strict=True):
+        files.setdefault(each, set()).add(file)
+    return files.get(split, set()) <= files.get("train", set())
+
+
+def _grown(
+    versions: Versions, split: str, touched: list[tuple[int, int, list[str]]], review: Review
+) -> Finding:
+    head, rows = versions.head, [row for _, row, _ in touched]
+    return Finding(
+        "held-out-grew",
+        severity_of("held-out-grew", review),
+        versions.task,
+        split,
+        len(rows),
+        f"{counted(len(rows), 'new row')} of {split}, which is drawn from the files of train",
+        f"nothing, or give {split} a file of its own where its rows shall stay the same",
+        examples=[quoted(head, row) for row in rows[: review.examples]],
+        rows=digests(versions.task, head, rows),
+    )
 
 
 def _touched(versions: Versions, split: str) -> list[tuple[int, int, list[str]]]:

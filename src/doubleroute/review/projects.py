@@ -1,5 +1,7 @@
 """What a change does to the project file, where that decides what a review can see."""
 
+import json
+from collections.abc import Iterator
 from typing import Any
 
 from doubleroute.config import Project, Review
@@ -33,7 +35,7 @@ def _tasks(base: Project, head: Project, review: Review) -> list[Finding]:
 
 
 def _rules(base: Project, head: Project, review: Review) -> list[Finding]:
-    lines = []
+    lines: list[str] = []
     for section in _RULES:
         lines += _differences(section, _plain(getattr(base, section)), _plain(getattr(head, section)))
     for name, task in head.tasks.items():
@@ -54,9 +56,14 @@ def _plain(section: Any) -> dict[str, Any]:
     return found
 
 
-def _differences(place: str, before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    return [
-        f"{place}.{key} from {before[key]!r} to {after[key]!r}"
-        for key in after
-        if before.get(key) != after[key]
-    ]
+def _differences(place: str, before: Any, after: Any) -> Iterator[str]:
+    """What changed, leaf by leaf, as it stands in project.yaml."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in sorted({*before, *after}):
+            yield from _differences(f"{place}.{key}", before.get(key), after.get(key))
+    elif before != after:
+        yield f"{place} from {_written(before)} to {_written(after)}"
+
+
+def _written(value: Any) -> str:
+    return "nothing" if value is None else json.dumps(value, ensure_ascii=False)

@@ -51,6 +51,17 @@ class Versions:
         return self.head.comparable()
 
     @cached_property
+    def usable_labels(self) -> list[Any]:
+        """``head_labels``, None where validation refuses the row: [n]."""
+        if not self.refused:
+            return self.head_labels
+        places = zip(self.head.files, self.head.numbers, strict=True)
+        return [
+            None if place in self.refused else label
+            for place, label in zip(places, self.head_labels, strict=True)
+        ]
+
+    @cached_property
     def renamed(self) -> dict[str, str]:
         """Labels of base that are called otherwise in head; of tagging the types of entities."""
         names = self.changes.renamed
