@@ -193,3 +193,38 @@ def test_all_stages_of_a_name_are_given_the_one_used_last_first(tmp_path: Path) 
     workspace.build("evaluate", {"seed": 1}, _one_file)
     os.utime(first.path, (2e9, 2e9))
     assert [stage.digest for stage in workspace.all("fit")] == [first.digest, second.digest]
+
+
+def test_stages_used_longest_ago_go_first_and_what_a_run_used_stays(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+
+    def make(folder: Path) -> None:
+        (folder / "a.bin").write_bytes(bytes(1000))
+
+    stages = [workspace.build("fit", {"seed": seed}, make) for seed in range(4)]
+    for age, stage in enumerate(reversed(stages)):
+        os.utime(stage.path, (1e9 - age, 1e9 - age))
+    told: list[list[str]] = []
+    with workspace.bounded(3000, told.append):
+        workspace.find("fit", {"seed": 0})  # the oldest, which is used now
+    size = sum(path.stat().st_size for path in stages[0].path.iterdir())
+    assert told == [[stages[1].path.name, stages[2].path.name]]
+    assert [workspace.find("fit", {"seed": seed}) is not None for seed in range(4)] == [
+        True,
+        False,
+        False,
+        True,
+    ]
+    assert workspace.trim(0, since=1e9 - 1) == []
+    assert workspace.trim(2 * size, since=2e9) == []
+    assert workspace.build("fit", {"seed": 1}, make).reused is False
+
+
+def test_a_stage_that_is_being_built_is_not_removed(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    stage = workspace.build("fit", {}, _one_file)
+    os.utime(stage.path, (1e9, 1e9))
+    with workspace.lock(stage.path.name):
+        assert workspace.trim(0, since=2e9) == []
+    assert workspace.trim(0, since=2e9) == [stage.path.name]
+    assert list(workspace.stages.iterdir()) == []

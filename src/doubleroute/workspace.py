@@ -115,6 +115,41 @@ class Workspace:
         folders.sort(key=lambda path: path.stat().st_mtime, reverse=True)
         return [Stage(name, path.name.rpartition("-")[2], path, reused=True) for path in folders]
 
+    @contextmanager
+    def bounded(self, most: float, tell: Callable[[list[str]], None]) -> Iterator[None]:
+        """``trim`` to ``most`` bytes when the block ends well, without what was used in it; ``tell`` the
+        names of what was removed, if anything was."""
+        since = time.time()
+        yield
+        removed = self.trim(most, since)
+        if removed:
+            tell(removed)
+
+    def trim(self, most: float, since: float) -> list[str]:
+        """Remove whole stages, the one used longest ago first, until all together have at most ``most``
+        bytes; give their folders' names.
+
+        Stages used at the time ``since`` (seconds since 1970) or later stay, and those that somebody builds:
+        a run that calls this at its end keeps what it used, and so does what ran meanwhile.
+        """
+        stages = []
+        for path in self.stages.glob("[!.]*-*"):
+            with suppress(OSError):  # another run removes it
+                size = sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
+                stages.append((path.stat().st_mtime, path, size))
+        left, removed = sum(size for *_, size in stages), []
+        for used, path, size in sorted(stages):
+            if left <= most or used >= since:
+                break
+            lock = filelock.FileLock(self.root / "locks" / f"{path.name}.lock")
+            with suppress(filelock.Timeout), lock.acquire(timeout=0):
+                beside = path.with_name(f".{path.name}-trimmed")  # what is half gone has no stage's name
+                path.rename(beside)
+                shutil.rmtree(beside, ignore_errors=True)
+                removed.append(path.name)
+                left -= size
+        return removed
+
     def partial(self, name: str, inputs: Mapping[str, Any]) -> Path:
         """A folder for the checkpoints of a stage that is being built; it outlives a kill.
 

@@ -149,6 +149,16 @@ class Review(Section):
         return severity
 
 
+class WorkspaceLimit(Section):
+    """How much of the disk the results of stages may take."""
+
+    max_gb: Positive = Field(
+        50.0,
+        description="of .doubleroute/stages (1 GB: 1e9 bytes); after a training the stages used longest ago "
+        "go first, and those that it used stay",
+    )
+
+
 class Serving(Section):
     """What is written down of what was asked."""
 

@@ -11,7 +11,7 @@ from pydantic import (
     model_validator,
 )
 
-from doubleroute.config.keeping import Drift, Promotion, Retraining, Review, Serving
+from doubleroute.config.keeping import Drift, Promotion, Retraining, Review, Serving, WorkspaceLimit
 from doubleroute.config.values import (
     Column,
     Dropout,
@@ -256,6 +256,9 @@ class Project(Section):
     retraining: Retraining = Field(Retraining(), description="when and how the model is trained anew")
     review: Review = Field(Review(), description="what a change of the data may do")
     serving: Serving = Field(Serving(), description="what the serving side writes down")
+    workspace: WorkspaceLimit = Field(
+        WorkspaceLimit(), description="how much of the disk the results of stages may take"
+    )
 
     _root: Path = PrivateAttr(default=Path())
 

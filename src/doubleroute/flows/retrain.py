@@ -11,7 +11,7 @@ from doubleroute.drift import records
 from doubleroute.environment import set_defaults
 from doubleroute.errors import DoublerouteError, GateError
 from doubleroute.flows.server import prefect_api
-from doubleroute.flows.timeline import FitProgress, Timeline
+from doubleroute.flows.timeline import FitProgress, Timeline, say_trimmed
 from doubleroute.flows.watch import show_decision
 from doubleroute.workspace import Workspace
 
@@ -61,7 +61,8 @@ def retrain(
     def busy() -> None:
         raise _busy(workspace)
 
-    with workspace.lock("train", busy), workspace.scratch():
+    limit = workspace.bounded(loaded.workspace.max_gb * 1e9, say_trimmed)
+    with workspace.lock("train", busy), workspace.scratch(), limit:
         registry, clock = Registry(loaded.root, loaded.model_name), Timeline()
         data = clock(steps.pull_data, loaded.root, loaded.all_paths)
         validated = clock(steps.validate_rows, loaded, workspace)

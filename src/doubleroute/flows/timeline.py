@@ -51,6 +51,12 @@ def _named(name: str, shown: bool) -> Iterator[None]:
     yield
 
 
+def say_trimmed(removed: list[str]) -> None:
+    """Told to ``Workspace.bounded``."""
+    count = "1 stage" if len(removed) == 1 else f"{len(removed):,} stages"
+    print(f"workspace.max_gb: {count} removed, those used longest ago", file=sys.stderr, flush=True)
+
+
 class FitProgress:
     """Bars on a terminal, a line every quarter of a minute elsewhere; always on stderr."""
 

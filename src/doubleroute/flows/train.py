@@ -10,7 +10,7 @@ from prefect import flow
 from doubleroute.config import Project, load_project
 from doubleroute.environment import set_defaults
 from doubleroute.flows.server import prefect_api
-from doubleroute.flows.timeline import FitProgress, Timeline
+from doubleroute.flows.timeline import FitProgress, Timeline, say_trimmed
 from doubleroute.workspace import Workspace
 
 
@@ -49,7 +49,8 @@ def train(project: str = ".", changes: list[str] | None = None) -> dict[str, Any
 
     loaded = load_project(Path(project), changes or ())
     workspace = Workspace(loaded.root)
-    with workspace.lock("train", _say_waiting), workspace.scratch():
+    limit = workspace.bounded(loaded.workspace.max_gb * 1e9, say_trimmed)
+    with workspace.lock("train", _say_waiting), workspace.scratch(), limit:
         registry, clock = Registry(loaded.root, loaded.model_name), Timeline()
         registry.refuse_read_only()  # told before hours of training, as is
         registry.champion()  # a store that does not answer

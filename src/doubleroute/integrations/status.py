@@ -20,7 +20,7 @@ def describe(project: Project) -> dict[str, Any]:
         "registry": Registry(project.root, project.model_name).describe(),
         "data": _data(project),
         "stages": _stages(project.root),
-        "workspace": _size(Workspace(project.root).root),
+        "workspace": {**_size(Workspace(project.root).root), "max_gb": project.workspace.max_gb},
     }
 
 
@@ -47,7 +47,10 @@ def lines(status: dict[str, Any]) -> list[str]:
     said += [
         f"stage      {stage['name']:<12} {stage['used']}  {stage['digest']}" for stage in status["stages"]
     ]
-    said.append(f"workspace  {size['stages']} stages, {size['bytes'] / 2**20:.0f} MiB in {size['folder']}")
+    said.append(
+        f"workspace  {size['stages']} stages, {size['bytes'] / 1e9:.2f} GB in {size['folder']} (stages: "
+        f"{size['max_gb']:g} GB at most)"
+    )
     return said
 
 
