@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from doubleroute.data.tokens import Packed, encode_texts, join_tokens, word_spans
+from doubleroute.data.tokens import Packed, _beginnings, encode_texts, join_tokens, word_spans
 from doubleroute.modeling.backbone import Source, load_tokenizer
 
 
@@ -38,6 +38,30 @@ def test_long_rows_are_cut_and_marked(tokenizer) -> None:
     packed = encode_texts(tokenizer, ["good film", "good " * 50], 8)
     assert packed.lengths.tolist() == [4, 8]
     assert packed.cut.tolist() == [False, True]
+
+
+def test_of_many_long_texts_the_beginnings_have_the_ids_of_the_whole(tokenizer) -> None:
+    words = ["good", "film", ",", "unheard-of", "42!", "words"]
+    draw = np.random.default_rng(1)
+    texts = [" ".join(draw.choice(words, 80)) for _ in range(100)]
+    texts += ["ok " + "x" * 500, "film" + " " * 300 + "film"]  # few tokens for their characters
+    packed = encode_texts(tokenizer, texts, 8)
+    usual = tokenizer(texts, truncation=True, max_length=8)["input_ids"]
+    assert packed.ids.tolist() == [token for ids in usual for token in ids]
+    assert packed.cut.tolist() == [True] * 100 + [False, False]
+    read = _beginnings(tokenizer.backend_tokenizer, texts, 8)
+    assert sum(map(len, read)) < 0.2 * sum(map(len, texts))
+
+
+def test_where_the_end_of_a_text_changes_its_beginning_the_whole_is_read() -> None:
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+    backend = Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1, "b": 2}, unk_token="[UNK]"))
+    backend.normalizer = normalizers.Replace(Regex("a(?=.*Z)"), "b")
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    backend.enable_truncation(max_length=8)
+    texts = ["a " * 100 + "Z"] * 70
+    assert _beginnings(backend, texts, 8) is texts
 
 
 def test_pairs_carry_their_segments(tokenizer) -> None:

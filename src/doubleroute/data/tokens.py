@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _CHUNK = 2048
+#: Characters a token, on average, of a text beyond which it is tokenised in part; and how many texts must be
+#: so long for that, of which _CHECKED are tokenised whole too and must have the same ids.
+_CHARACTERS, _LEAST_LONG, _CHECKED = 6, 64, 8
 _ARRAYS = ("ids", "starts", "types", "words", "cut")
 
 
@@ -88,11 +91,15 @@ def encode_texts(
     """Tokenise n texts (or pairs) with special tokens, cut to ``max_tokens``.
 
     ``spans``: for each row the character spans of the words of its (first) text, [words, 2], to fill
-    ``Packed.words``.
+    ``Packed.words``. A tokenizer reads a whole text and then cuts the ids: of many long texts only the
+    beginning is read (``_beginnings``).
     """
     backend = tokenizer.backend_tokenizer
     backend.no_padding()
     backend.enable_truncation(max_length=max_tokens, strategy="longest_first")
+    whole = texts
+    if pairs is None:
+        texts = _beginnings(backend, texts, max_tokens)
     ids: list[np.ndarray] = []
     types: list[np.ndarray] = []
     words: list[np.ndarray] = []
@@ -102,6 +109,8 @@ def encode_texts(
         if pairs is not None:
             chunk = list(zip(chunk, pairs[first : first + _CHUNK], strict=True))
         for row, encoding in enumerate(backend.encode_batch(chunk), start=first):
+            if texts[row] is not whole[row] and not encoding.overflowing:  # few tokens for its characters
+                encoding = backend.encode(whole[row])
             ids.append(np.array(encoding.ids, np.int32))
             lengths[row] = len(ids[-1])
             cut[row] = bool(encoding.overflowing)
@@ -117,6 +126,28 @@ def encode_texts(
         words=np.concatenate(words) if words else None,
         cut=cut,
     )
+
+
+def _beginnings(backend: Any, texts: Sequence[str], max_tokens: int) -> Sequence[str]:
+    """The texts [n], long ones cut behind a word after _CHARACTERS characters a token.
+
+    That leaves the ids before the cut as they are where a tokenizer splits at white space; whether this one
+    does is seen on _CHECKED of the texts, and if not, all stay whole.
+    """
+    most = _CHARACTERS * max_tokens
+    long = [row for row, text in enumerate(texts) if len(text) > 1.2 * most]
+    if len(long) < _LEAST_LONG:
+        return texts
+    found = list(texts)
+    for row in long:
+        end = texts[row].rfind(" ", 0, most)
+        if end > 0:
+            found[row] = texts[row][:end]
+    for row in long[:: -(-len(long) // _CHECKED)]:
+        beginning = backend.encode(found[row])
+        if beginning.overflowing and beginning.ids != backend.encode(texts[row]).ids:
+            return texts
+    return found
 
 
 def _first_subwords(encoding: Any, spans: np.ndarray) -> np.ndarray:
