@@ -5,7 +5,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install data demo schedule test lint clean distclean
+.PHONY: help install data demo schedule test lint bench bench-check clean distclean
 
 PYTHON := .venv/bin/python
 INPUTS := pyproject.toml constraints.txt demo/requirements.txt
@@ -29,6 +29,8 @@ help:
 	@echo "make schedule   look every night at what arrived, retrain when the policy says so; Ctrl-C ends it"
 	@echo "make test       install, run the tests (ARGS='-k name' for some of them)"
 	@echo "make lint       ruff, mypy, and the import contracts"
+	@echo "make bench      measure speed against what people do by default, into docs/benchmarks.md (15 minutes)"
+	@echo "make bench-check the same, against the kept figures"
 	@echo "make data       write data/ of the demonstration, as data.dvc says"
 	@echo "make clean      remove caches and stages (.doubleroute); the registry stays"
 	@echo "make distclean  remove all that is not in git: .venv, data, the registry too"
@@ -81,6 +83,12 @@ lint: $(STAMP)
 	@.venv/bin/ruff format --check .
 	@$(PYTHON) -m mypy
 	@.venv/bin/lint-imports
+
+bench: $(STAMP)
+	@$(PYTHON) benchmarks/run.py
+
+bench-check: $(STAMP)
+	@$(PYTHON) benchmarks/run.py --check
 
 clean:
 	rm -rf .doubleroute build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,11 +1,11 @@
-"""Does the drift check find what moved, how often does it cry wolf, and what does it cost?
+"""Does the drift check find what moved, and how often does it cry wolf?
 
     python benchmarks/drift.py CACHE [--repeats 200] [--seed 17]
 
-Prints, on one thread: the time of the embeddings' test against an MMD on the full kernel; false alarms of
-the whole check on fresh samples of Rotten Tomatoes; how often it finds a part of IMDB among them; and how
-far off shares of labels and accuracy are that were estimated without labels. The champion is a linear
-model on embeddings of 1,000 reviews that take no part in the rest. CACHE keeps the embeddings.
+Prints, on one thread: false alarms of the whole check on fresh samples of Rotten Tomatoes; how often it
+finds a part of IMDB among them; and how far off shares of labels and accuracy are that were estimated
+without labels. The champion is a linear model on embeddings of 1,000 reviews that take no part in the
+rest. CACHE keeps the embeddings. What the embeddings' test costs is in drift_speed.py.
 """
 
 import argparse
@@ -18,6 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
+from drift_speed import features, full_kernel
 from reviews import Reviews, load
 from scipy.special import expit
 
@@ -38,7 +39,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=17)
     options = parser.parse_args()
     reviews = load(options.cache)
-    timing(options.seed)
     films, other = reviews["rotten_tomatoes"], reviews["imdb"]
     champion = learned(films)
     generator = np.random.default_rng(options.seed)
@@ -48,41 +48,6 @@ def main() -> None:
         found(films, other, champion, rows, share, repeats, generator)
     power(films, other, generator)
     estimates(films, other, champion, generator)
-
-
-def timing(seed: int) -> None:
-    """5,000 against 5,000 rows of 384 numbers, 200 permutations: random features and the full kernel."""
-    generator = np.random.default_rng(seed)
-    sides = generator.standard_normal((2, 5000, 384)).astype(np.float32)
-    seconds = {}
-    for name, test in (("1,024 random features", features), ("full kernel", full_kernel)):
-        taken = []
-        for _ in range(3):
-            start = time.perf_counter()
-            test(sides[0], sides[1], seed)
-            taken.append(time.perf_counter() - start)
-        seconds[name] = min(taken)
-        print(f"MMD, 5,000 against 5,000, 200 permutations, {name}: {min(taken):.3f} s (best of 3)")
-    fast, slow = seconds.values()
-    print(f"ratio: {slow / fast:.1f}")
-
-
-def features(reference: np.ndarray, current: np.ndarray, seed: int) -> float:
-    """p of the project's own test."""
-    return statistics.mmd(reference, current, 1024, 200, seed)[0].p
-
-
-def full_kernel(reference: np.ndarray, current: np.ndarray, seed: int) -> float:
-    """p of the same test on the Gaussian kernel of all pairs, also one matrix product."""
-    n, pooled = len(reference), np.concatenate([reference, current])
-    squares = np.square(pooled).sum(1)
-    distances = squares[:, None] + squares - 2 * (pooled @ pooled.T)
-    values = np.exp(distances / (-2 * np.median(distances[:100, 100:])))
-    side = np.where(np.arange(len(pooled)) < n, 1 / n, -1 / len(current)).astype(np.float32)
-    weights = np.random.default_rng(seed).permuted(np.broadcast_to(side, (201, len(side))), axis=1)
-    weights[0] = side
-    null = ((weights @ values) * weights).sum(1)
-    return float((1 + (null[1:] >= null[0]).sum()) / 201)
 
 
 def learned(films: Reviews) -> np.ndarray:

@@ -1,0 +1,64 @@
+"""One line of a benchmark: our figure and a peer's, measured in turns in one run, and their ratio."""
+
+import json
+import os
+import statistics
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+#: The file to which lines are added as JSON; unset: they are only printed.
+VARIABLE = "DOUBLEROUTE_BENCH"
+
+
+@dataclass(frozen=True)
+class Line:
+    """``ours`` and ``theirs``: a figure for each round, in ``unit``; more is better where the unit is a rate
+    ("tokens/s"), else less is. ``least``: the ratio that is wanted, None where nothing is; ``limit``: what
+    the machine could do at most, in ``unit``; ``note``: what else was seen."""
+
+    work: str
+    against: str
+    unit: str
+    ours: list[float]
+    theirs: list[float]
+    least: float | None = None
+    limit: float | None = None
+    note: str = ""
+
+    @property
+    def ratio(self) -> float:
+        """How many times better ours is, by the medians."""
+        return _ratio(self.unit, statistics.median(self.ours), statistics.median(self.theirs))
+
+    @property
+    def ratios(self) -> list[float]:
+        """The ratio of each round."""
+        return sorted(_ratio(self.unit, *pair) for pair in zip(self.ours, self.theirs, strict=True))
+
+    @property
+    def share(self) -> float | None:
+        """The part of the limit that ours reaches."""
+        if self.limit is None:
+            return None
+        return statistics.median(self.ours) / self.limit
+
+
+def _ratio(unit: str, ours: float, theirs: float) -> float:
+    return ours / theirs if "/s" in unit else theirs / ours
+
+
+def tell(line: Line) -> None:
+    """Print a line, and add it to the file of the run."""
+    wanted = "" if line.least is None else f" (wanted: {line.least:g})"
+    share = "" if line.share is None else f", {line.share:.0%} of the limit {line.limit:,.0f}"
+    note = f"; {line.note}" if line.note else ""
+    print(
+        f"{line.work}: {statistics.median(line.ours):,.3g} {line.unit} against "
+        f"{statistics.median(line.theirs):,.3g} ({line.against}): {line.ratio:.2f} times{wanted}, "
+        f"by round {', '.join(f'{each:.2f}' for each in line.ratios)}{share}{note}",
+        flush=True,
+    )
+    place = os.environ.get(VARIABLE)
+    if place:
+        with Path(place).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({**asdict(line), "ratio": line.ratio, "share": line.share}) + "\n")

@@ -1,0 +1,125 @@
+"""What retraining costs after new rows came, against training from nothing and against Trainer.
+
+    python benchmarks/retraining.py [--rows 4000]
+
+MiniLM on Rotten Tomatoes reviews, one thread, the three top layers learning from the stored outputs of the
+lower three. A champion learns from all rows but the new ones, 2% and then 10% of them; then a training from
+nothing on all rows, in an empty workspace, and retraining from the champion, which computes the stored
+outputs of the new rows alone. Seconds of stored outputs and fit, and the accuracy on 1,000 other reviews.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+sys.path.insert(0, str(Path(__file__).parent))
+
+from measure import Line, tell
+from reviews import SOURCE, read
+from training import BATCH, apart
+
+from doubleroute.config import Project, load_project
+from doubleroute.integrations.validation import validate
+from doubleroute.modeling.inference import Answerer
+from doubleroute.training.crew import store
+from doubleroute.training.encode import encode
+from doubleroute.training.fit import Learner
+from doubleroute.training.machine import resolve_precision
+from doubleroute.training.plan import FROM_NOTHING, Plan, Start
+from doubleroute.training.variants import variant
+from doubleroute.workspace import Workspace, file_digest
+
+TEST = 1000
+EPOCHS = 3
+
+
+def main() -> None:
+    """Print the lines."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rows", type=int, default=4000)
+    rows = parser.parse_args().rows
+    speed = apart("lengths and bf16", 512)  # of Trainer, tokens a second
+    with tempfile.TemporaryDirectory() as scratch:
+        for share, least in ((0.02, 4.0), (0.1, None)):
+            after(Path(scratch) / f"{share:g}", rows, share, least, speed)
+
+
+def after(root: Path, rows: int, share: float, least: float | None, speed: float) -> None:
+    """The lines for a share of new rows; ``speed`` of Trainer, in tokens a second."""
+    old = round(rows * (1 - share))
+    champion = learned(root / "project", old, FROM_NOTHING)
+    start = Start(champion.folder, file_digest(champion.folder / "model.safetensors"))
+    again = learned(root / "project", rows, Plan(start))
+    nothing = learned(root / "empty", rows, FROM_NOTHING)
+    work = f"retraining after {share:.0%} new of {rows:,} reviews, stored outputs and fit"
+    scores = f"accuracy on {TEST:,}: {again.accuracy:.3f}, from nothing {nothing.accuracy:.3f}"
+    tell(Line(work, "from nothing", "s", [again.seconds], [nothing.seconds], least, note=scores))
+    trainer = EPOCHS * nothing.tokens / speed
+    against = f"Trainer, length groups and bf16, {EPOCHS} epochs, from its speed in this run"
+    tell(Line(work, against, "s", [again.seconds], [trainer], 50 if share == 0.1 else None))
+    if share == 0.1:
+        work = "an epoch from the stored outputs of layer 3"
+        epoch = [nothing.fit / EPOCHS]
+        tell(Line(work, "an epoch of Trainer, as above", "s", epoch, [trainer / EPOCHS], 1.8))
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A trained model: its ``folder``, the ``seconds`` of stored outputs and fit (``fit`` alone), the
+    ``tokens`` of an epoch, and its ``accuracy`` on TEST reviews."""
+
+    folder: Path
+    seconds: float
+    fit: float
+    tokens: int
+    accuracy: float
+
+
+def learned(root: Path, rows: int, plan: Plan) -> Learned:
+    """Train on the first ``rows`` reviews."""
+    project, workspace = written(root, rows), Workspace(root)
+    validated = validate(project, workspace)
+    encoded = encode(project, workspace, validated)
+    begun = time.perf_counter()
+    stored = store(project, workspace, encoded, lambda *_: None, plan, ["plain"])
+    middle = time.perf_counter()
+    given = (validated, encoded, stored, resolve_precision("auto"))
+    learner = Learner(project, variant(project, "plain"), *given, None, plan)
+    out = root / f"out-{rows}"
+    shutil.rmtree(out, ignore_errors=True)
+    (out / "partial").mkdir(parents=True)
+    learner.run(out, out / "partial", lambda _: None)
+    ended = time.perf_counter()
+    tokens = int(sum(each.packed.lengths.sum() for each in learner.feed.encoded.values()))
+    texts, labels = read()["rotten_tomatoes"]
+    found = Answerer(out / "model").answer([{"text": text} for text in texts[-TEST:]])
+    right = [each["sentiment"]["label"] == label for each, label in zip(found, labels[-TEST:], strict=True)]
+    return Learned(out / "model", ended - begun, ended - middle, tokens, sum(right) / TEST)
+
+
+def written(root: Path, rows: int) -> Project:
+    """A project on the first ``rows`` reviews."""
+    root.mkdir(parents=True, exist_ok=True)
+    texts, labels = read()["rotten_tomatoes"]
+    lines = [json.dumps({"text": text, "label": label}) for text, label in zip(texts, labels, strict=True)]
+    (root / "rows.jsonl").write_text("\n".join(lines[:rows]) + "\n", encoding="utf-8")
+    (root / "project.yaml").write_text(
+        f"name: bench\nbackbone: {{source: '{SOURCE}', max_tokens: 128}}\n"
+        "tasks: {sentiment: {kind: classification, files: {train: rows.jsonl}, "
+        "split: {validation: 0.05, test: 0.02}}}\n"
+        f"training: {{epochs: {EPOCHS}, batch_size: {BATCH}, trainable: 3, checkpoint_seconds: 3600}}\n",
+        encoding="utf-8",
+    )
+    return load_project(root)
+
+
+if __name__ == "__main__":
+    main()

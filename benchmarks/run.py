@@ -1,0 +1,134 @@
+"""All benchmarks that have a peer, one after the other: docs/benchmarks.md and docs/benchmarks.json.
+
+    python benchmarks/run.py            (make bench)
+    python benchmarks/run.py --check    (make bench-check): against the JSON that is kept; writes nothing
+
+A benchmark is a script of this folder, run in a process of its own. With --check a ratio that is more than
+15% below the kept one is named, and the exit code is 3.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from measure import VARIABLE
+
+HERE = Path(__file__).parent
+KEPT = HERE.parent / "docs" / "benchmarks.json"
+PAGE = HERE.parent / "docs" / "benchmarks.md"
+SCRIPTS = ("tokenising", "training", "retraining", "drift_speed", "overhead")
+#: A ratio below this part of the kept one is a regression.
+LEAST = 0.85
+LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "prefect", "mlflow", "great-expectations")
+
+
+def main() -> None:
+    """Run, and write or compare."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--check", action="store_true", help="compare with the kept figures")
+    parser.add_argument("--only", nargs="*", choices=SCRIPTS, default=SCRIPTS, help="some of them")
+    options = parser.parse_args()
+    begun = time.perf_counter()
+    lines = [line for name in options.only for line in measured(name)]
+    found = {**machine(), "seconds": round(time.perf_counter() - begun), "lines": lines}
+    kept = json.loads(KEPT.read_text(encoding="utf-8"))["lines"] if KEPT.is_file() else []
+    if options.check:
+        worse = regressions(kept, lines)
+        print("\n".join(worse) or f"none of {len(lines)} ratios is more than 15% below the kept one")
+        sys.exit(3 if worse else 0)
+    if len(options.only) < len(SCRIPTS):
+        return
+    KEPT.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    PAGE.write_text(page(found), encoding="utf-8")
+
+
+def measured(name: str) -> list[dict[str, Any]]:
+    """The lines of one script, which also prints them."""
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(scratch) / "lines"
+        place.touch()
+        print(f"== {name}", flush=True)
+        environment = {**os.environ, VARIABLE: str(place)}
+        subprocess.run([sys.executable, str(HERE / f"{name}.py")], check=True, env=environment)
+        return [json.loads(line) for line in place.read_text(encoding="utf-8").splitlines()]
+
+
+def machine() -> dict[str, Any]:
+    """Where and with what it was measured."""
+    model = platform.processor() or platform.machine()
+    about = Path("/proc/cpuinfo")
+    if about.is_file():
+        names = [line for line in about.read_text(encoding="utf-8").splitlines() if "model name" in line]
+        model = names[0].partition(":")[2].strip() if names else model
+    return {
+        "time": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "processor": model,
+        "cores": os.cpu_count(),
+        "load_before": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in LIBRARIES},
+    }
+
+
+def regressions(kept: Sequence[dict[str, Any]], lines: Sequence[dict[str, Any]]) -> list[str]:
+    """What is worse than it was, in words."""
+    before = {(line["work"], line["against"]): line["ratio"] for line in kept}
+    return [
+        f"{line['work']}, against {line['against']}: {line['ratio']:.2f} times, it was {then:.2f}"
+        for line in lines
+        if (then := before.get((line["work"], line["against"]))) and line["ratio"] < LEAST * then
+    ]
+
+
+def page(found: dict[str, Any]) -> str:
+    """The figures as Markdown."""
+    versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
+    text = [
+        "# Benchmarks",
+        "",
+        "Written by `make bench`; the same figures are in benchmarks.json. Each line is measured against its",
+        "peer in turns in one run; figures are medians of the rounds, the ratio is how many times better",
+        "ours is. What is computed from the speed of another line says so.",
+        "",
+        f"{found['time']}, {found['processor']}, {found['cores']} cores, load {found['load_before']} before, "
+        f"{found['seconds'] // 60} minutes. Python {found['python']}, {versions}.",
+        "",
+        "| work | against | ours | peer | ratio (rounds) | wanted | of the limit |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for line in found["lines"]:
+        ours, theirs = (statistics.median(line[side]) for side in ("ours", "theirs"))
+        rounds = [_ratio(line["unit"], *pair) for pair in zip(line["ours"], line["theirs"], strict=True)]
+        spread = f" ({min(rounds):.2f} to {max(rounds):.2f})" if len(rounds) > 1 else " (one round)"
+        least = "" if line["least"] is None else f"{line['least']:g}" + met(line)
+        share = "" if line["share"] is None else f"{line['share']:.0%}"
+        work = f"{line['work']}; {line['note']}" if line["note"] else line["work"]
+        text.append(
+            f"| {work} | {line['against']} | {ours:,.4g} {line['unit']} | {theirs:,.4g} | "
+            f"{line['ratio']:.2f}{spread} | {least} | {share} |"
+        )
+    return "\n".join(text) + "\n"
+
+
+def met(line: dict[str, Any]) -> str:
+    """Whether a line reaches what is wanted."""
+    return " (met)" if line["ratio"] >= line["least"] else " (not met)"
+
+
+def _ratio(unit: str, ours: float, theirs: float) -> float:
+    return ours / theirs if "/s" in unit else theirs / ours
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""How fast all layers are fine-tuned against transformers' Trainer, on one thread each.
+
+    python benchmarks/training.py [--rounds 2] [--rows 1024]
+
+Every contender trains MiniLM on the same Rotten Tomatoes reviews, in a process of its own, with batches of
+32 rows and AdamW; the others as their documentation has it. Counted are real tokens, no padding, and the
+seconds after the first steps. The limit is what the thread's matrix products alone would take in bfloat16:
+64.5 MFLOP a token, forward and backward, at the rate that torch reaches on products of the model's sizes.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+sys.path.insert(0, str(Path(__file__).parent))
+
+from measure import Line, tell
+from reviews import MAX_TOKENS, SOURCE, read
+
+BATCH, WARM = 32, 4
+#: Multiplications and additions of MiniLM-L6 a token of 27 on average: forward and backward.
+FLOP_A_TOKEN = 64.5e6
+#: run_glue.py as its README calls it, and what who knows Trainer adds.
+RECIPES: dict[str, dict[str, Any]] = {
+    "run_glue": {},
+    "lengths and bf16": {"train_sampling_strategy": "group_by_length", "bf16": True},
+}
+
+
+def main() -> None:
+    """Print the lines, or run one contender and print its tokens a second."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rows", type=int, default=1024)
+    parser.add_argument("--only", choices=["ours", *RECIPES, "products"])
+    options = parser.parse_args()
+    if options.only:
+        run = {"ours": ours, "products": products}.get(options.only, lambda rows: trainer(options.only, rows))
+        print(json.dumps(run(options.rows)))
+        return
+    names = ("ours", *RECIPES, "products")
+    # The slow recipe sees fewer rows: its speed does not depend on how many there are.
+    rows = {name: options.rows // (4 if name == "run_glue" else 1) for name in names}
+    found: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(options.rounds):
+        for name in names:
+            found[name].append(apart(name, rows[name]))
+    limit = sorted(found["products"])[-1] / FLOP_A_TOKEN
+    what = f"training all layers, {options.rows:,} reviews, one thread"
+    note = f"products reach {max(found['products']) / 1e9:.0f} GFLOP/s"
+    against = "transformers' run_glue recipe: padded to 128, fp32"
+    tell(Line(what, against, "tokens/s", found["ours"], found["run_glue"], 8, limit, note))
+    against = "Trainer with length groups and bf16"
+    tell(Line(what, against, "tokens/s", found["ours"], found["lengths and bf16"], 1.25, limit))
+
+
+def apart(name: str, rows: int) -> float:
+    """The figure of one contender, from a process of its own."""
+    command = [sys.executable, __file__, "--only", name, "--rows", str(rows)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def reviews(rows: int) -> tuple[list[str], list[str]]:
+    """The first so many, in the seeded order of ``read``."""
+    texts, labels = read()["rotten_tomatoes"]
+    return texts[:rows], labels[:rows]
+
+
+def trainer(recipe: str, rows: int) -> float:
+    """Tokens a second of Trainer."""
+    import torch
+    from torch.utils.data import Dataset
+    from transformers import (
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        DataCollatorWithPadding,
+        Trainer,
+        TrainerCallback,
+        TrainingArguments,
+    )
+
+    from doubleroute.modeling.backbone import locate
+
+    folder = locate(SOURCE, Path()).folder
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2)
+    texts, labels = reviews(rows)
+    options = RECIPES[recipe]
+    padding: Any = False if options else "max_length"
+    encoded = tokenizer(texts, truncation=True, max_length=MAX_TOKENS, padding=padding)
+
+    class Rows(Dataset[Any]):
+        def __len__(self) -> int:
+            return len(texts)
+
+        def __getitem__(self, row: int) -> dict[str, Any]:
+            return {**{key: encoded[key][row] for key in encoded}, "labels": int(labels[row])}
+
+    class Clock(TrainerCallback):
+        begun, tokens = 0.0, 0
+
+        def on_step_end(self, _: Any, state: Any, __: Any, **___: Any) -> None:
+            if state.global_step == WARM:
+                Clock.begun, Clock.tokens = time.perf_counter(), 0
+
+    class Counted(Trainer):
+        def training_step(self, model: Any, inputs: Any, *rest: Any) -> Any:
+            Clock.tokens += int(inputs["attention_mask"].sum())
+            return super().training_step(model, inputs, *rest)
+
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments = TrainingArguments(
+            output_dir=scratch,
+            per_device_train_batch_size=BATCH,
+            learning_rate=2e-5,
+            num_train_epochs=1,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            use_cpu=True,
+            **options,
+        )
+        collator = DataCollatorWithPadding(tokenizer)
+        Counted(model, arguments, collator, train_dataset=Rows(), callbacks=[Clock()]).train()
+        spent = time.perf_counter() - Clock.begun
+    assert torch.get_num_threads() == int(os.environ["OMP_NUM_THREADS"])
+    return Clock.tokens / spent
+
+
+def ours(rows: int) -> float:
+    """Tokens a second of a fit's own loop, as `doubleroute train` runs it with `trainable: all`."""
+    from doubleroute.config import load_project
+    from doubleroute.integrations.validation import validate
+    from doubleroute.training.encode import encode
+    from doubleroute.training.fit import Learner
+    from doubleroute.training.machine import resolve_precision
+    from doubleroute.training.variants import variant
+    from doubleroute.workspace import Workspace
+
+    texts, labels = reviews(rows)
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        lines = [json.dumps({"text": text, "label": each}) for text, each in zip(texts, labels, strict=True)]
+        (root / "rows.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (root / "project.yaml").write_text(
+            f"name: bench\nbackbone: {{source: '{SOURCE}', max_tokens: {MAX_TOKENS}}}\n"
+            "tasks: {sentiment: {kind: classification, files: {train: rows.jsonl}, "
+            "split: {validation: 0.02, test: 0.02}}}\n"
+            f"training: {{epochs: 1, batch_size: {BATCH}, trainable: all, checkpoint_seconds: 3600}}\n",
+            encoding="utf-8",
+        )
+        project, workspace = load_project(root), Workspace(root)
+        validated = validate(project, workspace)
+        encoded = encode(project, workspace, validated)
+        precision = resolve_precision("auto")
+        learner = Learner(project, variant(project, "plain"), validated, encoded, None, precision)
+        points: list[dict[str, Any]] = []
+        partial = root / "partial"
+        partial.mkdir()
+        learner.run(root, partial, points.append)
+        first, last = next(each for each in points if each["step"] >= WARM), points[-1]
+        tokens = [each["tokens_per_second"] * each["seconds"] for each in (first, last)]
+        return float((tokens[1] - tokens[0]) / (last["seconds"] - first["seconds"]))
+
+
+def products(_: int) -> float:
+    """Floating-point operations a second of bfloat16 products of the model's sizes."""
+    import torch
+
+    states = torch.randn(864, 384, dtype=torch.bfloat16)
+    weights = [torch.randn(384, 384, dtype=torch.bfloat16), torch.randn(384, 1536, dtype=torch.bfloat16)]
+    best = 0.0
+    for weight in weights:
+        operations, times = 2 * 864 * weight.numel(), 200
+        for _ in range(5):
+            begun = time.perf_counter()
+            for _ in range(times):
+                states @ weight
+            best = max(best, operations * times / (time.perf_counter() - begun))
+    return best
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""What `make bench` writes, and what `make bench-check` calls a regression."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    import run as module
+
+    yield module
+    for name in ("run", "measure"):
+        sys.modules.pop(name, None)
+
+
+def line(work: str, ours: list[float], theirs: list[float], unit: str = "s") -> dict[str, Any]:
+    from measure import Line
+
+    made = Line(work, "a peer", unit, ours, theirs, least=2.0)
+    return {**vars(made), "ratio": made.ratio, "share": made.share}
+
+
+def test_a_ratio_that_fell_by_more_than_a_sixth_is_a_regression(run: Any) -> None:
+    kept = [line("fit", [1.0], [4.0]), line("tokens", [8.0], [2.0], "tokens/s"), line("gone", [1.0], [1.0])]
+    now = [line("fit", [1.3], [4.0]), line("tokens", [7.0], [2.0], "tokens/s"), line("new", [9.0], [1.0])]
+    (said,) = run.regressions(kept, now)
+    assert said == "fit, against a peer: 3.08 times, it was 4.00"
+
+
+def test_the_page_says_what_is_met_and_how_far_the_rounds_lie_apart(run: Any) -> None:
+    lines = [line("fit", [1.0, 2.0], [4.0, 4.0]), line("slow", [4.0], [4.0])]
+    page = run.page({**run.machine(), "seconds": 130, "lines": lines})
+    assert "| fit | a peer | 1.5 s | 4 | 2.67 (2.00 to 4.00) | 2 (met) |" in page
+    assert "1.00 (one round) | 2 (not met) |" in page
