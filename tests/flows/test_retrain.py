@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning",
 )
 #: As many current rows as the tiny project gets are enough to tell.
-CHANGES = ["drift.min_rows=20", "retraining.cooldown_hours=0"]
+CHANGES = ["drift.min_rows=20", "retraining.cooldown_hours=0", "evaluation.baselines=[majority]"]
 
 
 @pytest.fixture(scope="module", autouse=True)
