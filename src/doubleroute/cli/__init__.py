@@ -4,6 +4,9 @@
 from doubleroute.cli import main_job  # noqa: F401  its commands join the app, and come first in --help
 
 # isort: split
+from doubleroute.cli import comparing  # noqa: F401
+
+# isort: split
 from doubleroute.cli import watching  # noqa: F401
 
 # isort: split

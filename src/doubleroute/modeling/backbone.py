@@ -232,10 +232,19 @@ def load_tokenizer(source: Source) -> "PreTrainedTokenizerBase":
 def layer_count(source: Source) -> int:
     """How many layers the encoder has, from its config alone. Raises ModelError for a config that is damaged,
     of a family that transformers does not know, or without layers."""
+    return _from_config(source, "num_hidden_layers")
+
+
+def hidden_size(source: Source) -> int:
+    """How many numbers a token's state has, found and refused likewise."""
+    return _from_config(source, "hidden_size")
+
+
+def _from_config(source: Source, key: str) -> int:
     from transformers import AutoConfig
 
     try:
-        return int(AutoConfig.from_pretrained(source.location, trust_remote_code=False).num_hidden_layers)
+        return int(getattr(AutoConfig.from_pretrained(source.location, trust_remote_code=False), key))
     except (AttributeError, TypeError, ValueError, NotImplementedError) as error:
         raise ModelError(
             f"backbone.source: {source.location} is no encoder with a number of layers: {error}"

@@ -13,17 +13,20 @@ if TYPE_CHECKING:
 #: Colour and mark of the two versions and of each verdict, told apart without colour too.
 _SIDES = {"base": ("plain", "s"), "head": ("routed", "o")}
 _BETTER, _WORSE, _UNSURE = ("champion", "^"), ("routed", "D"), ("muted", "o")
-_VERDICTS = {"better": _BETTER, "helps": _BETTER, "worse": _WORSE, "harms": _WORSE}
+_VERDICTS = {"better": _BETTER, "helps": _BETTER, "worse": _WORSE, "harms": _WORSE, "hurts": _WORSE}
 _MOST_LABELS = 20
 _ROW = 24
 #: Pixels: a figure fits a page of 400.
 _WIDTH = 352
 
 
-def changes_figure(rows: Sequence[tuple[str, Mapping[str, Any]]], title: str, axis: str) -> Figure:
+def changes_figure(
+    rows: Sequence[tuple[str, Mapping[str, Any]]], title: str, axis: str, sure_is: str = "lie clear of zero"
+) -> Figure:
     """A row for each (name, {value, low, high, verdict}); a row whose value is missing says "cannot tell".
 
-    What cannot be told is grey, hollow and dashed. ``axis`` names the horizontal axis.
+    What cannot be told is grey, hollow and dashed. ``axis`` names the horizontal axis; ``sure_is``: what is
+    said of the rows with a verdict.
     """
 
     def draw(canvas: "Canvas") -> None:
@@ -37,7 +40,7 @@ def changes_figure(rows: Sequence[tuple[str, Mapping[str, Any]]], title: str, ax
         axes.set_xlabel(axis)
 
     sure = sum(entry.get("verdict") in _VERDICTS for _, entry in rows)
-    words = f"Lines: 95% intervals. {count(sure)} of {count(len(rows))} lie clear of zero; what cannot be "
+    words = f"Lines: 95% intervals. {count(sure)} of {count(len(rows))} {sure_is}; what cannot be "
     words += "told is grey, hollow and dashed."
     return draw_figure(draw, _WIDTH, 72 + _ROW * max(2, len(rows)), title, words)
 

@@ -20,7 +20,7 @@ from doubleroute.training.encode import read_meta
 from doubleroute.training.machine import cores, gpus, resolve_precision
 from doubleroute.training.plan import FROM_NOTHING, Plan, fit_inputs
 from doubleroute.training.start import refuse_another
-from doubleroute.training.variants import Name, variants
+from doubleroute.training.variants import Name, variant, variants
 from doubleroute.workspace import Stage, Workspace, digest_of, write_json
 
 #: Told for each model: its name and a point of its history with the total number of steps.
@@ -29,7 +29,8 @@ Progress = Callable[[str, dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Order:
-    """What every fit of a run shares: the stages that it reads, the number format, and the plan."""
+    """One fit: the stages that it reads, the number format, the plan, and which of the project's models it
+    makes."""
 
     project: Project
     validated: Stage
@@ -37,19 +38,23 @@ class Order:
     stored: Stage | None
     precision: str
     plan: Plan = FROM_NOTHING
+    name: Name = "routed"
 
-    def write(self, workspace: Workspace, name: Name, threads: int) -> Path:
+    def inputs(self) -> dict[str, Any]:
+        """All that the fit depends on, for its digest."""
+        stages = (self.validated, self.encoded, self.stored)
+        return fit_inputs(self.project, variant(self.project, self.name), *stages, self.precision, self.plan)
+
+    def write(self, workspace: Workspace, threads: int) -> Path:
         """Write the order for one worker; give the file."""
-        variant = variants(self.project)[name]
-        given = (self.project, variant, self.validated, self.encoded, self.stored, self.precision)
-        place = workspace.partial("fit", fit_inputs(*given, self.plan)) / "order.json"
+        place = workspace.partial("fit", self.inputs()) / "order.json"
         stages = {"validated": self.validated, "encoded": self.encoded, "stored": self.stored}
         write_json(
             place,
             {
                 "project": self.project.model_dump_json(),
                 "root": str(self.project.root),
-                "variant": name,
+                "variant": self.name,
                 "threads": threads,
                 "precision": self.precision,
                 "plan": self.plan.as_dict(),
@@ -101,58 +106,83 @@ def fit(
     progress: Progress,
     plan: Plan = FROM_NOTHING,
     names: Sequence[Name] | None = None,
-) -> dict[Name, Stage]:
+) -> dict[str, Stage]:
     """The project's model and its baselines, or those of ``names``; those that are not there yet are fitted
     side by side, as the plan says. ``stored`` is what ``store`` gave for the same plan.
 
     Raises ConfigError when the plan's start has another backbone or router.
     """
     _check(project, encoded, plan)
-    precision = resolve_precision(project.training.precision)
-    wanted = variants(project, names)
-    given = (validated, encoded, stored, precision)
-    found: dict[Name, Stage] = {}
-    missing: dict[str, Name] = {}
-    distinct = set()
-    for name, each in wanted.items():
-        inputs = fit_inputs(project, each, *given, plan)
-        distinct.add(digest_of(inputs))
-        stage = workspace.find("fit", inputs)
+    order = Order(project, validated, encoded, stored, resolve_precision(project.training.precision), plan)
+    wanted = list(variants(project, names))
+    return fit_orders({name: replace(order, name=name) for name in wanted}, workspace, progress)
+
+
+def fit_orders(
+    orders: Mapping[str, Order],
+    workspace: Workspace,
+    progress: Progress,
+    done: Callable[[str, Stage], None] = lambda *_: None,
+) -> dict[str, Stage]:
+    """The stages of these fits by name; those that are not there yet are fitted side by side.
+
+    ``done`` is told of each, first those that were there. Orders that ask for the same are fitted once.
+    """
+    inputs = {name: order.inputs() for name, order in orders.items()}
+    found: dict[str, Stage] = {}
+    missing: dict[str, str] = {}
+    for name, each in inputs.items():
+        stage = workspace.find("fit", each)
         if stage is not None:
             found[name] = stage
-            shutil.rmtree(workspace.partial("fit", inputs))  # a kill between the last two steps left it
+            shutil.rmtree(workspace.partial("fit", each))  # a kill between the last two steps left it
+            done(name, stage)
         else:  # without a router the routed model is the plain one: fit it once
-            missing.setdefault(digest_of(inputs), name)
+            missing.setdefault(digest_of(each), name)
+
+    def finished(first: str) -> None:
+        for name, each in inputs.items():
+            if missing.get(digest_of(each)) == first:
+                found[name] = _made(workspace, each)
+                done(name, found[name])
+
     if missing:
-        order = Order(project, *given, plan)
-        fit_all(order, workspace, list(missing.values()), len(distinct), progress)
-    for name, each in wanted.items():
-        if name not in found:
-            stage = workspace.find("fit", fit_inputs(project, each, *given, plan))
-            if stage is None:
-                raise MachineError("code or libraries changed while the models were fitted; run again")
-            found[name] = replace(stage, reused=False)
-    return {name: found[name] for name in wanted}
+        planned = len({digest_of(each) for each in inputs.values()})
+        fit_all({name: orders[name] for name in missing.values()}, workspace, planned, progress, finished)
+    return {name: found[name] for name in orders}
 
 
-def fit_all(order: Order, workspace: Workspace, names: list[Name], planned: int, progress: Progress) -> None:
+def _made(workspace: Workspace, inputs: Mapping[str, Any]) -> Stage:
+    stage = workspace.find("fit", inputs)
+    if stage is None:
+        raise MachineError("code or libraries changed while the models were fitted; run again")
+    return replace(stage, reused=False)
+
+
+def fit_all(
+    orders: Mapping[str, Order],
+    workspace: Workspace,
+    planned: int,
+    progress: Progress,
+    finished: Callable[[str], None] = lambda _: None,
+) -> None:
     """Fit these models, as many at once as there are processors (one at a time on GPUs).
 
     ``planned`` is how many the whole run has, those that are there included. It sets the threads of each
     fit: another number of threads sums in another order, and a run that was killed and started again has
-    fewer to fit but ends with the same weights.
+    fewer to fit but ends with the same weights. ``finished`` is told of each that is whole.
     When one fails the others are stopped and its error is raised; no process is left behind, also not
     by an interrupt.
     """
     at_once = 1 if gpus() else min(planned, cores())
     threads = max(1, cores() // max(1, at_once))
-    waiting, running = list(names), dict[Name, subprocess.Popen[str]]()
-    messages: queue.Queue[tuple[Name, dict[str, Any]]] = queue.Queue()
+    waiting, running = list(orders), dict[str, subprocess.Popen[str]]()
+    messages: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
     try:
         while waiting or running:
             while waiting and len(running) < at_once:
                 name = waiting.pop(0)
-                running[name] = _start(order.write(workspace, name, threads), name, messages)
+                running[name] = _start(orders[name].write(workspace, threads), name, messages)
             name, message = messages.get()
             if "progress" in message:
                 progress(name, message["progress"])
@@ -162,6 +192,7 @@ def fit_all(order: Order, workspace: Workspace, names: list[Name], planned: int,
                 code = running.pop(name).wait()
                 if code:
                     raise MachineError(_death(name, code))
+                finished(name)
     finally:
         for process in running.values():
             process.kill()
@@ -169,7 +200,7 @@ def fit_all(order: Order, workspace: Workspace, names: list[Name], planned: int,
 
 
 def _start(
-    order: Path, name: Name, messages: "queue.Queue[tuple[Name, dict[str, Any]]]"
+    order: Path, name: str, messages: "queue.Queue[tuple[str, dict[str, Any]]]"
 ) -> "subprocess.Popen[str]":
     """Start a worker and a thread that passes on what it says; an empty message is its end."""
     command = ["doubleroute.training.worker"]

@@ -15,8 +15,9 @@ from doubleroute.workspace import Stage
 class Feed:
     """Mixed batches of the training rows of all tasks. What it gives depends on seed and epoch alone.
 
-    ``weights``: for each task float64 [rows], how often a row is drawn in an epoch; None: once. Raises
-    DataError when a task has no row of any weight.
+    ``weights``: for each task float64 [rows], how often a row is drawn in an epoch; None: once. ``alone``:
+    give this task's rows of the same batches, in the same order; a batch may then have none. Raises DataError
+    when a task has no row of any weight.
     """
 
     def __init__(
@@ -27,8 +28,10 @@ class Feed:
         seed: int,
         pad_id: int,
         weights: Mapping[str, np.ndarray] | None = None,
+        alone: str | None = None,
     ) -> None:
         self.encoded = encoded
+        self.alone = alone
         self.weights = weights or {}
         self.states = states
         self.size = training.batch_size
@@ -52,10 +55,21 @@ class Feed:
         lengths = np.concatenate(
             [self.encoded[task].packed.lengths[each] for task, each in zip(self.names, rows, strict=True)]
         )
+        given = [(n, task) for n, task in enumerate(self.names) if self.alone in (None, task)]
         return [
-            {task: row[chosen[owner[chosen] == number]] for number, task in enumerate(self.names)}
+            {task: row[chosen[owner[chosen] == number]] for number, task in given}
             for chosen in batches(lengths, self.size, epoch, self.seed)
         ]
+
+    def drawn(self, steps: int) -> tuple[int, dict[str, int]]:
+        """Of the first ``steps`` planned batches: how many have a row, and the rows of each task in them."""
+        taken, rows = 0, dict.fromkeys((task for task in self.names if self.alone in (None, task)), 0)
+        for epoch in range(-(-steps // self.steps)):
+            for chosen in self.plan(epoch)[: steps - epoch * self.steps]:
+                taken += any(map(len, chosen.values()))
+                for task, each in chosen.items():
+                    rows[task] += len(each)
+        return taken, rows
 
     def batch(self, chosen: dict[str, np.ndarray], rank: int = 0, world: int = 1) -> Batch:
         """Collate one planned batch, or this process's share of it."""

@@ -56,7 +56,8 @@ def said_by_the_first(value: Any) -> Any:
 class Learner:
     """One fit. ``run(folder)`` trains to the end and writes ``model/`` and ``history.json``.
 
-    With ``plan.moved`` it reads, and scores after each epoch, only the rows of the tasks that learn.
+    With ``plan.moved`` or ``plan.alone`` it learns from, and scores after each epoch, only the rows of the
+    tasks that learn.
     Raises ConfigError when none does.
     """
 
@@ -83,10 +84,13 @@ class Learner:
         source = locate(self.project.backbone.source, self.project.root)
         self.tokenizer = load_tokenizer(source)
         backbone = load_backbone(source)
+        tasks = task_options(self.project, encoded.path)
+        if self.plan.alone is not None:
+            tasks = {self.plan.alone: tasks[self.plan.alone]}
         config = DoublerouteConfig(
             backbone=backbone.config.to_dict(),
             router=variant.router.model_dump(mode="json"),
-            tasks=task_options(self.project, encoded.path),
+            tasks=tasks,
             max_tokens=self.project.backbone.max_tokens,
             origin=origin(self.project, read_meta(encoded.path)["backbone"]),
         )
@@ -104,11 +108,10 @@ class Learner:
         self.model.to(compute_device())
 
     def _open_data(self, variant: Variant, validated: Stage, encoded: Stage, stored: Stage | None) -> None:
+        everything = {split: load_split(encoded.path, split) for split in ("train", "validation")}
         rows = {
-            split: {
-                task: each for task, each in load_split(encoded.path, split).items() if task in self.learning
-            }
-            for split in ("train", "validation")
+            split: {task: each for task, each in tasks.items() if task in self.learning}
+            for split, tasks in everything.items()
         }
         states = {split: load_states(stored, variant.depth, split, each) for split, each in rows.items()}
         pad_id = self.tokenizer.pad_token_id or 0
@@ -116,7 +119,9 @@ class Learner:
         if start:  # a short training must not draw the rows again that the one before drew
             seed += zlib.crc32(start.digest.encode())
         weights = read_selection(self.plan.selection, self.learning)
-        self.feed = Feed(rows["train"], states["train"], self.training, seed, pad_id, weights)
+        alone = self.plan.alone  # the batches are those of all tasks
+        drawn = rows["train"] if alone is None else everything["train"]
+        self.feed = Feed(drawn, states["train"], self.training, seed, pad_id, weights, alone)
         self.validation, self.validation_states = rows["validation"], states["validation"]
         tasks = self.model.config.tasks
         self.truths = {
@@ -146,8 +151,11 @@ class Learner:
             epoch, done = divmod(self.step, self.feed.steps)
             learn_mode(self.model)
             for chosen in self.feed.plan(epoch)[done : self.total - epoch * self.feed.steps]:
-                batch = self.feed.batch(chosen, self._rank, self._world).to(compute_device())
-                self._learn(runner, batch, progress)
+                if any(map(len, chosen.values())):
+                    batch = self.feed.batch(chosen, self._rank, self._world).to(compute_device())
+                    self._learn(runner, batch, progress)
+                else:  # a task that learns alone has no row in this batch
+                    self.step += 1
                 if self.step % self.feed.steps and self._is_due:
                     self._save(partial)
             self._end_epoch(epoch + 1)
@@ -221,13 +229,15 @@ class Learner:
         if self._rank:
             return
         self.model.eval()
+        taken, drawn = self.feed.drawn(self.step)
         self.model.save_pretrained(folder / "model")
         self.tokenizer.save_pretrained(folder / "model")
         write_json(
             folder / "history.json",
             {
                 **self.history.as_dict(),
-                "total_steps": self.step,
+                "total_steps": taken,
+                "rows": drawn,
                 "parameters": count(self.model.parameters()),
                 "trained_parameters": count(checkpoints.learned(self.model).values()),
                 "precision": self.precision,

@@ -30,6 +30,7 @@ class History:
             "loss_sum": 0.0,
             "loss_count": 0,
             "epoch_loss": 0.0,
+            "epoch_count": 0,
             "tokens": 0,
         }
         self._since = time.monotonic()
@@ -54,6 +55,7 @@ class History:
         log["loss_sum"] += loss
         log["loss_count"] += 1
         log["epoch_loss"] += loss
+        log["epoch_count"] += 1
         log["tokens"] += tokens
         if step % max(1, self.total // _POINTS) and step != self.total:
             return None
@@ -76,13 +78,12 @@ class History:
         """
         gains = [_gain(metric, value) for each in scores.values() for metric, value in each.items()]
         log, mean = self.log, sum(gains) / len(gains)
-        begun = log["epochs"][-1]["step"] if log["epochs"] else 0
         log["epochs"].append(
             {
                 "epoch": epoch,
                 "step": step,
                 "seconds": round(self.seconds, 3),
-                "train_loss": log["epoch_loss"] / (step - begun),
+                "train_loss": log["epoch_loss"] / log["epoch_count"] if log["epoch_count"] else None,
                 "validation": {
                     task: {name: None if math.isnan(value) else value for name, value in each.items()}
                     for task, each in scores.items()
@@ -90,7 +91,7 @@ class History:
                 "mean": mean,
             }
         )
-        log["epoch_loss"] = 0.0
+        log["epoch_loss"], log["epoch_count"] = 0.0, 0
         better = log["best_mean"] is None or mean > log["best_mean"]
         if better:
             log["best_mean"], log["best_epoch"] = mean, epoch

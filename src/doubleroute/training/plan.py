@@ -30,12 +30,15 @@ class Plan:
     ``selection``: the stage of ``selection.selection``, None for all rows alike.
     ``moved``: only the heads of these tasks learn, and those that the start has not got (whole); all else
     stays as it is in the start, and with it the answers to the other tasks, bit by bit.
+    ``alone``: the model has this task alone and learns from its rows of the batches of all tasks, at their
+    steps and rates; steps without one of its rows are left out. So it is the joint fit without the others.
     Raises InputError for ``moved`` without ``start``.
     """
 
     start: Start | None = None
     selection: Stage | None = None
     moved: tuple[str, ...] | None = None
+    alone: str | None = None
 
     def __post_init__(self) -> None:
         if self.moved is not None and self.start is None:
@@ -48,6 +51,7 @@ class Plan:
             "start": self.start and {"model": self.start.digest, **options},
             "selection": self.selection and self.selection.digest,
             "moved": None if self.moved is None else sorted(self.moved),
+            "alone": self.alone,
         }
 
     def epochs(self, project: Project) -> float:
@@ -62,6 +66,7 @@ class Plan:
             "start": start,
             "selection": stage and {"name": stage.name, "digest": stage.digest, "path": str(stage.path)},
             "moved": self.moved,
+            "alone": self.alone,
         }
 
     @classmethod
@@ -72,6 +77,7 @@ class Plan:
             start and Start(Path(start["folder"]), start["digest"]),
             stage and Stage(stage["name"], stage["digest"], Path(stage["path"]), True),
             None if moved is None else tuple(moved),
+            value["alone"],
         )
 
 

@@ -1,0 +1,37 @@
+"""The dense baseline: a residual layer without tasks or gates, about as large as a router.
+
+A router adds parameters, and parameters alone can help. What routing does is seen against a layer of the same
+form and size that treats all tasks and tokens alike: H' = H + U GELU(D H), the experts router of one expert.
+"""
+
+import torch
+
+from doubleroute.config import ExpertsRouter, Router
+from doubleroute.modeling.routers import make_router
+
+#: Units that project.yaml allows for a bottleneck.
+_MOST = 8192
+
+
+def router_parameters(router: Router, hidden: int, tasks: int) -> int:
+    """How many numbers a router holds for states of ``hidden`` numbers and so many tasks."""
+    with torch.device("meta"):  # nothing is drawn or stored
+        made = make_router(router.model_dump(mode="json"), hidden, tasks)
+    return sum(each.numel() for each in made.parameters())
+
+
+def dense_like(router: Router, hidden: int, tasks: int) -> ExpertsRouter:
+    """The dense layer whose number of parameters is nearest to the router's, with its learning rate.
+
+    A unit has 2 * hidden + 1 parameters: the two differ by half as many at most, unless the router is smaller
+    than one unit or larger than 8,192.
+    """
+    units = round(router_parameters(router, hidden, tasks) / (2 * hidden + 1))
+    return ExpertsRouter(
+        kind="experts",
+        experts=1,
+        bottleneck=min(_MOST, max(1, units)),
+        by_task=False,
+        by_token=False,
+        learning_rate=getattr(router, "learning_rate", 1e-3),
+    )
