@@ -175,7 +175,7 @@ def test_the_top_layers_alone_give_what_the_whole_backbone_gives(folder: Path, d
     hook.remove()
     trunk = Trunk(model.backbone, depth)
     trunk.take_out()
-    trunk.feed(caught[0])
+    trunk.feed({depth: caught[0]})
     with torch.inference_mode():
         assert torch.equal(model.encode(**given), whole)
     trunk.put_back()
@@ -227,7 +227,7 @@ def test_two_steps_move_what_learns_and_nothing_else(folder: Path, top: int | No
     if trunk is not None:
         states = _trunk_states(model, folder, 3 - (top or 0))
         trunk.take_out()
-        trunk.feed(states)
+        trunk.feed({3 - (top or 0): states})
     optimizer = torch.optim.SGD([each for each in model.parameters() if each.requires_grad], lr=0.5)
     targets = {"tone": torch.tensor([0, 1]), "names": _tags(inputs(folder)["input_ids"])}
     for _ in range(2):

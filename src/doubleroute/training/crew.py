@@ -76,7 +76,7 @@ def store(
     has another backbone or router.
     """
     _check(project, encoded, plan)
-    depths = {each.depth for each in variants(project, names).values() if each.depth}
+    depths = {depth for each in variants(project, names).values() for depth in each.stored}
     if not depths:
         return None
 
