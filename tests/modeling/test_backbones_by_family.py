@@ -136,7 +136,10 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return write_backbone(tmp_path_factory.mktemp("family") / request.param, request.param)
 
 
-def routed(folder: Path) -> DoublerouteModel:
+EXPERTS = {"kind": "experts", "experts": 2, "bottleneck": 4}
+
+
+def routed(folder: Path, router: dict[str, Any] = EXPERTS) -> DoublerouteModel:
     """The routed model on this backbone: one task of a row, one of its words."""
     head = {"pooling": "mean", "dropout": 0.0, "weight": 1.0}
     tasks = {
@@ -146,7 +149,7 @@ def routed(folder: Path) -> DoublerouteModel:
     backbone = load_backbone(Source("x", folder))
     config = DoublerouteConfig(
         backbone=backbone.config.to_dict(),
-        router={"kind": "experts", "experts": 2, "bottleneck": 4},
+        router=router,
         tasks=tasks,
         max_tokens=32,
     )
@@ -216,6 +219,21 @@ def test_every_word_is_found_by_its_first_piece(folder: Path) -> None:
     for place, word in zip(places, words, strict=True):
         start, end = encoding.offsets[place]
         assert word.startswith(text[start:end].strip())
+
+
+def test_a_router_of_layers_reads_the_same_whether_they_are_whole_or_stored(folder: Path) -> None:
+    model, given = routed(folder, {"kind": "layers", "top": None}).eval(), inputs(folder)
+    with torch.inference_mode():
+        states, layers = model.encode_layers(**given)
+        assert layers is not None
+        assert layers.shape == (3, *states.shape)
+        assert not any(torch.equal(one, states) for one in layers)
+        trunk = Trunk(model.backbone, 2)
+        trunk.take_out()
+        trunk.feed({1: layers[1], 2: layers[2]})
+        again, stored = model.encode_layers(**given)
+    assert torch.equal(again, states)
+    assert torch.equal(stored, layers)
 
 
 @pytest.mark.parametrize("top", [None, 0, 1])

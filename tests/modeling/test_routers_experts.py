@@ -32,8 +32,7 @@ def states(rows: int = 3, seq: int = 5) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", GATED)
 def test_a_task_that_is_unknown_gets_equal_weights_of_the_shared_experts(name: str) -> None:
-    options = {**ROUTERS[name], "top_k": None}
-    gate = experts(**options).gate(states(), torch.tensor([-1, -1, -1]))
+    gate = experts(**ROUTERS[name]).gate(states(), torch.tensor([-1, -1, -1]))
     assert torch.equal(gate[..., :3], torch.full((3, 5, 3), 1 / 3))
     assert not gate[..., 3:].any()
 

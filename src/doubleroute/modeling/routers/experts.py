@@ -83,7 +83,7 @@ class ExpertsRouter(Router):
         ``by_task``, ``by_token``: whether b and W have a say, where the router has them. Nothing is random.
         """
         with torch.autocast(states.device.type, enabled=False):
-            return self._keep(self._logits(states, task, by_task, by_token)).softmax(-1)
+            return self._keep(self._logits(states, task, by_task, by_token), task).softmax(-1)
 
     def forward(self, states: States, mask: Mask, task: Tasks, layers: Layers | None = None) -> States:  # noqa: ARG002
         """Add the gated sum of the experts to each token's state."""
@@ -115,7 +115,7 @@ class ExpertsRouter(Router):
                 out = torch.rand_like(logits[:, :1]) < self.expert_dropout
                 out = out & (there & ~out).any(-1, keepdim=True)
                 logits = logits.masked_fill(out, float("-inf"))
-            return self._keep(logits).softmax(-1)
+            return self._keep(logits, task).softmax(-1)
 
     def _penalty(self, logits: Tensor, mask: Mask, task: Tasks) -> Tensor | None:
         found = []
@@ -123,7 +123,7 @@ class ExpertsRouter(Router):
             weights = logits.softmax(-1)
             chosen = weights
             if self.top_k is not None:
-                kept = self._keep(logits) > float("-inf")
+                kept = self._keep(logits, task) > float("-inf")
                 chosen = kept.float() / kept.sum(-1, keepdim=True)
             found.append(self.load_balance * load_balance(weights, chosen, mask, task, self.experts))
         if self.z_loss:
@@ -151,12 +151,13 @@ class ExpertsRouter(Router):
             logits = logits.masked_fill(~known & private, float("-inf"))
         return logits
 
-    def _keep(self, logits: Tensor) -> Tensor:
-        """Minus infinity for all but the k largest."""
+    def _keep(self, logits: Tensor, task: Tasks) -> Tensor:
+        """Minus infinity for all but the k largest, save where the task is unknown."""
         if self.top_k is None or self.top_k >= logits.shape[-1]:
             return logits
         kept = logits.topk(self.top_k, dim=-1).indices
-        return torch.full_like(logits, float("-inf")).scatter(-1, kept, logits.gather(-1, kept))
+        few = torch.full_like(logits, float("-inf")).scatter(-1, kept, logits.gather(-1, kept))
+        return torch.where((task >= 0)[:, None, None], few, logits)
 
 
 def _weigh(features: Tensor, weights: Tensor) -> Tensor:
