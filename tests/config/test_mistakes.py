@@ -5,13 +5,15 @@ from pathlib import Path
 import pytest
 from project_files import HEAD, MINIMAL, mistakes
 
+ROUTERS = "'none', 'linear', 'mlp', 'pooled', 'layers', 'transformer', 'language_model', 'experts' or 'stack'"
+
 #: What stands in the file besides MINIMAL, and the one line that the error must hold.
 ONE_MISTAKE = {
     "misspelt key": ("sed: 3", "line 4: sed: unknown key; did you mean 'seed'?"),
     "key of another section": (
         "epochs: 3",
         "line 4: epochs: unknown key; known here: name, seed, backbone, router, tasks, validation, training, "
-        "evaluation, promotion, drift, retraining, review, serving; 'epochs' belongs into training",
+        "evaluation, promotion, drift, retraining, review, serving, workspace; 'epochs' belongs into training",
     ),
     "key of another router": (
         "router: {kind: linear, experts: 3}",
@@ -25,21 +27,50 @@ ONE_MISTAKE = {
     "repeated key": ("name: other", "line 4: name: stands twice, first in line 1; keep one"),
     "misspelt router": (
         "router: {kind: expert}",
-        "line 4: router.kind: must be 'none', 'linear', 'mlp' or 'experts', not 'expert'; did you mean "
-        "'experts'?",
+        f"line 4: router.kind: must be {ROUTERS}, not 'expert'; did you mean 'experts'?",
     ),
     "router without kind": (
         "router: {experts: 4}",
-        "line 4: router.kind: is missing; it must be 'none', 'linear', 'mlp' or 'experts'",
+        f"line 4: router.kind: is missing; it must be {ROUTERS}",
     ),
     "router as a word": (
         "router: mlp",
-        "line 4: router: must be a section with 'kind': 'none', 'linear', 'mlp' or 'experts'; write "
-        "{kind: mlp}",
+        f"line 4: router: must be a section with 'kind': {ROUTERS}; write {{kind: mlp}}",
     ),
     "more chosen than there are": (
         "router: {kind: experts, top_k: 5}",
         "line 4: router.top_k: must be at most the number of experts, 4, not 5",
+    ),
+    "more chosen than a task has, its own included": (
+        "router: {kind: experts, private: 2, top_k: 7}",
+        "line 4: router.top_k: must be at most the number of experts, 6, not 7",
+    ),
+    "misspelt key inside a stack": (
+        "router: {kind: stack, routers: [{kind: layers}, {kind: mlp, widht: 3}]}",
+        "line 4: router.routers[1].widht: unknown key; did you mean 'width'?",
+    ),
+    "a stack of one": (
+        "router: {kind: stack, routers: [{kind: layers}]}",
+        "line 4: router.routers: must be a list of at least 2 routers, each a section with its kind and its "
+        "own options, not a list of 1",
+    ),
+    "a stack with two gates": (
+        "router: {kind: stack, routers: [{kind: experts}, {kind: experts}]}",
+        "line 4: router.routers: holds more than one router of kind experts, whose gates no report could "
+        "tell apart; give one of them more experts",
+    ),
+    "a stack inside a stack": (
+        "router: {kind: stack, routers: [{kind: layers}, {kind: stack}]}",
+        "line 4: router.routers[1].kind: must be 'linear', 'mlp', 'pooled', 'layers', 'transformer', "
+        "'language_model' or 'experts', not 'stack'",
+    ),
+    "heads that do not divide the width": (
+        "router: {kind: transformer, width: 10}",
+        "line 4: router.heads: must divide the width, 10, and 4 does not",
+    ),
+    "jitter of a gate that reads no token": (
+        "router: {kind: experts, by_token: false, jitter: 0.1}",
+        "line 4: router.jitter: moves what the gate reads of a token, but by_token is false; write 0",
     ),
     "no for a boolean": (
         "router: {kind: experts, by_task: no}",

@@ -143,7 +143,7 @@ def test_a_model_without_its_trunk_answers_the_same_from_stored_states(tiny_mode
     hook.remove()
     trunk = Trunk(model.backbone, 1)
     trunk.take_out()
-    trunk.feed(caught[0])
+    trunk.feed({1: caught[0]})
     with torch.inference_mode():
         assert torch.equal(model.encode(ids, mask), whole)
     trunk.put_back()

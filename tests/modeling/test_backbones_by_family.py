@@ -136,7 +136,10 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return write_backbone(tmp_path_factory.mktemp("family") / request.param, request.param)
 
 
-def routed(folder: Path) -> DoublerouteModel:
+EXPERTS = {"kind": "experts", "experts": 2, "bottleneck": 4}
+
+
+def routed(folder: Path, router: dict[str, Any] = EXPERTS) -> DoublerouteModel:
     """The routed model on this backbone: one task of a row, one of its words."""
     head = {"pooling": "mean", "dropout": 0.0, "weight": 1.0}
     tasks = {
@@ -146,7 +149,7 @@ def routed(folder: Path) -> DoublerouteModel:
     backbone = load_backbone(Source("x", folder))
     config = DoublerouteConfig(
         backbone=backbone.config.to_dict(),
-        router={"kind": "experts", "experts": 2, "bottleneck": 4},
+        router=router,
         tasks=tasks,
         max_tokens=32,
     )
@@ -175,7 +178,7 @@ def test_the_top_layers_alone_give_what_the_whole_backbone_gives(folder: Path, d
     hook.remove()
     trunk = Trunk(model.backbone, depth)
     trunk.take_out()
-    trunk.feed(caught[0])
+    trunk.feed({depth: caught[0]})
     with torch.inference_mode():
         assert torch.equal(model.encode(**given), whole)
     trunk.put_back()
@@ -218,6 +221,21 @@ def test_every_word_is_found_by_its_first_piece(folder: Path) -> None:
         assert word.startswith(text[start:end].strip())
 
 
+def test_a_router_of_layers_reads_the_same_whether_they_are_whole_or_stored(folder: Path) -> None:
+    model, given = routed(folder, {"kind": "layers", "top": None}).eval(), inputs(folder)
+    with torch.inference_mode():
+        states, layers = model.encode_layers(**given)
+        assert layers is not None
+        assert layers.shape == (3, *states.shape)
+        assert not any(torch.equal(one, states) for one in layers)
+        trunk = Trunk(model.backbone, 2)
+        trunk.take_out()
+        trunk.feed({1: layers[1], 2: layers[2]})
+        again, stored = model.encode_layers(**given)
+    assert torch.equal(again, states)
+    assert torch.equal(stored, layers)
+
+
 @pytest.mark.parametrize("top", [None, 0, 1])
 def test_two_steps_move_what_learns_and_nothing_else(folder: Path, top: int | None) -> None:
     model = routed(folder)
@@ -227,7 +245,7 @@ def test_two_steps_move_what_learns_and_nothing_else(folder: Path, top: int | No
     if trunk is not None:
         states = _trunk_states(model, folder, 3 - (top or 0))
         trunk.take_out()
-        trunk.feed(states)
+        trunk.feed({3 - (top or 0): states})
     optimizer = torch.optim.SGD([each for each in model.parameters() if each.requires_grad], lr=0.5)
     targets = {"tone": torch.tensor([0, 1]), "names": _tags(inputs(folder)["input_ids"])}
     for _ in range(2):

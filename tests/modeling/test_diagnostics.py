@@ -2,11 +2,23 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from test_routers import IDS, MASK, ROUTERS, awake, logits, routed
+from test_routers import EXPERTS, IDS, MASK, ROUTERS, awake, logits, routed
 
-from doubleroute.modeling.diagnostics import watched_gate
+from doubleroute.data.tokens import encode_texts, word_spans
+from doubleroute.modeling.backbone import Source, load_tokenizer
+from doubleroute.modeling.diagnostics import (
+    GateWatch,
+    gated,
+    logits_by_gate,
+    mutual_information,
+    replaced_gate,
+    replacements,
+    watched_gate,
+)
+from doubleroute.modeling.inference import logits_of
 
 
 def test_a_gate_that_has_learnt_nothing_of_the_tasks_weighs_all_experts_and_none_is_dead(
@@ -60,3 +72,98 @@ def test_padding_does_not_count_and_watching_changes_no_answer(tiny_model: Path)
 def test_a_router_without_a_gate_has_nothing_to_watch(tiny_model: Path) -> None:
     with watched_gate(routed(tiny_model, ROUTERS["linear"])) as watch:
         assert watch is None
+
+
+def test_private_experts_have_columns_of_their_own_and_only_their_task_can_leave_them_dead(
+    tiny_model: Path,
+) -> None:
+    model = routed(tiny_model, {**EXPERTS, "private": 1, "by_token": False})
+    with torch.no_grad():
+        model.router.task_gate[1, 3] = -20  # topics does not ask its own
+    with watched_gate(model) as watch:
+        logits(model)
+    assert watch is not None
+    found = watch.as_dict()
+    own = [f"{task}'s own 1" for task in found["tasks"]]
+    assert found["names"] == ["1", "2", "3", *own]
+    assert found["experts"] == 7
+    assert found["dead"] == [4]
+    assert found["tasks"]["stars"]["load"] == pytest.approx([0.25, 0.25, 0.25, 0, 0, 0.25, 0], abs=1e-6)
+
+
+def test_the_gate_inside_a_stack_is_watched(tiny_model: Path) -> None:
+    model = awake(routed(tiny_model, ROUTERS["layers before experts"]))
+    with watched_gate(model) as watch:
+        logits(model)
+    assert watch is not None
+    assert all(sum(each["load"]) == pytest.approx(1, abs=1e-5) for each in watch.as_dict()["tasks"].values())
+
+
+def test_information_and_similarity_of_gates_that_are_alike_and_that_are_apart() -> None:
+    assert mutual_information([[0.5, 0.5], [0.5, 0.5]]) == 0
+    assert mutual_information([[1.0, 0.0], [0.0, 1.0]]) == pytest.approx(1)
+    # H(1/4, 3/4 mixed) - mean of H(1/2), H(0): 0.811 - 0.5
+    assert mutual_information([[0.5, 0.5], [0.0, 1.0]]) == pytest.approx(0.311278, abs=1e-6)
+    watch = GateWatch(["one", "other"], 2)
+    watch.add(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]), torch.ones(2, 1), torch.tensor([0, 1]))
+    found = watch.as_dict()
+    assert found["information"] == pytest.approx(1)
+    assert found["similarity"] == {"one": {"one": 1.0, "other": 0.0}, "other": {"one": 0.0, "other": 1.0}}
+
+
+def test_each_replacement_of_a_gate_is_what_it_says_and_ends_with_its_context(tiny_model: Path) -> None:
+    model = awake(routed(tiny_model, EXPERTS))
+    router = gated(model)
+    assert router is not None
+    states = torch.randn(3, 5, 16, generator=torch.Generator().manual_seed(1))
+    task = torch.tensor([0, 1, 1])
+    seen = {}
+    before = router(states, MASK, task)
+    for by in replacements(router):
+        with replaced_gate(router, by):
+            assert router.instead is not None
+            seen[by] = router.instead(router.gate(states, task), states, MASK, task)
+            assert not torch.equal(router(states, MASK, task), before)
+    assert torch.equal(router(states, MASK, task), before)
+    gate = router.gate(states, task)
+    assert torch.equal(seen["uniform"], torch.full((3, 5, 3), 1 / 3))
+    assert torch.equal(seen["shuffled"][0, :3], gate[1, :3])  # the next row has three tokens
+    assert torch.equal(seen["shuffled"][0, 3:], gate[1, :2])
+    assert torch.equal(seen["task"][1], seen["task"][2])
+    assert torch.equal(seen["task"][1, 0], seen["task"][1, 1])
+    assert not torch.equal(seen["token"], gate)
+
+
+@pytest.mark.parametrize(
+    ("name", "can"),
+    [
+        ("experts", ["uniform", "shuffled", "task", "token"]),
+        ("experts by task", ["uniform"]),
+        ("experts by token", ["uniform", "shuffled"]),
+    ],
+)
+def test_a_gate_is_replaced_only_by_another_one(tiny_model: Path, name: str, can: list[str]) -> None:
+    router = gated(routed(tiny_model, ROUTERS[name]))
+    assert router is not None
+    assert replacements(router) == can
+
+
+@pytest.mark.parametrize("name", ["experts", "experts, private", "layers before experts"])
+@pytest.mark.parametrize("task", ["sentiment", "entities"])
+def test_the_learned_gate_among_its_replacements_answers_as_the_model_does(
+    tiny_model: Path, name: str, task: str
+) -> None:
+    model = awake(routed(tiny_model, ROUTERS[name]))
+    router = gated(model)
+    assert router is not None
+    tokenizer = load_tokenizer(Source("x", tiny_model))
+    texts = ["a good film", "the bad model reads 42 lines", "words"]
+    spans = [word_spans(text, None) for text in texts]
+    packed = encode_texts(tokenizer, texts, 16, None, spans)
+    words = [len(each) for each in spans]
+    whole = logits_of(model, packed, [task], 0, words)[task]
+    found = logits_by_gate(model, router, packed, task, 0, words)
+    for one, other in zip(found["learned"], whole, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    assert list(found) == ["learned", *replacements(router)]
+    assert any(abs(one - other).max() > 1e-3 for one, other in zip(found["uniform"], whole, strict=True))

@@ -17,7 +17,7 @@ from evaluations import (
     tagging,
 )
 
-from doubleroute.reports import details, tables
+from doubleroute.reports import details, router, tables
 
 
 def everything():
@@ -222,10 +222,10 @@ def test_hostile_names_are_shown_safely_in_the_terminal_table():
 
 def test_the_gate_of_each_router_is_a_table_that_names_the_dead_experts() -> None:
     found = evaluation(sentiment=classification())
-    assert details.gate_tables(found) == []
+    assert router.gate_tables(found) == []
     tasks = {"sentiment": {"tokens": 90, "load": [0.7, 0.3, 0.0], "entropy": 0.556}}
     found["models"]["routed"]["gate"] = {"experts": 3, "dead": [2], "tasks": tasks}
-    (table,) = details.gate_tables(found)
+    (table,) = router.gate_tables(found)
     assert table.header == ("task", "entropy", "expert 1", "expert 2", "expert 3")
     assert table.rows == [("sentiment", "0.556", "0.700", "0.300", "0.000")]
     assert "an even share: 3." in table.note

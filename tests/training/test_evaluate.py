@@ -144,3 +144,18 @@ def test_what_answering_costs_and_which_rows_were_held_out_is_written_down(
     decision = decide(evaluation, load_project(folder.parents[2], SETTINGS).promotion)
     assert decision.numbers["held_out"] == evaluation["held_out"]
     assert decision.numbers["costs"]["size_ratio"] > 0
+
+
+def test_the_router_is_scored_with_other_gates_on_the_same_rows(evaluation: dict[str, Any]) -> None:
+    assert set(evaluation["router"]) == {"sentiment", "entities"}
+    for task, entries in evaluation["router"].items():
+        about = evaluation["tasks"][task]
+        assert [each["gate"] for each in entries] == ["uniform", "shuffled", "task", "token"]
+        learned = about["models"]["routed"]["scores"][about["metric"]]["value"]
+        for each in entries:
+            assert each["metric"] == about["metric"]
+            assert each["value"] == pytest.approx(learned - each["score"])
+            assert each["low"] <= each["value"] <= each["high"]
+    gate = evaluation["models"]["routed"]["gate"]
+    assert 0 <= gate["information"] <= 1
+    assert gate["similarity"]["sentiment"]["sentiment"] == pytest.approx(1)

@@ -7,14 +7,9 @@ from doubleroute.config.models import (
     Backbone,
     Columns,
     Evaluation,
-    ExpertsRouter,
     Files,
     Head,
-    LinearRouter,
-    MlpRouter,
-    NoRouter,
     Project,
-    Router,
     Split,
     Task,
     Training,
@@ -22,6 +17,7 @@ from doubleroute.config.models import (
 )
 from doubleroute.config.reader import check_folder, load_project
 from doubleroute.config.reference import json_schema
+from doubleroute.config.routers import ExpertsRouter, LinearRouter, MlpRouter, NoRouter, Router
 
 __all__ = [
     "LOWER_IS_BETTER",

@@ -12,6 +12,7 @@ from pydantic import (
 )
 
 from doubleroute.config.keeping import Drift, Promotion, Retraining, Review, Serving, WorkspaceLimit
+from doubleroute.config.routers import NoRouter, Router
 from doubleroute.config.values import (
     Column,
     Dropout,
@@ -46,51 +47,6 @@ class Backbone(Section):
         description="a Hugging Face name, a folder, or package:NAME/PATH for weights in a Python package"
     )
     max_tokens: int = Field(128, ge=8, le=8192, description="longer texts are cut; how many is reported")
-
-
-class NoRouter(Section):
-    """The baseline: every task reads the backbone's last hidden states as they are."""
-
-    kind: Literal["none"] = Field("none", description="the kind of router")
-
-
-class LinearRouter(Section):
-    """H' = H + U_task H, one square matrix for each task, zero at the start."""
-
-    kind: Literal["linear"] = Field(description="the kind of router")
-    learning_rate: Positive = Field(1e-3, description="of the router's own parameters")
-
-
-class MlpRouter(Section):
-    """H' = H + U_task ReLU(W2 ReLU(W1 H)): a shared body, an up-projection for each task."""
-
-    kind: Literal["mlp"] = Field(description="the kind of router")
-    width: int = Field(128, ge=1, le=8192, description="units of the two hidden layers")
-    learning_rate: Positive = Field(1e-3, description="of the router's own parameters")
-
-
-class ExpertsRouter(Section):
-    """H' = H + sum_e g_e U_e GELU(D_e H) with g = softmax((W h_token + b_task) / tau)."""
-
-    kind: Literal["experts"] = Field(description="the kind of router")
-    experts: int = Field(4, ge=1, le=256, description="branches")
-    bottleneck: int = Field(64, ge=1, le=8192, description="units inside a branch")
-    by_task: bool = Field(True, description="the gate sees the task (b)")
-    by_token: bool = Field(True, description="the gate sees the token (W)")
-    tau: Positive = Field(1.0, description="temperature of the gate's softmax")
-    top_k: int | None = Field(None, ge=1, description="keep only the k largest weights, renormalised")
-    learning_rate: Positive = Field(1e-3, description="of the router's own parameters")
-
-    @field_validator("top_k")
-    @classmethod
-    def _top_k_fits(cls, top_k: int | None, info: ValidationInfo) -> int | None:
-        experts = info.data.get("experts")
-        if top_k is not None and experts is not None and top_k > experts:
-            raise ValueError(f"must be at most the number of experts, {experts}, not {top_k}")
-        return top_k
-
-
-Router = Annotated[NoRouter | LinearRouter | MlpRouter | ExpertsRouter, Field(discriminator="kind")]
 
 
 class Files(Section):

@@ -68,22 +68,21 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Batch:
-    """A mixed batch: which of its rows each task reads, their targets, and optionally the trunk's
-    stored outputs, bfloat16 [batch, seq, hidden]."""
+    """A mixed batch: which of its rows each task reads, their targets, and optionally the stored outputs of
+    layers of the trunk, by depth, bfloat16 [batch, seq, hidden]."""
 
     inputs: Inputs
     rows: dict[str, Tensor]
     targets: dict[str, Tensor]
-    states: Tensor | None
+    states: dict[int, Tensor] | None
 
     def to(self, device: torch.device) -> "Batch":
         """Copy to a device."""
         rows, targets = (
             {task: value.to(device) for task, value in each.items()} for each in (self.rows, self.targets)
         )
-        return Batch(
-            self.inputs.to(device), rows, targets, None if self.states is None else self.states.to(device)
-        )
+        states = self.states and {depth: each.to(device) for depth, each in self.states.items()}
+        return Batch(self.inputs.to(device), rows, targets, states)
 
 
 def pad(values: Sequence[np.ndarray], fill: float, width: int) -> np.ndarray:
@@ -117,11 +116,11 @@ def collate(
     chosen: Mapping[str, np.ndarray],
     encoded: Mapping[str, Encoded],
     pad_id: int,
-    states: Mapping[str, np.ndarray] | None = None,
+    states: Mapping[int, Mapping[str, np.ndarray]] | None = None,
 ) -> Batch:
     """Make one batch of the ``chosen`` rows [k_task] of each task; a task may have none.
 
-    ``states``: for each task the trunk's outputs beside its ids, [tokens, hidden] bfloat16 as uint16.
+    ``states``: by depth, for each task a layer's outputs beside its ids, [tokens, hidden] bfloat16 as uint16.
     """
     parts = {task: parts_of(encoded[task].packed, rows) for task, rows in chosen.items()}
     inputs = inputs_of([part for each in parts.values() for part in each], pad_id)
@@ -133,9 +132,16 @@ def collate(
         first += len(numbers)
     stored = None
     if states is not None:
-        padded = pad([states[task][part] for task, each in parts.items() for _, part in each], 0, width)
-        stored = torch.from_numpy(padded).view(torch.bfloat16)
+        stored = {
+            depth: padded_states([of[task][part] for task, each in parts.items() for _, part in each], width)
+            for depth, of in states.items()
+        }
     return Batch(inputs, rows, targets, stored)
+
+
+def padded_states(rows: Sequence[np.ndarray], width: int) -> Tensor:
+    """Rows' states, [length_i, hidden] bfloat16 as uint16, in one tensor: bfloat16 [n, width, hidden]."""
+    return torch.from_numpy(pad(rows, 0, width)).view(torch.bfloat16)
 
 
 def _targets(encoded: Encoded, rows: np.ndarray, parts: list[tuple[Packed, slice]], width: int) -> Tensor:

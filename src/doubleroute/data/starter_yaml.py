@@ -74,7 +74,7 @@ def document(name: str, tasks: dict[str, tuple[DataSet, Roles, str]], files: lis
         f"  max_tokens: {tokens} # longer texts are cut; 95% of these have at most {most} words",
         "",
         "router:",
-        "  kind: experts # or none (plain fine-tuning), linear, mlp",
+        "  kind: experts # or none (plain fine-tuning), linear, mlp, pooled, layers, transformer, stack",
         "",
         "tasks:",
     ]

@@ -15,7 +15,8 @@ from doubleroute.flows.timeline import FitProgress
 from doubleroute.integrations.validation import read_summary, validate
 from doubleroute.integrations.versions import pull
 from doubleroute.kinds import kind
-from doubleroute.modeling.backbone import hidden_size, locate
+from doubleroute.modeling.backbone import hidden_size, layer_count, locate
+from doubleroute.modeling.routers import Sizes
 from doubleroute.reports.comparison import write_comparison
 from doubleroute.training import crew
 from doubleroute.training.answers import answers_to
@@ -65,18 +66,19 @@ def compare(
         validated = validate(project, workspace)
         encoded = encode(project, workspace, validated)
         project = _at_length(project, encoded, steps)
-        stored = crew.store(project, workspace, encoded, progress)
+        stored = crew.store(project, workspace, encoded, progress, routers=list(routers.values()))
         precision = resolve_precision(project.training.precision)
         order = crew.Order(project, validated, encoded, stored, precision)
-        hidden = hidden_size(locate(project.backbone.source, project.root))
-        models = contenders(project, routers, hidden)
+        backbone = locate(project.backbone.source, project.root)
+        sizes = Sizes(hidden_size(backbone), len(project.tasks), layer_count(backbone))
+        models = contenders(project, routers, sizes)
         chosen = range(project.seed, project.seed + seeds)
         fits = _fitted(order, workspace, models, chosen, progress, tell)
         found = {
             "project": project.name,
             "seeds": list(chosen),
             "epochs": project.training.epochs,
-            "models": [_model(each, fits[each], hidden, len(project.tasks)) for each in models],
+            "models": [_model(project, each, fits[each], sizes) for each in models],
             **_compared(project, workspace, validated, models, fits, tell),
             "data_version": data.as_dict(),
             "counts": read_summary(validated)["tasks"],
@@ -128,7 +130,7 @@ def _history(stage: Stage) -> dict[str, Any]:
     return history
 
 
-def _model(each: Contender, fits: Sequence[Stage], hidden: int, tasks: int) -> dict[str, Any]:
+def _model(project: Project, each: Contender, fits: Sequence[Stage], sizes: Sizes) -> dict[str, Any]:
     """What one contender is, and what each seed's fit took."""
     histories = [_history(stage) for stage in fits]
     return {
@@ -137,7 +139,7 @@ def _model(each: Contender, fits: Sequence[Stage], hidden: int, tasks: int) -> d
         "task": each.task,
         "like": each.like,
         "router": each.router.model_dump(mode="json"),
-        "router_parameters": router_parameters(each.router, hidden, tasks),
+        "router_parameters": router_parameters(each.router, sizes, project.root),
         "parameters": histories[0]["parameters"],
         "trained_parameters": histories[0]["trained_parameters"],
         "steps": [history["total_steps"] for history in histories],

@@ -1,6 +1,7 @@
 """M, the pretrained encoder: found, loaded with every weight checked, and run."""
 
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,10 +27,12 @@ _POSITIONS = ("position_embeddings", "position_embedding", "wpe")
 
 @dataclass(frozen=True)
 class Source:
-    """Where a backbone is: a local folder, or a name that transformers resolves in its cache or hub."""
+    """Where a pretrained model is: a local folder, or a name that transformers resolves in its cache or hub.
+    ``key``: what of the project names it."""
 
     name: str
     folder: Path | None
+    key: str = "backbone.source"
 
     @property
     def location(self) -> str:
@@ -37,34 +40,34 @@ class Source:
         return str(self.folder) if self.folder else self.name
 
 
-def locate(source: str, root: Path) -> Source:
-    """Resolve ``backbone.source`` without loading anything.
+def locate(source: str, root: Path, key: str = "backbone.source", with_tokenizer: bool = True) -> Source:
+    """Resolve ``backbone.source``, or what another key names, without loading anything.
 
     ``package:NAME/PATH`` is a folder inside an installed Python package (which is not imported); an
     existing folder, relative to the project or absolute, is taken as it is; all else is a Hugging Face
     name. Raises MachineError when the package is not installed, ModelError when the folder is missing
-    or holds no config.json, no safetensors weights or no tokenizer.
+    or holds no config.json, no safetensors weights or no tokenizer (where one is needed).
     """
     if source.startswith("package:"):
         package, _, inner = source.removeprefix("package:").partition("/")
         spec = find_spec(package) if package.isidentifier() else None
         if spec is None or not spec.submodule_search_locations:
             raise MachineError(
-                f"backbone.source: the Python package '{package}' of '{source}' is not installed; "
+                f"{key}: the Python package '{package}' of '{source}' is not installed; "
                 f"try `pip install {package.replace('_', '-')}`"
             )
         folder = Path(next(iter(spec.submodule_search_locations))) / inner
     else:
         folder = Path(source) if Path(source).is_absolute() else root / source
         if not folder.exists() and not source.startswith((".", "/")):
-            return Source(source, None)
-    _check_folder(folder, source)
-    return Source(source, folder)
+            return Source(source, None, key)
+    _check_folder(folder, source, key, with_tokenizer)
+    return Source(source, folder, key)
 
 
-def _check_folder(folder: Path, source: str) -> None:
+def _check_folder(folder: Path, source: str, key: str, with_tokenizer: bool) -> None:
     if not folder.is_dir():
-        raise ModelError(f"backbone.source: '{source}' is no folder ({folder} does not exist)")
+        raise ModelError(f"{key}: '{source}' is no folder ({folder} does not exist)")
     names = {path.name for path in folder.iterdir()}
     lacking = []
     if "config.json" not in names:
@@ -74,10 +77,11 @@ def _check_folder(folder: Path, source: str) -> None:
         lacking.append(
             "model.safetensors" + (" (pytorch_model.bin is a pickle: convert it first)" if pickled else "")
         )
-    if not names & {"tokenizer.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "vocab.json"}:
+    tokenizers = {"tokenizer.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "vocab.json"}
+    if with_tokenizer and not names & tokenizers:
         lacking.append("tokenizer files (tokenizer.json)")
     if lacking:
-        raise ModelError(f"backbone.source: the folder {folder} lacks {', '.join(lacking)}")
+        raise ModelError(f"{key}: the folder {folder} lacks {', '.join(lacking)}")
 
 
 def source_digest(source: Source) -> str:
@@ -92,18 +96,24 @@ def source_digest(source: Source) -> str:
         patterns = [f"*{ending}" for ending in _ENDINGS]
         return _files_digest(Path(snapshot_download(source.name, allow_patterns=patterns)))
     except (OSError, HFValidationError) as error:
-        raise MachineError(_not_found(source.name)) from error
+        raise MachineError(_not_found(source)) from error
 
 
 def _files_digest(folder: Path) -> str:
     files = sorted(path for path in folder.iterdir() if path.suffix in _ENDINGS)
-    return digest_of({path.name: file_digest(path) for path in files})
+    return _digest_once(tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in files))
 
 
-def _not_found(name: str) -> str:
+@cache
+def _digest_once(files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Of files as they were at a time: a run asks for the same ones again and again."""
+    return digest_of({path.name: file_digest(path) for path, _, _ in files})
+
+
+def _not_found(source: Source) -> str:
     return (
-        f"backbone.source: '{name}' is no folder of the project, and the Hugging Face hub does not give it "
-        "(offline, or no such model); download it first, or name a folder or package:NAME/PATH"
+        f"{source.key}: '{source.name}' is no folder of the project, and the Hugging Face hub does not give "
+        "it (offline, or no such model); download it first, or name a folder or package:NAME/PATH"
     )
 
 
@@ -113,6 +123,15 @@ def load_backbone(source: Source) -> "PreTrainedModel":
     Raises ModelError for missing or non-finite weights, and for a model that is no encoder of token ids
     (an encoder-decoder, a model of images or sound).
     """
+    model = load_encoder(source)
+    refuse_other_models(model, source.location)
+    return model
+
+
+def load_encoder(source: Source) -> "PreTrainedModel":
+    """Load the stack of layers of any transformers model in float32, without pooler and output layer.
+
+    Raises ModelError for missing or non-finite weights."""
     from transformers import AutoModel
 
     try:
@@ -126,14 +145,14 @@ def load_backbone(source: Source) -> "PreTrainedModel":
         )
     except OSError as error:
         if source.folder is None:
-            raise MachineError(_not_found(source.name)) from error
-        raise ModelError(f"backbone.source: {source.folder} cannot be loaded: {error}") from error
+            raise MachineError(_not_found(source)) from error
+        raise ModelError(f"{source.key}: {source.folder} cannot be loaded: {error}") from error
     except Exception as error:  # safetensors and transformers raise many kinds for damaged files
-        raise ModelError(f"backbone.source: the weights of {source.location} are damaged: {error}") from error
+        raise ModelError(f"{source.key}: the weights of {source.location} are damaged: {error}") from error
     drop_pooler(model)
     refuse_bad_weights(model, info["missing_keys"], source.location)
-    refuse_other_models(model, source.location)
-    return model
+    found: PreTrainedModel = model
+    return found
 
 
 def drop_pooler(model: Any) -> None:
@@ -252,4 +271,4 @@ def _from_config(source: Source, key: str) -> int:
     except OSError as error:
         if source.folder:
             raise ModelError(f"backbone.source: {source.folder} cannot be loaded: {error}") from error
-        raise MachineError(_not_found(source.name)) from error
+        raise MachineError(_not_found(source)) from error

@@ -1,23 +1,33 @@
-"""What a router's gate does while a model answers: how much each expert carries, and how decided it is."""
+"""What a router's gate does while a model answers: how much each expert carries, how decided it is, and what
+is left of the answers when something else stands in its place."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from doubleroute.data.batches import Inputs
+from doubleroute.data.tokens import Packed
+from doubleroute.kinds import kind
+from doubleroute.modeling.inference import gather
 from doubleroute.modeling.model import DoublerouteModel
+from doubleroute.modeling.routers.experts import ExpertsRouter
 
 #: An expert that no task gives this part of an even share is dead.
 DEAD = 0.1
 
 
 class GateWatch:
-    """Sums of the gate's weights over real tokens, by task; padding never counts."""
+    """Sums of the gate's weights over real tokens, by task; padding never counts.
 
-    def __init__(self, tasks: list[str], experts: int) -> None:
-        self.tasks = tasks
+    Of the ``experts`` weights of a token the last ``private`` are those of its task's own experts.
+    """
+
+    def __init__(self, tasks: list[str], experts: int, private: int = 0) -> None:
+        self.tasks, self.private = tasks, private
         self.load = torch.zeros(len(tasks), experts, dtype=torch.float64)
         self.entropy = torch.zeros(len(tasks), dtype=torch.float64)
         self.tokens = torch.zeros(len(tasks), dtype=torch.float64)
@@ -33,51 +43,168 @@ class GateWatch:
         self.tokens.index_add_(0, task, real.sum(1))
 
     def as_dict(self) -> dict[str, Any]:
-        """{"experts", "dead", "tasks": {task: {"tokens", "load", "entropy"}}} of the tasks that were asked.
+        """{"experts", "names", "dead", "tasks": {task: {"tokens", "load", "entropy"}}, "information",
+        "similarity": {task: {task: cosine}}} of the tasks that were asked.
 
-        ``load`` [experts]: mean weight, sums to one; ``entropy``: mean over tokens, as a share of that of
-        equal weights, in [0, 1]; 0 with one expert. ``dead``: the experts to which no task gives DEAD /
-        experts on average.
+        ``load`` [experts]: mean weight, sums to one; the shared experts come first, then each task's
+        ``private`` ones, and no task has another's. ``entropy``: mean over tokens, as a share of that of
+        equal weights for all that a task has, in [0, 1]; 0 with one expert. ``dead``: the experts to which no
+        task gives DEAD of an even share on average. ``information``: ``mutual_information`` of the loads;
+        ``similarity``: their cosine, in [0, 1]. Both compare tasks on their own rows: they also differ where
+        only the texts do.
         """
-        experts = self.load.shape[1]
+        has = self.load.shape[1]
         asked = [number for number in range(len(self.tasks)) if self.tokens[number] > 0]
-        loads = {number: (self.load[number] / self.tokens[number]).tolist() for number in asked}
-        most = torch.tensor(experts).log().item() if experts > 1 else 1.0
+        loads = self._loads(asked)
+        most = torch.tensor(has).log().item() if has > 1 else 1.0
+        names = [self.tasks[number] for number in asked]
+        length = torch.linalg.vector_norm(loads, dim=-1)
+        cosine = (loads @ loads.T / (length[:, None] * length)).tolist()
         return {
-            "experts": experts,
-            "dead": [
-                expert
-                for expert in range(experts)
-                if asked and all(loads[number][expert] < DEAD / experts for number in asked)
-            ],
+            "experts": loads.shape[1],
+            "names": self._names(names),
+            "dead": (loads < DEAD / has).all(0).nonzero().flatten().tolist() if asked else [],
             "tasks": {
                 self.tasks[number]: {
                     "tokens": int(self.tokens[number]),
-                    "load": [round(each, 6) for each in loads[number]],
+                    "load": [round(each, 6) for each in load],
                     "entropy": round(float(self.entropy[number] / self.tokens[number]) / most, 6),
                 }
-                for number in asked
+                for number, load in zip(asked, loads.tolist(), strict=True)
+            },
+            "information": round(mutual_information(loads.tolist()), 6) if asked else None,
+            "similarity": {
+                name: {other: round(each, 6) for other, each in zip(names, row, strict=True)}
+                for name, row in zip(names, cosine, strict=True)
             },
         }
+
+    def _loads(self, asked: Sequence[int]) -> Tensor:
+        """Mean weights of the tasks that were asked, each private expert in a column of its own."""
+        shared = self.load.shape[1] - self.private
+        loads = torch.zeros(len(asked), shared + self.private * len(asked), dtype=torch.float64)
+        for place, number in enumerate(asked):
+            mean = self.load[number] / self.tokens[number]
+            loads[place, :shared] = mean[:shared]
+            first = shared + place * self.private
+            loads[place, first : first + self.private] = mean[shared:]
+        return loads
+
+    def _names(self, tasks: Sequence[str]) -> list[str]:
+        shared, own = self.load.shape[1] - self.private, range(1, self.private + 1)
+        return [
+            *map(str, range(1, shared + 1)),
+            *(f"{task}'s own {number}" for task in tasks for number in own),
+        ]
+
+
+def mutual_information(loads: Sequence[Sequence[float]]) -> float:
+    """I(expert; task) in bits, each task as likely as the other: how much the expert that a token is given to
+    says about its task. ``loads`` [tasks, experts], rows sum to one. At least 0, at most the log2 of the
+    smaller number: 0 when all tasks use the experts alike (Cover & Thomas 2006, eq. 2.28)."""
+    given = torch.tensor(loads, dtype=torch.float64)
+    mean = given.mean(0, keepdim=True).clamp_min(1e-300)
+    bits = given * (given.clamp_min(1e-300) / mean).log2()
+    return max(0.0, float(bits.sum(-1).mean()))
+
+
+def gated(model: DoublerouteModel) -> ExpertsRouter | None:
+    """The router of the model that has a gate, alone or in a stack; None when there is none."""
+    return next((each for each in model.router.parts if isinstance(each, ExpertsRouter)), None)
 
 
 @contextmanager
 def watched_gate(model: DoublerouteModel) -> Iterator[GateWatch | None]:
     """Watch the gate of a model's router as long as this lasts; None for a router without one."""
-    router: Any = model.router
-    gate = getattr(router, "gate", None)
-    if gate is None:
+    router = gated(model)
+    if router is None:
         yield None
         return
-    watch = GateWatch(list(model.task_numbers), router.experts)
+    watch = GateWatch(list(model.task_numbers), router.experts + router.private, router.private)
 
-    def look(_: Any, inputs: tuple[Tensor, Tensor, Tensor]) -> None:
-        states, mask, task = inputs
+    def look(_: Any, inputs: tuple[Any, ...]) -> None:
+        states, mask, task = inputs[:3]
         with torch.inference_mode():
-            watch.add(gate(states, task), mask, task)
+            watch.add(router.gate(states, task), mask, task)
 
     hook = router.register_forward_pre_hook(look)
     try:
         yield watch
     finally:
         hook.remove()
+
+
+#: What can stand in the place of a gate, and what that tells.
+REPLACEMENTS = {
+    "uniform": "equal weights for all experts that a task has",
+    "shuffled": "the weights of another row of the same task",
+    "task": "the task's part of the gate alone",
+    "token": "the token's part of the gate alone",
+}
+
+
+def replacements(router: ExpertsRouter) -> list[str]:
+    """Which of REPLACEMENTS are another gate than this router's: one that sees no token has one gate for all
+    rows of a task, and one that sees the task or the token alone has no other part to leave out."""
+    by_task, by_token = router.task_gate is not None, router.token_gate is not None
+    if not by_token:
+        return ["uniform"] if by_task else []
+    return ["uniform", "shuffled", "task", "token"] if by_task else ["uniform", "shuffled"]
+
+
+@contextmanager
+def replaced_gate(router: ExpertsRouter, by: str) -> Iterator[None]:
+    """Put one of REPLACEMENTS in the place of a router's gate as long as this lasts.
+
+    ``shuffled``: each row of a pass is weighed by the gate of the next one, the last by that of the first;
+    where that one has fewer tokens its gate is read again from its beginning. A pass holds rows of similar
+    length.
+    """
+
+    def stand_in(weights: Tensor, states: Tensor, mask: Tensor, task: Tensor) -> Tensor:
+        if by == "uniform":
+            return torch.full_like(weights, 1 / weights.shape[-1])
+        if by == "shuffled":
+            return _of_the_next_row(weights, mask)
+        return router.gate(states, task, by_task=by == "task", by_token=by == "token")
+
+    before: Callable[..., Tensor] | None = router.instead
+    router.instead = stand_in
+    try:
+        yield
+    finally:
+        router.instead = before
+
+
+def _of_the_next_row(weights: Tensor, mask: Tensor) -> Tensor:
+    lengths = mask.sum(-1).clamp_min(1).roll(-1)
+    places = torch.arange(weights.shape[1], device=weights.device)[None, :] % lengths[:, None]
+    return weights.roll(-1, 0).gather(1, places[..., None].expand_as(weights))
+
+
+@torch.inference_mode()
+def logits_by_gate(
+    model: DoublerouteModel,
+    router: ExpertsRouter,
+    packed: Packed,
+    task: str,
+    pad_id: int,
+    words: Sequence[int] | None = None,
+) -> dict[str, list[np.ndarray]]:
+    """A task's logits (as ``inference.logits_of`` gives them) with the gate of the model's ``router`` as it
+    was learned, "learned", and with each of its ``replacements``; one pass of the backbone for all."""
+    device = next(model.heads.parameters()).device
+    gates = ["learned", *replacements(router)]
+    per_token = kind(model.config.tasks[task]["kind"]).per_token
+
+    def ask(inputs: Inputs) -> Mapping[str, Tensor]:
+        given = inputs.to(device)
+        states, layers = model.encode_layers(**given.keywords)
+        rows = {task: torch.arange(len(states), device=device)}
+        found = {}
+        for by in gates:
+            with nullcontext() if by == "learned" else replaced_gate(router, by):
+                found[by] = model.answer(states, given.mask, rows, layers)[task]
+        return found
+
+    return gather(packed, pad_id, ask, dict.fromkeys(gates, per_token), words)

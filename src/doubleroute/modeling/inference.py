@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from doubleroute.data.batches import by_tokens, inputs_of, parts_of
+from doubleroute.data.batches import Inputs, by_tokens, inputs_of, parts_of
 from doubleroute.data.tokens import Packed, encode_texts, join_tokens, word_spans
 from doubleroute.errors import InputError
 from doubleroute.kinds import kind
@@ -35,23 +36,41 @@ def logits_of(
     off by the length limit get the first label (O for tagging). ``before`` is called before each pass.
     """
     device = next(model.heads.parameters()).device
-    found: dict[str, list[np.ndarray]] = {task: [np.empty(0)] * len(packed) for task in tasks}
+    per_token = {task: kind(model.config.tasks[task]["kind"]).per_token for task in tasks}
+
+    def ask(inputs: Inputs) -> Mapping[str, Tensor]:
+        found: Mapping[str, Tensor] = model(**inputs.to(device).keywords, tasks=tasks).logits
+        return found
+
+    return gather(packed, pad_id, ask, per_token, words, before)
+
+
+def gather(
+    packed: Packed,
+    pad_id: int,
+    ask: Callable[[Inputs], Mapping[str, Tensor]],
+    per_token: Mapping[str, bool],
+    words: Sequence[int] | None = None,
+    before: Before | None = None,
+) -> dict[str, list[np.ndarray]]:
+    """As ``logits_of``, of whatever ``ask`` answers a pass with: by name, logits [rows, outputs] or, where
+    ``per_token`` says so, [rows, seq, outputs]."""
+    found: dict[str, list[np.ndarray]] = {name: [np.empty(0)] * len(packed) for name in per_token}
     for chosen in by_tokens(packed.lengths, TOKENS_A_PASS):
         parts = parts_of(packed, chosen)
         inputs = inputs_of(parts, pad_id)
         if before is not None:
             before(parts, inputs.ids.shape[1])
-        logits = model(**inputs.to(device).keywords, tasks=tasks).logits
-        for task in tasks:
-            values = logits[task].float().cpu().numpy()
-            per_token = kind(model.config.tasks[task]["kind"]).per_token
+        logits = ask(inputs)
+        for name, of_tokens in per_token.items():
+            values = logits[name].float().cpu().numpy()
             for place, row in enumerate(chosen):
-                if per_token:
+                if of_tokens:
                     assert packed.words is not None
                     assert words is not None
-                    found[task][row] = _by_word(values[place], packed.words[parts[place][1]], words[row])
+                    found[name][row] = _by_word(values[place], packed.words[parts[place][1]], words[row])
                 else:
-                    found[task][row] = values[place]
+                    found[name][row] = values[place]
     return found
 
 

@@ -16,11 +16,12 @@ from transformers.utils import ModelOutput
 from doubleroute.errors import ModelError
 from doubleroute.kinds import RowHead, TokenHead, kind
 from doubleroute.modeling.backbone import drop_pooler, refuse_bad_weights, refuse_long_texts, states_of
-from doubleroute.modeling.routers import Router, make_router
+from doubleroute.modeling.routers import Router, Sizes, make_router
+from doubleroute.modeling.trunk import caught_layers
 
 
 class DoublerouteConfig(PreTrainedConfig):
-    """What builds the model: the backbone's own config, the router's options, and for each task, in
+    """What builds the model: the backbone's own config, the router's resolved options, and for each task, in
     order, ``{"kind", "labels", "pooling", "dropout", "weight"}``. ``origin`` says which pretrained backbone
     it came from: {"source", "digest"}; empty where that is not known."""
 
@@ -68,7 +69,8 @@ class DoublerouteModel(PreTrainedModel):
         self.backbone = AutoModel.from_config(inner, attn_implementation="eager")
         drop_pooler(self.backbone)
         hidden = int(inner.hidden_size)
-        self.router: Router = make_router(config.router, hidden, len(config.tasks))
+        sizes = Sizes(hidden, len(config.tasks), int(inner.num_hidden_layers))
+        self.router: Router = make_router(config.router, sizes)
         self.heads = nn.ModuleDict({name: _make_head(task, hidden) for name, task in config.tasks.items()})
         self.task_numbers = {name: number for number, name in enumerate(config.tasks)}
         self.post_init()
@@ -88,17 +90,18 @@ class DoublerouteModel(PreTrainedModel):
     ) -> RoutedOutput:
         """One pass of the backbone over a batch, then router and head for the rows of each task.
 
-        input_ids, attention_mask, token_type_ids: [batch, seq]. ``rows``: for each task the indices
-        [rows] of the batch rows that it reads; by default every task (or those in ``tasks``) reads all.
-        ``targets``: for each task the labels of those rows, [rows] or [rows, seq] as its kind says.
-        The loss is the sum over tasks of weight * (rows of the task / all rows) * mean loss: each row
-        counts the same, times its task's weight.
+        input_ids, attention_mask, token_type_ids: [batch, seq]. ``rows``: for each task the indices [rows] of
+        the batch rows that it reads; by default every task (or those in ``tasks``) reads all. ``targets``:
+        for each task the labels of those rows, [rows] or [rows, seq] as its kind says. The loss is the sum
+        over tasks of weight * (rows of the task / all rows) * mean loss: each row counts the same, times its
+        task's weight; and, in training mode, the router's penalty where it has one.
         """
-        states = self.encode(input_ids, attention_mask, token_type_ids)
+        states, layers = self.encode_layers(input_ids, attention_mask, token_type_ids)
         if rows is None:
             everything = torch.arange(len(input_ids), device=states.device)
             rows = dict.fromkeys(tasks or self.task_numbers, everything)
-        logits = self.answer(states, attention_mask, rows)
+        logits = self.answer(states, attention_mask, rows, layers)
+        penalty = self.router.take_penalty()
         if targets is None:
             return RoutedOutput(logits=logits)
         total = sum(len(rows[name]) for name in rows)
@@ -107,6 +110,8 @@ class DoublerouteModel(PreTrainedModel):
             options = self.config.tasks[name]
             part = kind(options["kind"]).loss(values, targets[name], label_smoothing)
             loss = loss + part * (options["weight"] * len(rows[name]) / total)
+        if penalty is not None:
+            loss = loss + penalty
         return RoutedOutput(loss=loss, logits=logits)
 
     def encode(
@@ -118,19 +123,35 @@ class DoublerouteModel(PreTrainedModel):
         """H = M(x): [batch, seq] ids -> [batch, seq, hidden] states."""
         return states_of(self.backbone, input_ids, attention_mask, token_type_ids)
 
+    def encode_layers(
+        self,
+        input_ids: Int[Tensor, "batch seq"],
+        attention_mask: Int[Tensor, "batch seq"],
+        token_type_ids: Int[Tensor, "batch seq"] | None = None,
+    ) -> tuple[Float[Tensor, "batch seq hidden"], Float[Tensor, "depths batch seq hidden"] | None]:
+        """H = M(x), and the states of the lower layers that the router reads, if it reads any."""
+        with caught_layers(self.backbone, self.router.reads) as found:
+            states = self.encode(input_ids, attention_mask, token_type_ids)
+        if not self.router.reads:
+            return states, None
+        return states, torch.stack([found[depth].to(states.dtype) for depth in self.router.reads])
+
     def answer(
         self,
         states: Float[Tensor, "batch seq hidden"],
         mask: Int[Tensor, "batch seq"],
         rows: Mapping[str, Tensor],
+        layers: Float[Tensor, "depths batch seq hidden"] | None = None,
     ) -> dict[str, Tensor]:
-        """F(R(H, task)) for the rows of each task: states [batch, seq, hidden] -> logits by task."""
+        """F(R(H, task)) for the rows of each task: states [batch, seq, hidden] -> logits by task.
+        ``layers``: what ``encode_layers`` gave beside the states."""
         index = torch.cat([rows[name] for name in rows])
         task = torch.cat(
             [torch.full_like(rows[name], self.task_numbers[name], dtype=torch.long) for name in rows]
         )
         chosen, chosen_mask = states[index], mask[index]
-        routed = self.router(chosen, chosen_mask, task)
+        below = None if layers is None else layers[:, index]
+        routed = self.router(chosen, chosen_mask, task, below)
         logits, start = {}, 0
         for name, numbers in rows.items():
             part = slice(start, start + len(numbers))
@@ -147,16 +168,20 @@ def _make_head(task: Mapping[str, Any], hidden: int) -> nn.Module:
     return RowHead(hidden, outputs, task["pooling"], task["dropout"])
 
 
-def assemble(config: DoublerouteConfig, backbone: PreTrainedModel, seed: int) -> DoublerouteModel:
-    """A fresh routed model on pretrained weights.
+def assemble(
+    config: DoublerouteConfig, backbone: PreTrainedModel, seed: int, root: Path = Path()
+) -> DoublerouteModel:
+    """A fresh routed model on pretrained weights. ``root``: the folder of the project, where a router that
+    begins with weights of its own finds them.
 
     Router and heads are drawn from streams of their own, named by seed and part, so that a head starts
     the same whatever the router and whatever the other tasks. Raises ConfigError when ``max_tokens`` is
-    more than the backbone has positions for.
+    more than the backbone, or the router, has positions for.
     """
     refuse_long_texts(backbone, config.max_tokens)
     model = DoublerouteModel(config)
     model.backbone = backbone
+    refuse_long_texts(model.router, config.max_tokens)
     parts: dict[str, nn.Module] = {"router": model.router}
     parts |= {f"head {name}": head for name, head in model.heads.items()}
     for name, part in parts.items():
@@ -165,12 +190,11 @@ def assemble(config: DoublerouteConfig, backbone: PreTrainedModel, seed: int) ->
             for module in part.modules():
                 if isinstance(module, nn.Linear):
                     nn.init.normal_(module.weight, std=0.02)
-                    nn.init.zeros_(module.bias)
+                    if module.bias is not None:
+                        nn.init.zeros_(module.bias)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(zlib.crc32(f"{seed} token gate".encode()))
-        gate = getattr(model.router, "token_gate", None)
-        if gate is not None:
-            nn.init.normal_(gate, std=0.02)
+        model.router.begin(root)
     return model
 
 

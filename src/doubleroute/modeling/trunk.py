@@ -1,5 +1,7 @@
 """The frozen lower layers of a backbone, taken out while their outputs are stored."""
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -25,7 +27,8 @@ def layers_of(backbone: nn.Module) -> nn.ModuleList:
 def _no_layers(backbone: nn.Module, why: str) -> str:
     return (
         f"the layers of {type(backbone).__name__} cannot be frozen one by one ({why}); write "
-        "`trainable: all` under training and leave frozen out of evaluation.baselines"
+        "`trainable: all` under training, leave frozen out of evaluation.baselines, and let no router of "
+        "kind layers read them"
     )
 
 
@@ -35,29 +38,48 @@ def first_of(output: Tensor | tuple[Any, ...]) -> Tensor:
     return states
 
 
+@contextmanager
+def caught_layers(backbone: nn.Module, depths: Sequence[int]) -> Iterator[dict[int, Tensor]]:
+    """As long as this lasts, what each pass of the backbone gives after these layers, [batch, seq, hidden];
+    depth 0 is what the first layer reads, the embeddings. Raises ModelError for a backbone without layers."""
+    found: dict[int, Tensor] = {}
+    if not depths:
+        yield found
+        return
+    layers = layers_of(backbone)
+
+    def after(depth: int) -> Callable[..., None]:
+        def hook(_: nn.Module, __: object, output: Tensor | tuple[Any, ...]) -> None:
+            found[depth] = first_of(output)
+
+        return hook
+
+    def before(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        found[0] = given[0] if given else named["hidden_states"]
+
+    hooks = [layers[depth - 1].register_forward_hook(after(depth)) for depth in depths if depth]
+    if 0 in depths:
+        hooks.append(layers[0].register_forward_pre_hook(before, with_kwargs=True))
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def around(backbone: nn.Module, depth: int) -> tuple[list[str], list[str]]:
     """The names of the parameters below and above the output of layer ``depth`` (0: the embeddings'): those
     that it depends on, and those that only what follows depends on, such as a norm after the last layer.
 
     Found by running two short rows and following the graph of their gradients.
     """
-    layers, caught = layers_of(backbone), list[Tensor]()
-
-    def before(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-        caught.append(given[0] if given else named["hidden_states"])
-
-    if depth:
-        hook = layers[depth - 1].register_forward_hook(lambda *given: caught.append(first_of(given[2])))
-    else:
-        hook = layers[0].register_forward_pre_hook(before, with_kwargs=True)
     learned, training = [each.requires_grad for each in backbone.parameters()], backbone.training
     try:
         backbone.eval().requires_grad_(True)
-        with torch.enable_grad():
+        with torch.enable_grad(), caught_layers(backbone, [depth]) as caught:
             whole = states_of(backbone, *probe(backbone))
-        below, all_of_them = _leaves(caught[0]), _leaves(whole)
+        below, all_of_them = _leaves(caught[depth]), _leaves(whole)
     finally:
-        hook.remove()
         backbone.train(training)
         for each, learns in zip(backbone.parameters(), learned, strict=True):
             each.requires_grad_(learns)
@@ -82,13 +104,15 @@ def _leaves(output: Tensor) -> set[int]:
 
 
 class _Cached(nn.Module):
-    """Stands where a layer of the trunk was and gives the trunk's stored output instead.
+    """Stands where a layer of the trunk was and gives its stored output instead, or, where that is not
+    stored, the trunk's.
 
     What the backbone asks of the layer besides (ModernBERT: its type of attention) the layer answers.
     """
 
-    def __init__(self, layer: nn.Module, trunk: "Trunk") -> None:
+    def __init__(self, layer: nn.Module, depth: int, trunk: "Trunk") -> None:
         super().__init__()
+        self.depth = depth
         # In a tuple, so that they are no submodules: the weights of the trunk are out.
         self.behind = (layer, trunk)
 
@@ -96,7 +120,7 @@ class _Cached(nn.Module):
         trunk = self.behind[1]
         if trunk.states is None:
             raise ValueError("a model without its trunk needs trunk_states")
-        states = trunk.states.to(hidden.dtype)
+        states = trunk.states.get(self.depth, trunk.states[trunk.depth]).to(hidden.dtype)
         return states if trunk.extras is None else (states, *[None] * trunk.extras)
 
     def __getattr__(self, name: str) -> Any:
@@ -109,15 +133,16 @@ class _Cached(nn.Module):
 class Trunk:
     """The frozen lower layers of a backbone, which can be taken out while their outputs are stored.
 
-    While they are out, ``feed(states)`` gives what they would have computed: [batch, seq, hidden].
-    Raises ModelError when the backbone without its trunk does not give what the whole one gives.
+    While they are out, ``feed(states)`` gives what they would have computed: {depth: [batch, seq, hidden]} of
+    the last of them, and of those below it that somebody reads. Raises ModelError when the backbone without
+    its trunk does not give what the whole one gives.
     """
 
     def __init__(self, backbone: nn.Module, depth: int) -> None:
         self.list = layers_of(backbone)
         self.depth = depth
         self.taken: list[nn.Module] = []
-        self.states: Tensor | None = None
+        self.states: Mapping[int, Tensor] | None = None
         #: How many values besides the states a layer gives in its tuple; None: it gives the bare states.
         self.extras: int | None = None
         if depth:
@@ -128,7 +153,7 @@ class Trunk:
         if not self.taken and self.depth:
             self.taken = list(self.list[: self.depth])
             for position, layer in enumerate(self.taken):
-                self.list[position] = _Cached(layer, self)
+                self.list[position] = _Cached(layer, position + 1, self)
 
     def put_back(self) -> None:
         """Restore the layers, so that the model is whole again."""
@@ -136,8 +161,8 @@ class Trunk:
             self.list[position] = layer
         self.taken = []
 
-    def feed(self, states: Tensor) -> None:
-        """Set the trunk's output for the next forward pass: [batch, seq, hidden]."""
+    def feed(self, states: Mapping[int, Tensor]) -> None:
+        """Set the layers' outputs for the next forward pass: {depth: [batch, seq, hidden]}."""
         self.states = states
 
     def _check(self, backbone: nn.Module) -> None:
@@ -154,7 +179,7 @@ class Trunk:
                 if len(caught) != 1 or first_of(caught[0]).shape != whole.shape:
                     raise ModelError(_no_layers(backbone, "they are not run once each, row by row"))
                 self.extras = len(caught[0]) - 1 if isinstance(caught[0], tuple) else None
-                self.feed(first_of(caught[0]))
+                self.feed({self.depth: first_of(caught[0])})
                 self.take_out()
                 same = torch.allclose(states_of(backbone, ids, mask), whole, atol=1e-4)
         finally:

@@ -147,28 +147,6 @@ def models_table(evaluation: Mapping[str, Any], histories: Mapping[str, Any]) ->
     return Table("Models", header, rows, words=3)
 
 
-def gate_tables(evaluation: Mapping[str, Any]) -> list[Table]:
-    """For each model whose router has a gate: how much of each task its experts carry."""
-    found = []
-    for name in models_of(evaluation["models"]):
-        gate = evaluation["models"][name].get("gate")
-        if not gate:
-            continue
-        experts = range(gate["experts"])
-        rows = [
-            (shown(task, 70), number(each["entropy"]), *(number(each["load"][expert]) for expert in experts))
-            for task, each in sorted(gate["tasks"].items())
-        ]
-        header = ("task", "entropy", *(f"expert {expert + 1}" for expert in experts))
-        dead = ", ".join(str(expert + 1) for expert in gate["dead"]) or "none"
-        note = (
-            "Mean weight of each expert over the tokens of the test rows; entropy 1: all weigh alike, 0: one "
-            f"alone. Dead experts, to which no task gives a tenth of an even share: {dead}."
-        )
-        found.append(Table(f"The router's gate, {model_title(name, evaluation)}", header, rows, note=note))
-    return found
-
-
 def provenance_blocks(provenance: Mapping[str, Any]) -> list[Table | Source]:
     """What was given about where the run comes from: short facts as a table, long texts as they are."""
     facts, blocks = [], []

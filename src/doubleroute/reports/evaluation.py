@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from doubleroute.reports import details, figures, tables
+from doubleroute.reports import details, figures, router, tables
 from doubleroute.reports.details import Mistake, Source
 from doubleroute.reports.markdown import markdown_report
 from doubleroute.reports.svg import Figure
@@ -109,7 +109,7 @@ def sections_of(
         "Confusion": of_tasks(_confusions),
         "Reliability": of_tasks(_reliability),
         "Learning curves": _curves(evaluation, histories),
-        "Router": [*details.gate_tables(evaluation)],
+        "Router": _router(evaluation),
         "Labels": of_tasks(lambda name, task: iter(details.label_tables(task, name))),
         "Regression": of_tasks(_regression),
         "Worst errors": of_tasks(_mistakes),
@@ -175,6 +175,12 @@ def _points(entries: Any, value: Callable[[Mapping[str, Any]], Any]) -> list[tup
     """(step, value) of each entry that has a finite value."""
     points = [(entry.get("step"), value(entry)) for entry in entries or ()]
     return [(step, found) for step, found in points if is_number(step) and is_number(found)]
+
+
+def _router(evaluation: Mapping[str, Any]) -> list[Block]:
+    said = router.statement(evaluation)
+    blocks: list[Block] = [*router.replaced_tables(evaluation), *router.gate_tables(evaluation)]
+    return [Note(said), *blocks] if said else blocks
 
 
 def _regression(name: str, task: Mapping[str, Any]) -> Iterator[Block]:

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from doubleroute.config import Project
 from doubleroute.data.batches import inputs_of
 from doubleroute.data.tokens import Packed
 from doubleroute.modeling.backbone import load_backbone, locate, refuse_long_texts, states_of
 from doubleroute.modeling.model import load_model
-from doubleroute.modeling.trunk import Trunk, first_of, layers_of
+from doubleroute.modeling.trunk import Trunk, caught_layers
 from doubleroute.training.encode import load_split, read_meta
 from doubleroute.training.machine import autocast, compute_device
 from doubleroute.training.plan import Start
@@ -199,25 +199,25 @@ def _backbone(project: Project, start: Start | None) -> "PreTrainedModel":
 
 def _compute(backbone: "PreTrainedModel", sheet: _Sheet, precision: str) -> Iterator[int]:
     """Compute the rows that are missing, rows of one length together; give the tokens of each pass."""
-    stack = layers_of(backbone)
-    caught: dict[int, Tensor] = {}
-    hooks = [stack[layer - 1].register_forward_hook(_catch(caught, layer)) for layer in sheet.layers]
-    for chosen in _passes({digest: places[0][1] for digest, places in sheet.missing.items()}):
-        parts = [sheet.missing[digest][0] for digest in chosen]
-        width = parts[0][1].stop - parts[0][1].start
-        filling = [parts[0]] * max(0, -(-_LEAST_TOKENS // width) - len(parts))
-        inputs = inputs_of([(sheet.rows[part], tokens) for part, tokens in parts + filling], pad_id=0)
-        inputs = inputs.to(compute_device())
-        with torch.inference_mode(), autocast(precision):
-            states_of(backbone, inputs.ids, inputs.mask, inputs.types)
-        bits = {
-            layer: each.to(torch.bfloat16).cpu().view(torch.uint16).numpy() for layer, each in caught.items()
-        }
-        for row, digest in enumerate(chosen):
-            sheet.put(digest, {layer: each[row] for layer, each in bits.items()})
-        yield width * len(chosen)
-    for hook in hooks:
-        hook.remove()
+    with caught_layers(backbone, sheet.layers) as caught:
+        for chosen in _passes({digest: places[0][1] for digest, places in sheet.missing.items()}):
+            parts = [sheet.missing[digest][0] for digest in chosen]
+            width = parts[0][1].stop - parts[0][1].start
+            filling = [parts[0]] * max(0, -(-_LEAST_TOKENS // width) - len(parts))
+            inputs = inputs_of([(sheet.rows[part], tokens) for part, tokens in parts + filling], pad_id=0)
+            inputs = inputs.to(compute_device())
+            with torch.inference_mode(), autocast(precision):
+                states_of(backbone, inputs.ids, inputs.mask, inputs.types)
+            bits = {layer: _bits(each) for layer, each in caught.items()}
+            for row, digest in enumerate(chosen):
+                sheet.put(digest, {layer: each[row] for layer, each in bits.items()})
+            yield width * len(chosen)
+
+
+def _bits(states: Tensor) -> np.ndarray:
+    """bfloat16 as uint16."""
+    found: np.ndarray = states.to(torch.bfloat16).cpu().view(torch.uint16).numpy()
+    return found
 
 
 def _passes(rows: Mapping[bytes, slice]) -> Iterator[list[bytes]]:
@@ -228,10 +228,3 @@ def _passes(rows: Mapping[bytes, slice]) -> Iterator[list[bytes]]:
     for width, digests in sorted(by_length.items()):
         size = max(1, TOKENS_A_PASS // width)
         yield from (digests[first : first + size] for first in range(0, len(digests), size))
-
-
-def _catch(caught: dict[int, Tensor], layer: int) -> Callable[..., None]:
-    def hook(_: nn.Module, __: object, output: Tensor | tuple[Any, ...]) -> None:
-        caught[layer] = first_of(output)
-
-    return hook

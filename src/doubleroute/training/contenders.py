@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from doubleroute.config import NoRouter, Project, Router
+from doubleroute.modeling.routers import Sizes
 from doubleroute.training.crew import Order
 from doubleroute.training.dense import dense_like
 from doubleroute.training.effects import Couple
@@ -35,8 +36,8 @@ class Contender:
         return replace(shared, project=project.at(shared.project.root), plan=Plan(alone=self.task))
 
 
-def contenders(project: Project, routers: Mapping[str, Router], hidden: int) -> list[Contender]:
-    """The models of a comparison of these routers, by name, on a backbone of ``hidden`` numbers a token.
+def contenders(project: Project, routers: Mapping[str, Router], sizes: Sizes) -> list[Contender]:
+    """The models of a comparison of these routers, by name, between parts of these sizes.
 
     With one task there is no ``single``: it would be ``shared``. Each router has its own dense layer,
     named ``dense`` where there is one router.
@@ -46,7 +47,7 @@ def contenders(project: Project, routers: Mapping[str, Router], hidden: int) -> 
         found = [Contender("single", "single", NoRouter(), task) for task in project.tasks] + found
     for name, router in routers.items():
         dense = "dense" if len(routers) == 1 else f"dense like {name}"
-        layer = dense_like(router, hidden, len(project.tasks))
+        layer = dense_like(router, sizes, project.root)
         found += [Contender(dense, "dense", layer, like=name), Contender(name, "router", router)]
     return found
 

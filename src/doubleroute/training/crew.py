@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from doubleroute import errors
-from doubleroute.config import Project
+from doubleroute.config import Project, Router
 from doubleroute.errors import DoublerouteError, MachineError
 from doubleroute.processes import start
 from doubleroute.training.activations import activations
@@ -74,14 +74,17 @@ def store(
     progress: Progress,
     plan: Plan = FROM_NOTHING,
     names: Sequence[Name] | None = None,
+    routers: Sequence[Router] = (),
 ) -> Stage | None:
     """The stored outputs of every trunk that the run's models share; None when all layers learn.
 
-    ``names``: the models; all that the project wants by default. Raises ConfigError when the plan's start
-    has another backbone or router.
+    ``names``: the models; all that the project wants by default. ``routers``: of further models. Raises
+    ConfigError when the plan's start has another backbone or router.
     """
     _check(project, encoded, plan)
-    depths = {each.depth for each in variants(project, names).values() if each.depth}
+    models = list(variants(project, names).values())
+    models += [variant(project, "routed", router) for router in routers]
+    depths = {depth for each in models for depth in each.stored}
     if not depths:
         return None
 

@@ -18,11 +18,13 @@ from doubleroute.data.tables import read_validated, rows_digest
 from doubleroute.modeling.backbone import Source, load_tokenizer
 from doubleroute.modeling.diagnostics import watched_gate
 from doubleroute.modeling.inference import Answerer
-from doubleroute.modeling.model import load_model
+from doubleroute.modeling.model import DoublerouteModel, load_model
+from doubleroute.modeling.routers import kinds_of
 from doubleroute.training.comparison import TEXTS, costs
 from doubleroute.training.encode import load_split, read_meta
 from doubleroute.training.machine import compute_device, cores
 from doubleroute.training.majority import for_words, majority_answer
+from doubleroute.training.router_study import study_router
 from doubleroute.training.scoring import Truths, answers_of
 from doubleroute.training.task_scores import draws_for, score_task
 from doubleroute.workspace import Stage, Workspace, code_digest, digest_of, versions_of, write_json
@@ -55,7 +57,8 @@ def evaluate(
     All models answer the same labelled test rows; the champion those of the tasks that it has, in the
     kind that they have now. Intervals are 95% percentile bootstraps over rows; differences are paired.
     A routed model and a champion are also compared by slices, calibration and costs, and ``held_out`` says
-    which rows they answered. ``models[name]["gate"]`` is what a router's gate did (``modeling.diagnostics``).
+    which rows they answered. ``models[name]["gate"]`` is what a router's gate did (``modeling.diagnostics``),
+    and ``router`` what the routed model scores without it (``router_study``).
     """
     inputs = {
         "rows": rows_digest(validated),
@@ -83,6 +86,11 @@ def evaluate(
             answers["majority"] = _majority(validated.path, about, truths)
         for name, stage in fits.items():
             answers[name], models[name]["gate"] = _fitted(stage.path / "model", rows, truths)
+        study = (
+            study_router(project, *_loaded(fits["routed"].path / "model"), rows, truths)
+            if "routed" in fits
+            else None
+        )
         if champion is not None:
             answerer = Answerer(champion.folder)
             models["champion"]["tasks"] = list(answerer.tasks)
@@ -99,6 +107,7 @@ def evaluate(
                 task: score_task(project, task, about[task], truths[task], answers, draws) for task in rows
             },
             "held_out": {task: _held_out(each) for task, each in truths.items()},
+            "router": study,
             "tokens": {task: each["splits"] for task, each in about.items()},
         }
         if champion is not None and "routed" in fits:
@@ -111,7 +120,17 @@ def evaluate(
     return workspace.build("evaluate", inputs, make)
 
 
-_CODE = ("comparison", "evaluate", "intervals", "machine", "majority", "scoring", "task_scores", "worst")
+_CODE = (
+    "comparison",
+    "evaluate",
+    "intervals",
+    "machine",
+    "majority",
+    "router_study",
+    "scoring",
+    "task_scores",
+    "worst",
+)
 
 
 def read_evaluation(stage: Stage) -> dict[str, Any]:
@@ -145,11 +164,17 @@ def _fitted(
     folder: Path, rows: dict[str, Encoded], truths: dict[str, Truths]
 ) -> tuple[Answers, dict[str, Any] | None]:
     """A model's answers, and what its router's gate did meanwhile (None without a gate)."""
-    model = load_model(folder).to(compute_device())
-    pad_id = load_tokenizer(Source(str(folder), folder)).pad_token_id or 0
+    model, pad_id = _loaded(folder)
     with watched_gate(model) as watch:
         found = {task: answers_of(model, task, each, truths[task], pad_id) for task, each in rows.items()}
     return found, None if watch is None else watch.as_dict()
+
+
+def _loaded(folder: Path) -> tuple[DoublerouteModel, int]:
+    """A saved model and the id of its padding."""
+    return load_model(folder).to(compute_device()), load_tokenizer(
+        Source(str(folder), folder)
+    ).pad_token_id or 0
 
 
 def _champion(answerer: Answerer, about: dict[str, Any], truths: dict[str, Truths]) -> Answers:
@@ -178,7 +203,7 @@ def _models(
     for name, stage in fits.items():
         history = json.loads((stage.path / "history.json").read_text(encoding="utf-8"))
         found[name] = {
-            "router": stage.manifest["inputs"]["router"]["kind"],
+            "router": kinds_of(stage.manifest["inputs"]["router"]),
             "steps": history["total_steps"],
             "parameters": history["parameters"],
             "trained_parameters": history["trained_parameters"],

@@ -1,6 +1,6 @@
 """What a fit reads: the batches of an epoch, with the trunk's stored outputs beside them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -23,7 +23,7 @@ class Feed:
     def __init__(
         self,
         encoded: dict[str, Encoded],
-        states: dict[str, np.ndarray] | None,
+        states: dict[int, dict[str, np.ndarray]] | None,
         training: Training,
         seed: int,
         pad_id: int,
@@ -97,9 +97,10 @@ def _share(chosen: dict[str, np.ndarray], rank: int, world: int) -> dict[str, np
 
 
 def load_states(
-    stage: Stage | None, depth: int | None, split: str, encoded: dict[str, Encoded]
-) -> dict[str, np.ndarray] | None:
-    """The stored outputs of the trunk of this depth; None when there is no store or no trunk layer."""
-    if stage is None or not depth:
+    stage: Stage | None, depths: Sequence[int], split: str, encoded: dict[str, Encoded]
+) -> dict[int, dict[str, np.ndarray]] | None:
+    """The stored outputs of these layers of a trunk; None when there is no store or no layer."""
+    if stage is None or not depths:
         return None
-    return activations.read(stage.path, depth, split, {task: rows.packed for task, rows in encoded.items()})
+    packed = {task: rows.packed for task, rows in encoded.items()}
+    return {depth: activations.read(stage.path, depth, split, packed) for depth in depths}

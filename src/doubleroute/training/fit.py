@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from doubleroute.config import Project
-from doubleroute.config import Router as RouterOptions
 from doubleroute.data.batches import Batch
 from doubleroute.errors import ConfigError
 from doubleroute.modeling.backbone import load_backbone, load_tokenizer, locate
@@ -76,7 +75,7 @@ class Learner:
         self.precision, self.parallel = precision, parallel
         self._build_model(variant, encoded)
         self._open_data(variant, validated, encoded, stored)
-        self._build_optimizer(variant.router)
+        self._build_optimizer()
         self.step, self.best = 0, dict[str, Tensor]()
         self.history = History(self.total)
 
@@ -89,12 +88,12 @@ class Learner:
             tasks = {self.plan.alone: tasks[self.plan.alone]}
         config = DoublerouteConfig(
             backbone=backbone.config.to_dict(),
-            router=variant.router.model_dump(mode="json"),
+            router=variant.router,
             tasks=tasks,
             max_tokens=self.project.backbone.max_tokens,
             origin=origin(self.project, read_meta(encoded.path)["backbone"]),
         )
-        self.model = assemble(config, backbone, self.project.seed)
+        self.model = assemble(config, backbone, self.project.seed, self.project.root)
         self.fresh = take_over(self.model, self.plan.start) if self.plan.start else []
         self.trunk = freeze(self.model, variant.depth, self.training.dropout)
         self.learning = list(config.tasks)
@@ -113,7 +112,7 @@ class Learner:
             split: {task: each for task, each in tasks.items() if task in self.learning}
             for split, tasks in everything.items()
         }
-        states = {split: load_states(stored, variant.depth, split, each) for split, each in rows.items()}
+        states = {split: load_states(stored, variant.stored, split, each) for split, each in rows.items()}
         pad_id = self.tokenizer.pad_token_id or 0
         seed, start = self.project.seed, self.plan.start
         if start:  # a short training must not draw the rows again that the one before drew
@@ -129,10 +128,9 @@ class Learner:
             for task, each in self.validation.items()
         }
 
-    def _build_optimizer(self, router: RouterOptions) -> None:
-        router_rate = getattr(router, "learning_rate", self.training.head_learning_rate)
+    def _build_optimizer(self) -> None:
         share = self.project.retraining.rate if self.plan.start else 1.0
-        groups = parameter_groups(self.model, self.training, router_rate, share, self.fresh)
+        groups = parameter_groups(self.model, self.training, share, self.fresh)
         self.rates = [group["lr"] for group in groups]
         self.optimizer = make_optimizer(self.training, groups)
         self.total = max(1, round(self.plan.epochs(self.project) * self.feed.steps))

@@ -49,11 +49,10 @@ def learn_mode(model: DoublerouteModel) -> None:
 def parameter_groups(
     model: DoublerouteModel,
     training: Training,
-    router_rate: float,
     share: float = 1.0,
     fresh: Collection[str] = (),
 ) -> list[dict[str, Any]]:
-    """Groups for the optimizer: backbone, router and heads with rates of their own; no weight decay
+    """Groups for the optimizer: backbone, each router and heads with rates of their own; no weight decay
     on biases and norms (one-dimensional parameters). What has learned before has a ``share`` of its rate;
     the heads of the ``fresh`` tasks have not."""
     heads: tuple[list[nn.Module], list[nn.Module]] = ([], [])
@@ -61,7 +60,7 @@ def parameter_groups(
         heads[task in fresh].append(head)
     parts: list[tuple[nn.Module, float]] = [
         (model.backbone, training.learning_rate * share),
-        (model.router, router_rate * share),
+        *((each, (each.learning_rate or training.head_learning_rate) * share) for each in model.router.parts),
         (nn.ModuleList(heads[0]), training.head_learning_rate * share),
         (nn.ModuleList(heads[1]), training.head_learning_rate),
     ]

@@ -120,7 +120,7 @@ def fit_inputs(
         "encoded": encoded.digest,
         "activations": stored.digest if stored and variant.depth else None,
         "tasks": task_options(project, encoded.path),
-        "router": variant.router.model_dump(mode="json"),
+        "router": variant.router,
         "depth": variant.depth,
         "training": training,
         **plan.inputs(project),

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from doubleroute.data.batches import Encoded, pad
+from doubleroute.data.batches import Encoded, padded_states
 from doubleroute.data.tables import read_validated
 from doubleroute.data.tokens import Packed
 from doubleroute.kinds import Scorer, kind
@@ -46,13 +45,19 @@ def scorer_of(kind_name: str, answers: list[dict[str, Any]], truths: Truths) -> 
     return kind(kind_name).scorer(answers, truths.values, truths.labels)
 
 
-def feeder(trunk: Trunk | None, states: Mapping[str, np.ndarray] | None, task: str) -> Before | None:
+def feeder(
+    trunk: Trunk | None, states: Mapping[int, Mapping[str, np.ndarray]] | None, task: str
+) -> Before | None:
     """Before each pass over rows of a task, hand the trunk its stored outputs."""
     if trunk is None or states is None:
         return None
-    stored = states[task]
 
     def before(parts: list[tuple[Packed, slice]], width: int) -> None:
-        trunk.feed(torch.from_numpy(pad([stored[part] for _, part in parts], 0, width)).view(torch.bfloat16))
+        trunk.feed(
+            {
+                depth: padded_states([stored[task][part] for _, part in parts], width)
+                for depth, stored in states.items()
+            }
+        )
 
     return before

@@ -10,6 +10,7 @@ from doubleroute.config import Project
 from doubleroute.errors import ConfigError, ModelError
 from doubleroute.modeling.backbone import load_backbone, locate
 from doubleroute.modeling.model import DoublerouteConfig, DoublerouteModel, load_model
+from doubleroute.modeling.routers import resolve, router_class
 from doubleroute.modeling.trunk import around
 from doubleroute.training.plan import Start
 
@@ -49,18 +50,26 @@ def refuse_another(project: Project, digest: str, start: Start) -> None:
     if not same:
         changed = " (its files have changed)" if theirs == project.backbone.source else ""
         raise _another("backbone", theirs, project.backbone.source + changed)
-    router = project.router.model_dump(mode="json")
+    router = resolve(project.router.model_dump(mode="json"), project.root)
     if _shape(found.router) != _shape(router):
-        raise _another("router", _shown(found.router), _shown(router))
+        raise _another("router", _shown(_shape(found.router)), _shown(_shape(router)))
 
 
 def _shape(router: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in router.items() if name != "learning_rate"}
+    """The options that say what the weights of a router do, a stack's by the place of its routers; one that
+    is zero or null is as good as none, so that options may be added."""
+    learning = router_class(router).of_learning | {"routers"}
+    found = {name: value for name, value in router.items() if value and name not in learning}
+    return found | {str(place): _shape(each) for place, each in enumerate(router.get("routers", ()))}
 
 
-def _shown(router: Mapping[str, Any]) -> str:
-    names = sorted(_shape(router), key=lambda name: (name != "kind", name))
-    return ", ".join(f"{name}: {router[name]}" for name in names)
+def _shown(shape: Mapping[str, Any]) -> str:
+    """The options in one line, but for the config of a language model."""
+    names = sorted(shape.keys() - {"config"}, key=lambda name: (name != "kind", name))
+    return ", ".join(
+        f"{name}: {{{_shown(shape[name])}}}" if isinstance(shape[name], dict) else f"{name}: {shape[name]}"
+        for name in names
+    )
 
 
 def _another(what: str, theirs: str, ours: str) -> ConfigError:

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from doubleroute.modeling.routers import Mask, Router, States, Tasks
+from doubleroute.modeling.routers import Layers, Mask, Router, Sizes, States, Tasks
 
 
 class LinearRouter(Router):
@@ -11,10 +11,10 @@ class LinearRouter(Router):
 
     of_tasks = ("up",)
 
-    def __init__(self, hidden: int, tasks: int) -> None:
-        super().__init__(hidden, tasks)
-        self.up = nn.Parameter(torch.zeros(tasks, hidden, hidden))
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__(sizes)
+        self.up = nn.Parameter(torch.zeros(sizes.tasks, sizes.hidden, sizes.hidden))
 
-    def forward(self, states: States, mask: Mask, task: Tasks) -> States:  # noqa: ARG002
+    def forward(self, states: States, mask: Mask, task: Tasks, layers: Layers | None = None) -> States:  # noqa: ARG002
         """Add the task's linear map of each token's state."""
         return states + torch.bmm(states, self.up[task].to(states.dtype))

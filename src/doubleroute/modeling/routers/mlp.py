@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from doubleroute.modeling.routers import Mask, Router, States, Tasks
+from doubleroute.modeling.routers import Layers, Mask, Router, Sizes, States, Tasks
 
 
 class MlpRouter(Router):
@@ -11,12 +11,14 @@ class MlpRouter(Router):
 
     of_tasks = ("up",)
 
-    def __init__(self, hidden: int, tasks: int, width: int) -> None:
-        super().__init__(hidden, tasks)
-        self.body = nn.Sequential(nn.Linear(hidden, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
-        self.up = nn.Parameter(torch.zeros(tasks, width, hidden))
+    def __init__(self, sizes: Sizes, width: int) -> None:
+        super().__init__(sizes)
+        self.body = nn.Sequential(
+            nn.Linear(sizes.hidden, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
+        )
+        self.up = nn.Parameter(torch.zeros(sizes.tasks, width, sizes.hidden))
 
-    def forward(self, states: States, mask: Mask, task: Tasks) -> States:  # noqa: ARG002
+    def forward(self, states: States, mask: Mask, task: Tasks, layers: Layers | None = None) -> States:  # noqa: ARG002
         """Add the task's projection of the shared features of each token's state."""
         features = self.body(states)
         return states + torch.bmm(features, self.up[task].to(features.dtype)).to(states.dtype)

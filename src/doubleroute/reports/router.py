@@ -1,0 +1,105 @@
+"""What a report says about a router's gate: what it did, and what is left without it."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from doubleroute.reports.tables import Table, model_title, models_of
+from doubleroute.reports.wording import interval, is_number, number, shown
+
+#: What stood in the place of the gate.
+GATES = {
+    "uniform": "equal weights for all experts",
+    "shuffled": "the weights of another row of the task",
+    "task": "the task's part alone",
+    "token": "the token's part alone",
+}
+
+
+def gate_tables(evaluation: Mapping[str, Any]) -> list[Table]:
+    """For each model whose router has a gate: how much of each task its experts carry."""
+    found = []
+    for name in models_of(evaluation["models"]):
+        gate = evaluation["models"][name].get("gate")
+        if not gate:
+            continue
+        names = gate.get("names") or [str(expert + 1) for expert in range(gate["experts"])]
+        rows = [
+            (shown(task, 70), number(each["entropy"]), *(number(load) for load in each["load"]))
+            for task, each in sorted(gate["tasks"].items())
+        ]
+        header = ("task", "entropy", *(f"expert {shown(each, 80)}" for each in names))
+        dead = ", ".join(shown(names[expert], 80) for expert in gate["dead"]) or "none"
+        note = (
+            "Mean weight of each expert over the tokens of the test rows; entropy 1: all weigh alike, 0: one "
+            f"alone. Dead experts, to which no task gives a tenth of an even share: {dead}."
+        )
+        found.append(Table(f"The router's gate, {model_title(name, evaluation)}", header, rows, note=note))
+        found += _alike(gate, model_title(name, evaluation))
+    return found
+
+
+def _alike(gate: Mapping[str, Any], title: str) -> Iterable[Table]:
+    """How alike the tasks' gates are; nothing for one task."""
+    similarity = gate.get("similarity") or {}
+    if len(similarity) < 2:
+        return
+    names = sorted(similarity)
+    rows = [(shown(task, 70), *(number(similarity[task][other]) for other in names)) for task in names]
+    note = (
+        "Cosine of the mean weights; 1: the tasks use the experts alike. The expert that a token is given to "
+        f"says {number(gate['information'])} bits about its task (mutual information, each task as likely as "
+        "the other; 0: nothing). Each task is looked at on its own rows: other texts make other gates too."
+    )
+    header = ("task", *(shown(task, 70) for task in names))
+    yield Table(f"How alike the tasks' gates are, {title}", header, rows, note=note)
+
+
+def replaced_tables(evaluation: Mapping[str, Any]) -> list[Table]:
+    """The scores of the routed model with something else in the place of its gate; none without a gate."""
+    rows = [
+        (
+            shown(task, 70),
+            GATES.get(each["gate"], shown(each["gate"], 40)),
+            shown(each["metric"], 40),
+            shown(each["verdict"], 40),
+            number(each.get("score")),
+            interval(each, signed=True),
+        )
+        for task, entries in sorted((evaluation.get("router") or {}).items())
+        for each in entries
+    ]
+    if not rows:
+        return []
+    header = ("task", "in place of the gate", "metric", "the learned gate is", "score", "learned gate's gain")
+    note = (
+        "The same model on the same test rows, its gate replaced, nothing trained again; paired bootstrap, "
+        "one 95% interval each. Positive: the learned gate is better, also where lower scores are."
+    )
+    return [Table("Without the gate", header, rows, words=4, note=note)]
+
+
+def statement(evaluation: Mapping[str, Any]) -> str:
+    """Whether the gate is worth anything on these rows, in plain words; empty without a gate."""
+    told: dict[str, list[str]] = {"better": [], "worse": [], "cannot tell": []}
+    equal = True
+    for task, entries in sorted((evaluation.get("router") or {}).items()):
+        for each in entries:
+            if each["gate"] == "uniform":
+                told.setdefault(each["verdict"], []).append(shown(task, 70))
+                equal = equal and is_number(each["value"]) and each["value"] == 0
+    if not any(told.values()):
+        return ""
+    if not told["better"] and not told["worse"]:
+        same = "every score is the same" if equal else "no task's score differs for certain"
+        return f"The gate does nothing here: with equal weights for all experts {same}."
+    parts = []
+    if told["better"]:
+        parts.append(f"the gate helps {', '.join(told['better'])}: equal weights score worse")
+    if told["worse"]:
+        parts.append(f"the gate harms {', '.join(told['worse'])}: equal weights score better")
+    if told["cannot tell"]:
+        parts.append(
+            f"for {', '.join(told['cannot tell'])} equal weights score the same, as far as can be told"
+        )
+    said = "; ".join(parts)
+    return f"{said[0].upper()}{said[1:]}."

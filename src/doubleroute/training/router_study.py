@@ -1,0 +1,55 @@
+"""What a router's gate is worth: the scores on the test rows with something else in its place."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from doubleroute.config import LOWER_IS_BETTER, Project
+from doubleroute.data.batches import Encoded
+from doubleroute.kinds import kind
+from doubleroute.modeling.diagnostics import gated, logits_by_gate
+from doubleroute.modeling.model import DoublerouteModel
+from doubleroute.training.intervals import difference, sample
+from doubleroute.training.scoring import Truths, scorer_of
+
+
+def study_router(
+    project: Project,
+    model: DoublerouteModel,
+    pad_id: int,
+    rows: Mapping[str, Encoded],
+    truths: Mapping[str, Truths],
+) -> dict[str, list[dict[str, Any]]] | None:
+    """{task: [{"gate", "metric", "score", "value", "low", "high", "verdict"}]}: for each replacement of the
+    gate (``modeling.diagnostics``) its score in the metric that the task is judged by, and how much better
+    the learned gate is on the same test rows, with a paired 95% interval; None for a router without a gate.
+
+    The verdict is on the learned gate: "cannot tell" where zero lies in the interval. One interval a task and
+    replacement, not corrected for their number.
+    """
+    router = gated(model)
+    if router is None:
+        return None
+    found = {}
+    for task, encoded in rows.items():
+        metric, truth = project.tasks[task].judged_by, truths[task]
+        name = model.config.tasks[task]["kind"]
+        logits = logits_by_gate(model, router, encoded.packed, task, pad_id, truth.words)
+        samples = {}
+        for by, values in logits.items():
+            scorer = scorer_of(name, kind(name).decode(values, truth.labels), truth)
+            samples[by] = sample(
+                scorer, np.arange(len(truth.values)), project.evaluation.bootstrap, project.seed
+            )
+        learned = samples.pop("learned")
+        found[task] = [
+            {
+                "gate": by,
+                "metric": metric,
+                "score": each.values[metric],
+                **difference(learned, each, metric, metric not in LOWER_IS_BETTER)._asdict(),
+            }
+            for by, each in samples.items()
+        ]
+    return found
