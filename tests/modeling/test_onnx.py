@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from test_routers import ROUTERS, awake, every_router, routed
 
-from doubleroute.errors import ModelError
+from doubleroute.errors import MachineError, ModelError
 from doubleroute.modeling.backbone import Source, load_tokenizer
 from doubleroute.modeling.inference import Answerer, Answering
 from doubleroute.modeling.model import DoublerouteConfig, assemble, load_model
@@ -179,6 +180,19 @@ def test_a_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_bytes(b"no graph")
     with pytest.raises(ModelError, match="is no graph that ONNX Runtime reads"):
         open_session(tmp_path / "x.onnx")
+
+
+def test_without_the_extra_the_error_names_it(
+    both: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("onnx", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, package, None)  # as import sees a package that is not there
+    for attempt in (
+        lambda: OnnxAnswerer(both[1]),
+        lambda: write_graph(load_model(both[0]), tmp_path / GRAPH),
+    ):
+        with pytest.raises(MachineError, match=r"is not installed; `pip install 'doubleroute\[onnx\]'`"):
+            attempt()
 
 
 def test_a_graph_that_froze_what_depends_on_the_batch_is_refused(tiny_model: Path, tmp_path: Path) -> None:

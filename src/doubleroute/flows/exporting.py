@@ -1,7 +1,6 @@
 """A registered model as ONNX graphs, each accepted on labelled rows. No Prefect: people wait for it."""
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from doubleroute.config import Project
-from doubleroute.errors import DataError, GateError, MachineError
+from doubleroute.errors import DataError, GateError, MachineError, ModelError
 from doubleroute.integrations.registry import Registry, Version, model_digest
 from doubleroute.serving.acceptance import Labelled, compare, objections
 from doubleroute.serving.precision import STAGE, GraphPrecision, made_by
-from doubleroute.workspace import Stage, Workspace, digest_of
+from doubleroute.workspace import Workspace, digest_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,6 +81,7 @@ class Exporter:
             if objections(figures, margin):
                 raise GateError("refused")
 
+        self._drop_damaged(inputs)
         try:
             stage = self.workspace.build(STAGE, inputs, make)
         except GateError:
@@ -92,16 +92,27 @@ class Exporter:
         why = tuple(objections(figures, margin))
         return Exported(precision, figures, why, None if why else stage.path, stage.reused)
 
+    def _drop_damaged(self, inputs: Mapping[str, Any]) -> None:
+        """Remove an export whose files are not what their digests say: it is made again."""
+        from doubleroute.modeling.onnx_answerer import read_about
+
+        found = self.workspace.find(STAGE, inputs)
+        if found is not None:
+            try:
+                read_about(found.path)
+            except ModelError:
+                shutil.rmtree(found.path)
+
     def _make(self, folder: Path, precision: GraphPrecision) -> dict[str, Any]:
         """Fill the folder of an export; the figures of its acceptance."""
         from doubleroute.modeling.onnx_answerer import GRAPH, OnnxAnswerer, write_about
-        from doubleroute.modeling.onnx_graph import quantise
+        from doubleroute.modeling.onnx_graph import quantise, write_graph
 
-        graph = self._float32().path / GRAPH
+        traced = folder / (GRAPH if precision == "float32" else f".{GRAPH}")
+        write_graph(self.answerer.model, traced)
         if precision == "int8":
-            quantise(graph, folder / GRAPH)
-        else:
-            _link(graph, folder / GRAPH)
+            quantise(traced, folder / GRAPH)
+            traced.unlink()
         for name in BESIDE:
             if (self.model / name).is_file():
                 shutil.copyfile(self.model / name, folder / name)
@@ -111,16 +122,6 @@ class Exporter:
         figures = compare(self.answerer, graph_answerer, self.given)
         write_about(folder, {**about, "acceptance": figures})
         return figures
-
-    def _float32(self) -> Stage:
-        """The graph that every precision is made of; nothing answers with it before it is accepted."""
-        from doubleroute.modeling.onnx_answerer import GRAPH
-        from doubleroute.modeling.onnx_graph import write_graph
-
-        def make(folder: Path) -> None:
-            write_graph(self.answerer.model, folder / GRAPH)
-
-        return self.workspace.build("graph", {"model": self.digest, **self._made_by()}, make)
 
     @staticmethod
     def _made_by() -> dict[str, Any]:
@@ -199,11 +200,3 @@ def _plain(given: Labelled) -> list[Any]:
     ]
     truths = [list(each) if not isinstance(each, str | float | int) else each for each in given.truths]
     return [rows, truths, given.metric]
-
-
-def _link(source: Path, target: Path) -> None:
-    """The same bytes in a second place, without a second copy where the disk can do that."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

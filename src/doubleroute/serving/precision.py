@@ -1,9 +1,10 @@
 """Which of a version's exported graphs answers: found in the workspace, judged by its kept figures."""
 
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from doubleroute.errors import GateError, InputError
+from doubleroute.errors import GateError, InputError, ModelError
 from doubleroute.serving.acceptance import objections
 from doubleroute.workspace import Workspace, code_digest, versions_of
 
@@ -29,21 +30,26 @@ def choose(workspace: Workspace, digest: str | None, precision: Precision, margi
     """The folder of the graph that answers for the model of this digest; None: PyTorch does.
 
     ``auto`` takes int8, then float32, if it was exported and its figures are within ``margin``. Raises
-    InputError when the graph that is asked for was not exported, GateError when its figures are not.
+    InputError when the graph that is asked for was not exported, GateError when its figures are not, and
+    ModelError when its files are damaged.
     """
     if precision == "torch" or (precision == "auto" and not _may_be_there(workspace)):
         return None
-    for each in GRAPHS if precision == "auto" else (precision,):
-        found = exported(workspace, digest, each)
-        if found is None:
-            continue
-        why = objections(found[1], margin)
-        if not why:
-            return found[0]
-        if precision != "auto":
-            raise GateError(f"the exported {each} graph is refused: {'; '.join(why)}")
     if precision == "auto":
+        for each in GRAPHS:
+            try:
+                found = exported(workspace, digest, each)
+            except ModelError:  # damaged: the model itself is still there to answer
+                continue
+            if found is not None and not objections(found[1], margin):
+                return found[0]
         return None
+    found = exported(workspace, digest, precision)
+    if found is not None:
+        why = objections(found[1], margin)
+        if why:
+            raise GateError(f"the exported {precision} graph is refused: {'; '.join(why)}")
+        return found[0]
     raise InputError(
         f"this version has no exported {precision} graph; "
         f"`doubleroute export --precision {precision}` makes it"
@@ -53,11 +59,8 @@ def choose(workspace: Workspace, digest: str | None, precision: Precision, margi
 def exported(
     workspace: Workspace, digest: str | None, precision: GraphPrecision
 ) -> tuple[Path, dict[str, Any]] | None:
-    """The newest export of a model and its figures, {task: figures}; None when there is none, or it is
-    damaged, or other code or libraries made it."""
-    from importlib.metadata import PackageNotFoundError
-
-    from doubleroute.errors import ModelError
+    """The newest export of a model and its figures, {task: figures}; None when there is none that this code
+    and these libraries made. Raises ModelError when its files are damaged."""
     from doubleroute.modeling.onnx_answerer import read_about
 
     try:
@@ -66,10 +69,7 @@ def exported(
         return None
     for stage in workspace.all(STAGE):
         if wanted.items() <= stage.manifest["inputs"].items():
-            try:
-                return stage.path, read_about(stage.path)["acceptance"]
-            except ModelError:
-                continue
+            return stage.path, read_about(stage.path)["acceptance"]
     return None
 
 
