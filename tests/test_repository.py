@@ -71,12 +71,20 @@ def tracked() -> list[Path]:
 
 
 def test_every_package_that_the_source_imports_is_a_direct_dependency() -> None:
-    missing = {name: file for name, file in imported("src").items() if name not in direct()}
+    known = direct() | direct("onnx")
+    missing = {name: file for name, file in imported("src").items() if name not in known}
     assert missing == {}
 
 
 def test_every_direct_dependency_is_imported_by_the_source() -> None:
-    assert set(direct()) - set(imported("src")) - set(NOT_IMPORTED) == set()
+    assert set(direct() | direct("onnx")) - set(imported("src")) - set(NOT_IMPORTED) == set()
+
+
+def test_the_tests_have_what_the_extra_brings() -> None:
+    dev = direct("dev")
+    assert {name: str(dev.get(name)) for name in direct("onnx")} == {
+        name: str(each) for name, each in direct("onnx").items()
+    }
 
 
 def test_every_package_that_the_tests_import_is_pinned() -> None:

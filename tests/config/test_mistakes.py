@@ -13,7 +13,8 @@ ONE_MISTAKE = {
     "key of another section": (
         "epochs: 3",
         "line 4: epochs: unknown key; known here: name, seed, backbone, router, tasks, validation, training, "
-        "evaluation, promotion, drift, retraining, review, serving, workspace; 'epochs' belongs into training",
+        "evaluation, promotion, drift, retraining, review, serving, workspace; 'epochs' belongs into "
+        "training",
     ),
     "key of another router": (
         "router: {kind: linear, experts: 3}",

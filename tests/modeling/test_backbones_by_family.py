@@ -17,13 +17,15 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from torch import Tensor
 
 from doubleroute.config import load_project
-from doubleroute.data.batches import collate
+from doubleroute.data.batches import Inputs, collate
 from doubleroute.data.tokens import encode_texts, join_tokens, word_spans
 from doubleroute.errors import ConfigError, ModelError
 from doubleroute.integrations.validation import validate
 from doubleroute.modeling.backbone import Source, load_backbone, load_tokenizer, refuse_long_texts, states_of
 from doubleroute.modeling.inference import Answerer
 from doubleroute.modeling.model import DoublerouteConfig, DoublerouteModel, assemble
+from doubleroute.modeling.onnx_answerer import open_session, run_graph
+from doubleroute.modeling.onnx_graph import write_graph
 from doubleroute.modeling.trunk import Trunk, around, first_of, layers_of
 from doubleroute.training.crew import store
 from doubleroute.training.encode import encode
@@ -194,6 +196,19 @@ def test_a_row_does_not_depend_on_the_padding_beside_it(folder: Path) -> None:
         together = model.encode(**given)[1, :short]
         alone = model.encode(**{name: value[1:, :short] for name, value in given.items()})[0]
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+
+
+def test_the_onnx_graph_gives_the_model_s_logits(folder: Path, tmp_path: Path) -> None:
+    model = routed(folder).eval()
+    with torch.no_grad():
+        model.router.up.fill_(0.1)
+    write_graph(model, tmp_path / "model.onnx")  # compares on batches of four other sizes
+    given = inputs(folder, pairs=True)
+    found = run_graph(open_session(tmp_path / "model.onnx", 1), Inputs(*given.values()), ["tone", "names"])
+    with torch.inference_mode():
+        wanted = model(**given).logits
+    for task, values in wanted.items():
+        np.testing.assert_allclose(found[task], values.numpy(), atol=1e-5)
 
 
 def test_a_pair_is_read_whether_the_family_knows_segments_or_not(folder: Path) -> None:

@@ -10,7 +10,7 @@ from doubleroute.cli import comparing  # noqa: F401
 from doubleroute.cli import watching  # noqa: F401
 
 # isort: split
-from doubleroute.cli import keeping, promotion, reviewing  # noqa: F401
+from doubleroute.cli import exporting, keeping, promotion, reviewing  # noqa: F401
 from doubleroute.cli.app import app
 from doubleroute.console import open_closed_streams
 from doubleroute.environment import set_defaults

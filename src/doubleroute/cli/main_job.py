@@ -13,9 +13,10 @@ from doubleroute.console import progress_of, session
 
 if TYPE_CHECKING:
     from doubleroute.config import Project
-    from doubleroute.integrations.registry import Version
-    from doubleroute.modeling.inference import Answerer
+    from doubleroute.integrations.registry import Registry, Version
+    from doubleroute.modeling.inference import Answering
     from doubleroute.serving.log import RequestLog
+    from doubleroute.serving.precision import Precision
     from doubleroute.serving.requests import Request
 
 
@@ -139,6 +140,13 @@ def predict(
     pair_column: Annotated[
         str | None, typer.Option(metavar="NAME", help="The same for the second text of a pair.")
     ] = None,
+    precision: Annotated[
+        Literal["auto", "float32", "int8", "torch"] | None,
+        typer.Option(help="What answers; by default as serving.precision says."),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Of the processor; by default serving.threads.")
+    ] = None,
     log: Annotated[
         bool | None,
         typer.Option("--log/--no-log", help="Keep texts and answers; by default as serving.log says."),
@@ -164,12 +172,14 @@ def predict(
             predictor.place(Path(output))
         registry = Registry(loaded.root, loaded.model_name)
         chosen = registry.version(version)
-        from doubleroute.modeling.inference import Answerer
-
-        answerer = Answerer(registry.model_folder(chosen))
+        answerer = _answerer(loaded, registry, chosen, precision, threads)
         kept = _log(loaded, chosen) if log or (log is None and loaded.serving.log) else None
         answers = predictor.predict(answerer, requests, tasks, log=kept)
-        terminal.document = {"model": loaded.model_name, "version": chosen.number}
+        terminal.document = {
+            "model": loaded.model_name,
+            "version": chosen.number,
+            "precision": answerer.precision,
+        }
         if output != "-":
             count = predictor.write(answers, _about(answerer, tasks), Path(output), form)
             terminal.document |= {"answers": count, "output": output}
@@ -245,5 +255,23 @@ def _log(project: "Project", version: "Version") -> "RequestLog":
     return RequestLog(folder, serving.max_mb, serving.files, serving.redact, model, home=project.root)
 
 
-def _about(answerer: "Answerer", tasks: list[str] | None) -> dict[str, dict[str, Any]]:
+def _answerer(
+    project: "Project",
+    registry: "Registry",
+    version: "Version",
+    precision: "Precision | None",
+    threads: int | None,
+) -> "Answering":
+    """What answers for this version: an exported graph that is accepted, or the model itself."""
+    from doubleroute.serving.precision import choose, open_answerer
+    from doubleroute.workspace import Workspace
+
+    serving = project.serving
+    model = registry.model_folder(version)
+    wanted = precision or serving.precision
+    graph = choose(Workspace(project.root), version.digest, wanted, serving.margin)
+    return open_answerer(model, graph, threads or serving.threads)
+
+
+def _about(answerer: "Answering", tasks: list[str] | None) -> dict[str, dict[str, Any]]:
     return {task: about for task, about in answerer.tasks.items() if not tasks or task in tasks}

@@ -160,8 +160,19 @@ class WorkspaceLimit(Section):
 
 
 class Serving(Section):
-    """What is written down of what was asked."""
+    """How the model answers, and what is written down of what was asked."""
 
+    precision: Literal["auto", "float32", "int8", "torch"] = Field(
+        "auto",
+        description="what answers: PyTorch (torch), or the graph of `doubleroute export`; auto: int8, then "
+        "float32, where that was exported, else torch; also torch on a GPU",
+    )
+    margin: Fraction = Field(
+        0.005, description="what a task's metric may lose in an exported graph; mae and rmse: as a share"
+    )
+    threads: int | None = Field(
+        None, ge=1, le=1024, description="of the processor that answering may use; null: the library's choice"
+    )
     log: bool = Field(False, description="keep the texts that were asked and the answers")
     folder: Text = Field("requests", description="of the log; relative to project.yaml")
     max_mb: Positive = Field(64.0, description="of one log file, before the next is begun")

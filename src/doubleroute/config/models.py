@@ -211,7 +211,7 @@ class Project(Section):
     drift: Drift = Field(Drift(), description="when rows that arrived count as moved")
     retraining: Retraining = Field(Retraining(), description="when and how the model is trained anew")
     review: Review = Field(Review(), description="what a change of the data may do")
-    serving: Serving = Field(Serving(), description="what the serving side writes down")
+    serving: Serving = Field(Serving(), description="how the model answers, and what is written down")
     workspace: WorkspaceLimit = Field(
         WorkspaceLimit(), description="how much of the disk the results of stages may take"
     )

@@ -1,7 +1,7 @@
 """What a router's gate does while a model answers: how much each expert carries, how decided it is, and what
 is left of the answers when something else stands in its place."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from doubleroute.data.batches import Inputs
 from doubleroute.data.tokens import Packed
 from doubleroute.kinds import kind
-from doubleroute.modeling.inference import gather
+from doubleroute.modeling.inference import in_passes
 from doubleroute.modeling.model import DoublerouteModel
 from doubleroute.modeling.routers.experts import ExpertsRouter
 
@@ -197,14 +197,15 @@ def logits_by_gate(
     gates = ["learned", *replacements(router)]
     per_token = kind(model.config.tasks[task]["kind"]).per_token
 
-    def ask(inputs: Inputs) -> Mapping[str, Tensor]:
+    def run(inputs: Inputs) -> dict[str, np.ndarray]:
         given = inputs.to(device)
         states, layers = model.encode_layers(**given.keywords)
         rows = {task: torch.arange(len(states), device=device)}
         found = {}
         for by in gates:
             with nullcontext() if by == "learned" else replaced_gate(router, by):
-                found[by] = model.answer(states, given.mask, rows, layers)[task]
+                logits = model.answer(states, given.mask, rows, layers)[task]
+                found[by] = logits.float().cpu().numpy()
         return found
 
-    return gather(packed, pad_id, ask, dict.fromkeys(gates, per_token), words)
+    return in_passes(run, packed, dict.fromkeys(gates, per_token), pad_id, words)

@@ -1,12 +1,16 @@
-"""Answers of a trained model: one pass of the backbone for all tasks, rows sorted by length."""
+"""Answers of a trained model: one pass of the backbone for all tasks, rows sorted by length.
 
+``Answering`` is what every way of running a model shares: reading rows, tokenising, decoding. ``Answerer``
+runs it with PyTorch; ``modeling.onnx_answerer`` an exported graph.
+"""
+
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, final
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from doubleroute.data.batches import Inputs, by_tokens, inputs_of, parts_of
 from doubleroute.data.tokens import Packed, encode_texts, join_tokens, word_spans
@@ -19,9 +23,10 @@ from doubleroute.modeling.model import DoublerouteModel, load_model
 TOKENS_A_PASS = 4096
 #: Given the rows of a pass: their parts in the packed arrays and the padded width.
 Before = Callable[[list[tuple[Packed, slice]], int], None]
+#: One pass: a batch's inputs -> {task: float32 [batch, outputs] or [batch, seq, outputs]}.
+Run = Callable[[Inputs], Mapping[str, np.ndarray]]
 
 
-@torch.inference_mode()
 def logits_of(
     model: DoublerouteModel,
     packed: Packed,
@@ -36,34 +41,35 @@ def logits_of(
     off by the length limit get the first label (O for tagging). ``before`` is called before each pass.
     """
     device = next(model.heads.parameters()).device
+
+    def run(inputs: Inputs) -> dict[str, np.ndarray]:
+        logits = model(**inputs.to(device).keywords, tasks=tasks).logits
+        return {task: logits[task].float().cpu().numpy() for task in tasks}
+
     per_token = {task: kind(model.config.tasks[task]["kind"]).per_token for task in tasks}
-
-    def ask(inputs: Inputs) -> Mapping[str, Tensor]:
-        found: Mapping[str, Tensor] = model(**inputs.to(device).keywords, tasks=tasks).logits
-        return found
-
-    return gather(packed, pad_id, ask, per_token, words, before)
+    with torch.inference_mode():
+        return in_passes(run, packed, per_token, pad_id, words, before)
 
 
-def gather(
+def in_passes(
+    run: Run,
     packed: Packed,
-    pad_id: int,
-    ask: Callable[[Inputs], Mapping[str, Tensor]],
     per_token: Mapping[str, bool],
+    pad_id: int,
     words: Sequence[int] | None = None,
     before: Before | None = None,
 ) -> dict[str, list[np.ndarray]]:
-    """As ``logits_of``, of whatever ``ask`` answers a pass with: by name, logits [rows, outputs] or, where
-    ``per_token`` says so, [rows, seq, outputs]."""
+    """What ``run`` gives for n packed rows in batches of similar length, by name; ``per_token``: {name:
+    whether it has logits for each token, not for each row}. The rest as in ``logits_of``."""
     found: dict[str, list[np.ndarray]] = {name: [np.empty(0)] * len(packed) for name in per_token}
     for chosen in by_tokens(packed.lengths, TOKENS_A_PASS):
         parts = parts_of(packed, chosen)
         inputs = inputs_of(parts, pad_id)
         if before is not None:
             before(parts, inputs.ids.shape[1])
-        logits = ask(inputs)
+        logits = run(inputs)
         for name, of_tokens in per_token.items():
-            values = logits[name].float().cpu().numpy()
+            values = logits[name]
             for place, row in enumerate(chosen):
                 if of_tokens:
                     assert packed.words is not None
@@ -83,23 +89,29 @@ def _by_word(logits: np.ndarray, words: np.ndarray, count: int) -> np.ndarray:
     return by_word
 
 
-class Answerer:
-    """A saved model that answers texts.
+class _Asked(NamedTuple):
+    """One row as it is read: its text, the second text of a pair, and its words when they were given."""
 
-    ``tasks``: {task: {"kind", "labels"}}. Raises ModelError when the folder does not hold a whole model.
+    text: str
+    pair: str | None
+    tokens: tuple[str, ...] | None
+
+
+class Answering(ABC):
+    """A saved model that answers texts, whatever runs it.
+
+    ``tasks``: {task: {"kind", "labels"}}, in the model's order; ``precision``: torch, float32 or int8, the
+    last two of an exported graph.
     """
 
-    def __init__(self, folder: Path, threads: int | None = None) -> None:
-        if threads is not None:
-            torch.set_num_threads(threads)
-        self.model = load_model(folder)
-        if torch.cuda.is_available():
-            self.model.cuda()
-        self.tokenizer = load_tokenizer(Source(str(folder), folder))
-        self.tasks: dict[str, dict[str, Any]] = {
-            task: {"kind": options["kind"], "labels": options["labels"]}
-            for task, options in self.model.config.tasks.items()
-        }
+    precision: str
+    tasks: dict[str, dict[str, Any]]
+    tokenizer: Any
+    max_tokens: int
+
+    @abstractmethod
+    def _run(self, packed: Packed, tasks: Sequence[str], words: Sequence[int]) -> dict[str, list[np.ndarray]]:
+        """Logits of n packed rows for each task, as ``logits_of`` gives them."""
 
     def answer(
         self, rows: Sequence[Mapping[str, Any]], tasks: Sequence[str] | None = None
@@ -109,54 +121,92 @@ class Answerer:
         Gives for each row {task: answer of its kind}. Raises InputError for an unknown task or a row
         without text.
         """
+        return self.decode(rows, self.logits(rows, tasks))
+
+    def logits(
+        self, rows: Sequence[Mapping[str, Any]], tasks: Sequence[str] | None = None
+    ) -> dict[str, list[np.ndarray]]:
+        """Logits of n rows for all tasks or some: n float32 arrays a task, [outputs] or [words, outputs].
+
+        Rows that say the same are computed once. Raises InputError as ``answer`` does.
+        """
         wanted = list(tasks or self.tasks)
         unknown = sorted(set(wanted) - set(self.tasks))
         if unknown:
             raise InputError(f"the model has no task '{unknown[0]}'; it has: {', '.join(self.tasks)}")
-        texts = [_text(row, number) for number, row in enumerate(rows)]
-        tokens = [row.get("tokens") for row in rows]
-        spans = [word_spans(text, given) for text, given in zip(texts, tokens, strict=True)]
-        logits: dict[str, list[Any]] = {task: [None] * len(rows) for task in wanted}
-        for group, pairs in _by_shape(rows):
-            packed = encode_texts(
-                self.tokenizer,
-                [texts[row] for row in group],
-                self.model.config.max_tokens,
-                pairs,
-                [spans[row] for row in group],
-            )
-            words = [len(spans[row]) for row in group]
-            found = logits_of(self.model, packed, wanted, self.tokenizer.pad_token_id or 0, words)
-            for task, values in found.items():
-                for row, value in zip(group, values, strict=True):
-                    logits[task][row] = value
+        asked = [_asked(row, number) for number, row in enumerate(rows)]
+        places = {row: place for place, row in enumerate(dict.fromkeys(asked))}
+        found = self._logits(list(places), wanted)
+        return {task: [values[places[row]] for row in asked] for task, values in found.items()}
+
+    def decode(
+        self, rows: Sequence[Mapping[str, Any]], logits: Mapping[str, Sequence[np.ndarray]]
+    ) -> list[dict[str, dict[str, Any]]]:
+        """The answers that the logits of these rows mean; entities get their text."""
         answers: list[dict[str, dict[str, Any]]] = [{} for _ in rows]
-        for task in wanted:
+        for task, values in logits.items():
             about = self.tasks[task]
-            for row, answer in enumerate(kind(about["kind"]).decode(logits[task], about["labels"])):
-                for entity in answer.get("entities", ()):
-                    first, last = spans[row][entity["start"]][0], spans[row][entity["end"] - 1][1]
-                    entity["text"] = texts[row][first:last]
+            for row, answer in enumerate(kind(about["kind"]).decode(values, about["labels"])):
+                if answer.get("entities"):
+                    asked = _asked(rows[row], row)
+                    spans = word_spans(asked.text, asked.tokens)
+                    for entity in answer["entities"]:
+                        first, last = spans[entity["start"]][0], spans[entity["end"] - 1][1]
+                        entity["text"] = asked.text[first:last]
                 answers[row][task] = answer
         return answers
 
+    def _logits(self, asked: Sequence[_Asked], tasks: Sequence[str]) -> dict[str, list[np.ndarray]]:
+        logits: dict[str, list[Any]] = {task: [None] * len(asked) for task in tasks}
+        # Single texts and pairs are tokenised apart.
+        for paired in (False, True):
+            group = [row for row, each in enumerate(asked) if (each.pair is not None) == paired]
+            if not group:
+                continue
+            texts = [asked[row].text for row in group]
+            pairs = [asked[row].pair or "" for row in group] if paired else None
+            spans = [word_spans(asked[row].text, asked[row].tokens) for row in group]
+            packed = encode_texts(self.tokenizer, texts, self.max_tokens, pairs, spans)
+            found = self._run(packed, tasks, [len(each) for each in spans])
+            for task, values in found.items():
+                for row, value in zip(group, values, strict=True):
+                    logits[task][row] = value
+        return logits
 
-def _text(row: Mapping[str, Any], number: int) -> str:
-    text = join_tokens(row["tokens"]) if row.get("tokens") is not None else row.get("text")
+
+@final
+class Answerer(Answering):
+    """A saved model run by PyTorch in float32, on the GPU where there is one.
+
+    ``threads``: of the processor, as PyTorch chooses by default; they are this process's, not this
+    object's. Raises ModelError when the folder does not hold a whole model.
+    """
+
+    precision = "torch"
+
+    def __init__(self, folder: Path, threads: int | None = None) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.model = load_model(folder)
+        if torch.cuda.is_available():
+            self.model.cuda()
+        self.tokenizer = load_tokenizer(Source(str(folder), folder))
+        self.max_tokens = self.model.config.max_tokens
+        self.tasks = {
+            task: {"kind": options["kind"], "labels": options["labels"]}
+            for task, options in self.model.config.tasks.items()
+        }
+
+    def _run(self, packed: Packed, tasks: Sequence[str], words: Sequence[int]) -> dict[str, list[np.ndarray]]:
+        return logits_of(self.model, packed, tasks, self.tokenizer.pad_token_id or 0, words)
+
+
+def _asked(row: Mapping[str, Any], number: int) -> _Asked:
+    tokens = row.get("tokens")
+    text = join_tokens(tokens) if tokens is not None else row.get("text")
     if not isinstance(text, str):
         raise InputError(
             f"row {number + 1}: a 'text' (or a list of 'tokens') is needed; it has: {', '.join(row)}"
         )
-    return text
-
-
-def _by_shape(rows: Sequence[Mapping[str, Any]]) -> list[tuple[list[int], list[str] | None]]:
-    """Row numbers without and with a second text, and those second texts."""
-    single = [number for number, row in enumerate(rows) if row.get("text_pair") is None]
-    paired = [number for number, row in enumerate(rows) if row.get("text_pair") is not None]
-    groups: list[tuple[list[int], list[str] | None]] = []
-    if single:
-        groups.append((single, None))
-    if paired:
-        groups.append((paired, [str(rows[number]["text_pair"]) for number in paired]))
-    return groups
+    pair = row.get("text_pair")
+    return _Asked(text, None if pair is None else str(pair), None if tokens is None else tuple(tokens))

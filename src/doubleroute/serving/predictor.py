@@ -16,7 +16,7 @@ from doubleroute.serving.log import RequestLog
 from doubleroute.serving.requests import Request
 
 if TYPE_CHECKING:
-    from doubleroute.modeling.inference import Answerer
+    from doubleroute.modeling.inference import Answering
 
 OutputFormat = Literal["jsonl", "csv"]
 
@@ -30,7 +30,7 @@ class Answer:
 
 
 def predict(
-    answerer: "Answerer",
+    answerer: "Answering",
     requests: Iterable[Request],
     tasks: Sequence[str] | None = None,
     batch: int = 256,
@@ -107,7 +107,7 @@ def _is_stream(target: Path) -> bool:
 
 
 def _answers(
-    answerer: "Answerer",
+    answerer: "Answering",
     requests: Iterator[Request],
     tasks: Sequence[str] | None,
     batch: int,

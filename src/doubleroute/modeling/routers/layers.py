@@ -51,5 +51,6 @@ class LayersRouter(Router):
             weights = (self.weights(task) * self.up[task].float().unsqueeze(-1)).unbind(-1)
             mixed = torch.zeros_like(states, dtype=torch.float32)
             for weight, layer in zip(weights, [*below, states], strict=True):
-                mixed = mixed + weight[:, None, None] * functional.layer_norm(layer.float(), layer.shape[-1:])
+                normed = functional.layer_norm(layer.float(), (self.sizes.hidden,))
+                mixed = mixed + weight[:, None, None] * normed
         return states + mixed.to(states.dtype)

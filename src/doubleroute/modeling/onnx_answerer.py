@@ -1,0 +1,118 @@
+"""An exported graph that answers texts: one ONNX Runtime session for all tasks."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+
+from doubleroute.data.batches import Inputs
+from doubleroute.data.tokens import Packed
+from doubleroute.errors import MachineError, ModelError
+from doubleroute.kinds import kind
+from doubleroute.modeling.backbone import Source, load_tokenizer
+from doubleroute.modeling.inference import Answering, in_passes
+from doubleroute.workspace import file_digest, write_json
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+GRAPH = "model.onnx"
+#: What the exported folder is: {"files": {name: sha256}, ...}; every file but itself stands in it.
+ABOUT = "export.json"
+#: The name of a task's output in the graph is this and the task's.
+OUTPUT = "logits."
+
+
+@final
+class OnnxAnswerer(Answering):
+    """A model run by ONNX Runtime on the processor, from a folder that ``doubleroute export`` made.
+
+    ``threads``: of the session; by default one for each core. Raises ModelError when a file is missing or
+    is not the one that was exported, MachineError when ONNX Runtime is not installed.
+    """
+
+    def __init__(self, folder: Path, threads: int | None = None) -> None:
+        self.precision = str(read_about(folder)["precision"])
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        self.session = open_session(folder / GRAPH, threads)
+        self.tokenizer = load_tokenizer(Source(str(folder), folder))
+        self.max_tokens = int(config["max_tokens"])
+        self.tasks = {
+            task: {"kind": config["tasks"][task]["kind"], "labels": config["tasks"][task]["labels"]}
+            for task in config["task_names"]
+        }
+
+    def _run(self, packed: Packed, tasks: Sequence[str], words: Sequence[int]) -> dict[str, list[np.ndarray]]:
+        per_token = {task: kind(self.tasks[task]["kind"]).per_token for task in tasks}
+
+        def run(inputs: Inputs) -> dict[str, np.ndarray]:
+            return run_graph(self.session, inputs, tasks)
+
+        return in_passes(run, packed, per_token, self.tokenizer.pad_token_id or 0, words)
+
+
+def run_graph(
+    session: "onnxruntime.InferenceSession", inputs: Inputs, tasks: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Logits of one batch: {task: float32 [batch, outputs] or [batch, seq, outputs]}."""
+    given = {name: value.numpy() for name, value in inputs.keywords.items()}
+    given.setdefault("token_type_ids", np.zeros_like(given["input_ids"]))
+    feed = {each.name: given[each.name] for each in session.get_inputs()}
+    found = session.run([OUTPUT + task for task in tasks], feed)
+    return dict(zip(tasks, found, strict=True))
+
+
+def open_session(graph: Path, threads: int | None = None) -> "onnxruntime.InferenceSession":
+    """Load a graph on the processor. Raises ModelError for a file that is no graph, MachineError when
+    ONNX Runtime is not installed."""
+    runtime = onnx_runtime()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.log_severity_level = 3
+    # Threads that wait sleep, as everywhere here (environment.py).
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return runtime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime has a class of its own for each status, none of them public
+        raise ModelError(f"{graph} is no graph that ONNX Runtime reads: {error}") from error
+
+
+def onnx_runtime() -> Any:
+    """The package onnxruntime. Raises MachineError naming the extra when it is not installed."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MachineError(missing("onnxruntime")) from error
+    return onnxruntime
+
+
+def missing(package: str) -> str:
+    """What to do when a package of the extra is not installed."""
+    return f"the Python package '{package}' is not installed; `pip install 'doubleroute[onnx]'` brings it"
+
+
+def write_about(folder: Path, about: Mapping[str, Any]) -> None:
+    """Write what the exported folder is, with the sha256 of every file in it."""
+    files = {path.name: file_digest(path) for path in sorted(folder.iterdir()) if path.name != ABOUT}
+    write_json(folder / ABOUT, {**about, "files": files})
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """What the exported folder is, every file checked. Raises ModelError naming the first file that is
+    missing or not the one that was exported."""
+    advice = "run `doubleroute export` again"
+    try:
+        about: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        files = {**dict.fromkeys((GRAPH, "config.json", "tokenizer.json"), ""), **about["files"]}
+        about["precision"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ModelError(f"{folder} holds no exported model ({ABOUT} with digests); {advice}") from None
+    for name, digest in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise ModelError(f"{path} is missing; {advice}")
+        if file_digest(path) != digest:
+            raise ModelError(f"{path} is damaged: its sha256 is not the exported one; {advice}")
+    return about

@@ -1,0 +1,169 @@
+"""The routed model as one ONNX graph: backbone, router and all heads; and the same with int8 weights.
+
+The graph is traced by the exporter that needs ``onnx`` alone. Tracing can freeze what depended on the
+example's size, so a graph counts only when it gives the model's logits on batches of other sizes.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from doubleroute.data.batches import Inputs
+from doubleroute.errors import MachineError, ModelError
+from doubleroute.modeling.model import DoublerouteModel
+from doubleroute.modeling.onnx_answerer import OUTPUT, missing, open_session, run_graph
+
+OPSET = 17
+#: [batch, seq] of the batches that a new graph is tried on; the example that it is traced with is another.
+TRIED = ((1, 1), (2, 5), (5, 16), (1, 64))
+TRACED = (3, 7)
+#: How far a logit of the float32 graph may lie from the model's, relative to the largest one (at least 1).
+TOLERANCE = 1e-3
+#: Matrices with fewer outputs stay in float32: a router's gate, a head. int8 saves nothing there.
+LEAST_OUTPUTS = 16
+
+
+class _Whole(nn.Module):
+    """Every task's logits, as a tuple in the order of the model's tasks."""
+
+    def __init__(self, model: DoublerouteModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        states, layers = self.model.encode_layers(input_ids, attention_mask, token_type_ids)
+        found = []
+        for name, number in self.model.task_numbers.items():
+            # The states go to each router's call as they are: what tasks share (the experts' features, say)
+            # is then computed once, because ONNX Runtime merges equal nodes.
+            task = torch.full_like(input_ids[:, 0], number)
+            routed = self.model.router(states, attention_mask, task, layers)
+            found.append(self.model.heads[name](routed, attention_mask))
+        return tuple(found)
+
+
+def write_graph(model: DoublerouteModel, place: Path) -> None:
+    """Write the graph of a model in evaluation mode, on the processor, in float32.
+
+    Inputs: int64 input_ids, attention_mask and, for backbones with segments, token_type_ids, [batch, seq],
+    both of any size; outputs: float32 ``logits.<task>``. One file, no external weights. Raises ModelError
+    when backbone or router cannot be traced (torch's own encoder layer, which the router transformer is, has
+    no operator in ONNX) or the graph's logits are not the model's, MachineError when onnx or ONNX Runtime is
+    not installed.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise MachineError(missing("onnx")) from error
+    keywords = _batch(model, *TRACED).keywords
+    axes = {name: {0: "batch", 1: "seq"} for name in keywords}
+    outputs = [OUTPUT + task for task in model.task_numbers]
+    try:
+        with _quiet(), torch.no_grad():
+            torch.onnx.export(
+                _Whole(model).eval(),
+                tuple(keywords.values()),
+                str(place),
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=list(keywords),
+                output_names=outputs,
+                dynamic_axes=axes,
+            )
+        onnx.checker.check_model(str(place))
+    except Exception as error:  # the tracer and the checker raise many kinds
+        raise ModelError(f"the model cannot be written as an ONNX graph: {error}") from error
+    _try_out(model, place)
+
+
+def quantise(graph: Path, place: Path) -> None:
+    """Write a float32 graph with int8 weights, one scale for each output channel of a matrix.
+
+    Activations are quantised as they come, with one scale for all rows of a batch (dynamic quantisation):
+    a row's logits depend a little on its neighbours. Embeddings, norms, and matrices with fewer than
+    LEAST_OUTPUTS outputs stay in float32.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with _quiet():
+        quantize_dynamic(
+            str(graph),
+            str(place),
+            op_types_to_quantize=["MatMul"],
+            nodes_to_exclude=_small(graph),
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            extra_options={"MatMulConstBOnly": True},
+        )
+
+
+def _small(graph: Path) -> list[str]:
+    """The products with a fixed matrix of few outputs."""
+    import onnx
+
+    model = onnx.load(str(graph))
+    outputs = {each.name: each.dims[-1] for each in model.graph.initializer if len(each.dims) > 1}
+    nodes = [node for node in model.graph.node if node.op_type == "MatMul"]
+    return [node.name for node in nodes if outputs.get(node.input[1], LEAST_OUTPUTS) < LEAST_OUTPUTS]
+
+
+def _try_out(model: DoublerouteModel, place: Path) -> None:
+    """Raise ModelError unless the graph gives the model's logits on batches of other sizes."""
+    session = open_session(place)
+    tasks = list(model.task_numbers)
+    for batch, seq in TRIED:
+        inputs = _batch(model, batch, min(seq, model.config.max_tokens))
+        with torch.inference_mode():
+            wanted = _Whole(model)(**inputs.keywords)
+        try:
+            found = run_graph(session, inputs, tasks)
+        except Exception as error:  # ONNX Runtime has a class of its own for each status, none of them public
+            raise ModelError(
+                f"the ONNX graph does not run on {batch} rows of {seq} tokens: {error}"
+            ) from error
+        for task, values in zip(tasks, wanted, strict=True):
+            far = float(np.abs(values.numpy() - found[task]).max())
+            if not far <= TOLERANCE * max(1.0, float(values.abs().max())):
+                raise ModelError(
+                    f"the ONNX graph is not the model: on {batch} rows of {seq} tokens a logit of '{task}' "
+                    f"differs by {far:.2g}; this backbone's tracing depends on the size of the batch"
+                )
+
+
+def _batch(model: DoublerouteModel, batch: int, seq: int) -> Inputs:
+    """Some ids [batch, seq]; the last of several rows is padded after half of its tokens."""
+    config = model.backbone.config
+    pad = getattr(config, "pad_token_id", None) or 0
+    words = np.random.default_rng(17).integers(0, int(config.vocab_size) - 1, (batch, seq))
+    ids = torch.from_numpy(words + (words >= pad))  # any word but the padding
+    mask = torch.ones_like(ids)
+    if batch > 1:
+        mask[-1, (seq + 1) // 2 :] = 0
+        ids[-1, (seq + 1) // 2 :] = pad
+    segments = (getattr(config, "type_vocab_size", None) or 0) > 1
+    return Inputs(ids, mask, torch.zeros_like(ids) if segments else None)
+
+
+@contextmanager
+def _quiet() -> Iterator[Any]:
+    """Without the exporter's word that it is the old one, the tracer's doubts (the graph is tried out on
+    other sizes), and the quantiser's advice."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", UserWarning)
+        root = logging.getLogger()
+        before, root.disabled = root.disabled, True
+        try:
+            yield
+        finally:
+            root.disabled = before

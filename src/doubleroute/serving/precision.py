@@ -1,0 +1,93 @@
+"""Which of a version's exported graphs answers: found in the workspace, judged by its kept figures."""
+
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from doubleroute.errors import GateError, InputError, ModelError
+from doubleroute.serving.acceptance import objections
+from doubleroute.workspace import Workspace, code_digest, versions_of
+
+if TYPE_CHECKING:
+    from doubleroute.modeling.inference import Answering
+
+Precision = Literal["auto", "float32", "int8", "torch"]
+GraphPrecision = Literal["float32", "int8"]
+#: The graphs there are, the one that ``auto`` prefers first.
+GRAPHS: tuple[GraphPrecision, ...] = ("int8", "float32")
+STAGE = "export"
+
+
+def made_by() -> dict[str, Any]:
+    """What an exported graph depends on beside the model: code and libraries."""
+    return {
+        "code": code_digest("data/batches", "data/tokens", "kinds", "modeling", "serving/acceptance"),
+        "versions": versions_of("onnx", "onnxruntime", "tokenizers", "torch", "transformers"),
+    }
+
+
+def choose(workspace: Workspace, digest: str | None, precision: Precision, margin: float) -> Path | None:
+    """The folder of the graph that answers for the model of this digest; None: PyTorch does.
+
+    ``auto`` takes int8, then float32, if it was exported and its figures are within ``margin``. Raises
+    InputError when the graph that is asked for was not exported, GateError when its figures are not, and
+    ModelError when its files are damaged.
+    """
+    if precision == "torch" or (precision == "auto" and not _may_be_there(workspace)):
+        return None
+    if precision == "auto":
+        for each in GRAPHS:
+            try:
+                found = exported(workspace, digest, each)
+            except ModelError:  # damaged: the model itself is still there to answer
+                continue
+            if found is not None and not objections(found[1], margin):
+                return found[0]
+        return None
+    found = exported(workspace, digest, precision)
+    if found is not None:
+        why = objections(found[1], margin)
+        if why:
+            raise GateError(f"the exported {precision} graph is refused: {'; '.join(why)}")
+        return found[0]
+    raise InputError(
+        f"this version has no exported {precision} graph; "
+        f"`doubleroute export --precision {precision}` makes it"
+    )
+
+
+def exported(
+    workspace: Workspace, digest: str | None, precision: GraphPrecision
+) -> tuple[Path, dict[str, Any]] | None:
+    """The newest export of a model and its figures, {task: figures}; None when there is none that this code
+    and these libraries made. Raises ModelError when its files are damaged."""
+    from doubleroute.modeling.onnx_answerer import read_about
+
+    try:
+        wanted = {"model": digest, "precision": precision, **made_by()}
+    except PackageNotFoundError:
+        return None
+    for stage in workspace.all(STAGE):
+        if wanted.items() <= stage.manifest["inputs"].items():
+            return stage.path, read_about(stage.path)["acceptance"]
+    return None
+
+
+def open_answerer(model: Path, graph: Path | None, threads: int | None) -> "Answering":
+    """What answers: the graph where there is one, else the model by PyTorch."""
+    if graph is None:
+        from doubleroute.modeling.inference import Answerer
+
+        return Answerer(model, threads)
+    from doubleroute.modeling.onnx_answerer import OnnxAnswerer
+
+    return OnnxAnswerer(graph, threads)
+
+
+def _may_be_there(workspace: Workspace) -> bool:
+    """Without an export, or with a GPU (which runs the model faster), nothing is looked for."""
+    if not workspace.all(STAGE):
+        return False
+    import torch
+
+    return not torch.cuda.is_available()
