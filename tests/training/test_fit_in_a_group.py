@@ -11,15 +11,13 @@ from conftest import write_tiny_project
 from test_fit import Run, weights
 
 from doubleroute.training.crew import Order
-from doubleroute.training.plan import fit_inputs
-from doubleroute.training.variants import variant
 from doubleroute.workspace import Stage
 
 
 def fit_in_a_group(run: Run) -> Stage:
     """The routed model, fitted by two processes."""
     order = Order(run.project, run.validated, run.encoded, run.stored, "float32")
-    path = order.write(run.workspace, "routed", threads=1)
+    path = order.write(run.workspace, threads=1)
     words = "-m torch.distributed.run --standalone --nproc_per_node=2 -m"
     group = subprocess.run(
         [sys.executable, *words.split(), "doubleroute.training.worker", str(path)],
@@ -29,10 +27,7 @@ def fit_in_a_group(run: Run) -> Stage:
         timeout=200,
     )
     assert group.returncode == 0, group.stdout + group.stderr
-    inputs = fit_inputs(
-        run.project, variant(run.project, "routed"), run.validated, run.encoded, run.stored, "float32"
-    )
-    stage = run.workspace.find("fit", inputs)
+    stage = run.workspace.find("fit", order.inputs())
     assert stage is not None, group.stdout + group.stderr
     return stage
 
