@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
 import torch
+from measure import Line, tell
 from reviews import MAX_TOKENS, SOURCE, embed, read
 
 from doubleroute.data.tokens import encode_texts
@@ -45,6 +46,13 @@ TASKS: dict[str, list[str]] = {
     "commas": ["none", "one", "more"],
     "contrast": ["no", "yes"],
 }
+#: Who is held against whom, and the ratio that is wanted.
+BATCHES = (
+    ("PyTorch, one pass", "4 transformers pipelines", 8.0),
+    ("ONNX int8, one graph", "4 transformers pipelines", 25.0),
+    ("ONNX int8, one graph", "4 ONNX int8 sessions", 3.8),
+)
+REQUESTS = (("ONNX int8, one graph", "4 PyTorch models", 14.0),)
 Answers = list[dict[str, str]]
 Contender = Callable[[list[str]], Answers]
 
@@ -64,11 +72,13 @@ def main() -> None:
         asked = texts[LEARNED:]
         tokens = int(encode_texts(load_tokenizer(locate(SOURCE, Path())), asked, MAX_TOKENS).lengths.sum())
         print(f"{len(asked):,} texts, {tokens:,} tokens, {len(TASKS)} tasks, {options.threads} threads")
-        agreement(contenders, asked, {task: each[LEARNED:] for task, each in labels.items()})
+        same = agreement(contenders, asked, {task: each[LEARNED:] for task, each in labels.items()})
         for each in contenders.values():  # first calls allocate
             each(asked[:64])
-        batches(contenders, asked, tokens, options.rounds)
-        requests(contenders, asked[: options.requests], options.rounds)
+        wall = batches(contenders, asked, tokens, options.rounds)
+        lines(f"{len(TASKS)} tasks of {len(asked):,} texts", "s", wall, BATCHES, same)
+        wall = requests(contenders, asked[: options.requests], options.rounds)
+        lines(f"{len(TASKS)} tasks of one text, p50 in process", "ms", wall, REQUESTS, same)
 
 
 def rows(count: int) -> tuple[list[str], dict[str, list[str]]]:
@@ -101,6 +111,7 @@ def make(
         "ONNX float32, one graph": ours([float32]),
         "ONNX int8, one graph": ours([int8]),
         "4 ONNX int8 sessions": ours(sessions),
+        "4 PyTorch models": ours([Answerer(place, threads) for place in single.values()]),
     }
 
 
@@ -194,11 +205,24 @@ def pipelines(folder: Path) -> Contender:
     return run
 
 
+def lines(
+    work: str,
+    unit: str,
+    wall: Mapping[str, list[float]],
+    pairs: Sequence[tuple[str, str, float]],
+    same: Mapping[str, float],
+) -> None:
+    """A line for each pair; ``wall``: a figure for each round."""
+    for ours, theirs, least in pairs:
+        note = f"{same[ours]:.2%} of the answers are those of PyTorch in float32"
+        tell(Line(f"{work}, {ours}", theirs, unit, wall[ours], wall[theirs], least, note=note))
+
+
 def agreement(
     contenders: Mapping[str, Contender], texts: list[str], labels: Mapping[str, Sequence[str]]
-) -> None:
-    """Of each contender the accuracies, and the share of its answers that are PyTorch's."""
-    reference = None
+) -> dict[str, float]:
+    """Of each contender the accuracies, and the share of its answers that are PyTorch's, which it gives."""
+    reference, shares = None, {}
     print("\nanswers")
     for name, run in contenders.items():
         if "pipelines" in name:
@@ -206,17 +230,20 @@ def agreement(
         found = run(texts)
         reference = reference or found
         pairs = [(a[task], b[task]) for a, b in zip(found, reference, strict=True) for task in TASKS]
-        same = float(np.mean([one == other for one, other in pairs]))
+        shares[name] = float(np.mean([one == other for one, other in pairs]))
         right = {
             task: np.mean([row[task] == label for row, label in zip(found, labels[task], strict=True)])
             for task in TASKS
         }
         scores = ", ".join(f"{task} {value:.4f}" for task, value in right.items())
-        print(f"{name:<26} {same:.4%} as PyTorch; accuracy {scores}")
+        print(f"{name:<26} {shares[name]:.4%} as PyTorch; accuracy {scores}")
+    return shares
 
 
-def batches(contenders: Mapping[str, Contender], texts: list[str], tokens: int, rounds: int) -> None:
-    """All texts at once."""
+def batches(
+    contenders: Mapping[str, Contender], texts: list[str], tokens: int, rounds: int
+) -> dict[str, list[float]]:
+    """All texts at once; the seconds of each round."""
     wall, processor = timed(contenders, [texts], rounds)
     base = next(iter(contenders))
     print(f"\n{len(texts):,} texts at once, {rounds} rounds: median (least to most)")
@@ -227,10 +254,11 @@ def batches(contenders: Mapping[str, Contender], texts: list[str], tokens: int, 
             f"PyTorch takes {told(ratios(wall, base, name))} times as long by the wall clock, "
             f"{told(ratios(processor, base, name))} by processor time"
         )
+    return wall
 
 
-def requests(contenders: Mapping[str, Contender], texts: list[str], rounds: int) -> None:
-    """One text at a time, all tasks."""
+def requests(contenders: Mapping[str, Contender], texts: list[str], rounds: int) -> dict[str, list[float]]:
+    """One text at a time, all tasks; the p50 of each round in milliseconds."""
     wall, _ = timed(contenders, [[text] for text in texts], rounds)
     base = next(iter(contenders))
     print(f"\none text a request, {len(texts)} requests, {rounds} rounds: p50 and p95 of all")
@@ -238,6 +266,8 @@ def requests(contenders: Mapping[str, Contender], texts: list[str], rounds: int)
         p50, p95 = np.percentile(taken, [50, 95]) * 1000
         ratio = statistics.median(wall[base]) / statistics.median(taken)
         print(f"{name:<26} {p50:.1f} ms, {p95:.1f} ms; PyTorch's p50 is {ratio:.2f} times as long")
+    by_round = {name: np.array(taken).reshape(rounds, -1) * 1000 for name, taken in wall.items()}
+    return {name: [float(each) for each in np.median(taken, axis=1)] for name, taken in by_round.items()}
 
 
 def timed(

@@ -27,10 +27,19 @@ from measure import VARIABLE
 HERE = Path(__file__).parent
 KEPT = HERE.parent / "docs" / "benchmarks.json"
 PAGE = HERE.parent / "docs" / "benchmarks.md"
-SCRIPTS = ("tokenising", "training", "retraining", "drift_speed", "overhead")
+SCRIPTS = ("tokenising", "training", "retraining", "predict", "drift_speed", "overhead")
 #: A ratio below this part of the kept one is a regression.
 LEAST = 0.85
-LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "prefect", "mlflow", "great-expectations")
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "onnxruntime",
+    "numpy",
+    "prefect",
+    "mlflow",
+    "great-expectations",
+)
 
 
 def main() -> None:
