@@ -13,7 +13,6 @@ from doubleroute.data.tables import read_validated
 from doubleroute.data.tokens import join_tokens
 from doubleroute.integrations.registry import Candidate, DatasetUse, Registry, Version
 from doubleroute.integrations.versions import DataVersion
-from doubleroute.modeling.inference import Answerer
 from doubleroute.reports.evaluation import write_report
 from doubleroute.training.evaluate import Champion, read_evaluation
 from doubleroute.workspace import Stage, Workspace, code_digest, versions_of
@@ -86,6 +85,8 @@ def candidate(
     decided: str | None = None,
 ) -> Candidate:
     """The routed model with all that the registry keeps about it."""
+    from doubleroute.modeling.inference import Answerer
+
     fit = fits["routed"]
     history = json.loads((fit.path / "history.json").read_text(encoding="utf-8"))
     examples = _examples(project, validated)

@@ -23,7 +23,6 @@ from doubleroute.config import Project
 from doubleroute.data.batches import inputs_of
 from doubleroute.data.tokens import Packed
 from doubleroute.modeling.backbone import load_backbone, locate, refuse_long_texts, states_of
-from doubleroute.modeling.model import load_model
 from doubleroute.modeling.trunk import Trunk, caught_layers
 from doubleroute.training.encode import load_split, read_meta
 from doubleroute.training.machine import autocast, compute_device
@@ -192,6 +191,8 @@ def _backbone(project: Project, start: Start | None) -> "PreTrainedModel":
     if start is None:
         found = load_backbone(locate(project.backbone.source, project.root))
     else:
+        from doubleroute.modeling.model import load_model
+
         found = load_model(start.folder).backbone
     refuse_long_texts(found, project.backbone.max_tokens)
     return found.to(compute_device()).eval()

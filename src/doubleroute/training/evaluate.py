@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,18 +16,18 @@ from doubleroute.data.arrivals import Seen, row_keys, text_keys
 from doubleroute.data.batches import Encoded
 from doubleroute.data.tables import read_validated, rows_digest
 from doubleroute.modeling.backbone import Source, load_tokenizer
-from doubleroute.modeling.diagnostics import watched_gate
-from doubleroute.modeling.inference import Answerer
-from doubleroute.modeling.model import DoublerouteModel, load_model
 from doubleroute.modeling.routers import kinds_of
 from doubleroute.training.comparison import TEXTS, costs
 from doubleroute.training.encode import load_split, read_meta
 from doubleroute.training.machine import compute_device, cores
 from doubleroute.training.majority import for_words, majority_answer
-from doubleroute.training.router_study import study_router
 from doubleroute.training.scoring import Truths, answers_of
 from doubleroute.training.task_scores import draws_for, score_task
 from doubleroute.workspace import Stage, Workspace, code_digest, digest_of, versions_of, write_json
+
+if TYPE_CHECKING:  # what brings transformers is imported where a model is loaded
+    from doubleroute.modeling.inference import Answerer
+    from doubleroute.modeling.model import DoublerouteModel
 
 SPLIT = "test"
 Answers = dict[str, list[dict[str, Any]]]
@@ -74,6 +74,10 @@ def evaluate(
     }
 
     def make(folder: Path) -> None:
+        from doubleroute.modeling.diagnostics import watched_gate
+        from doubleroute.modeling.inference import Answerer
+        from doubleroute.training.router_study import study_router
+
         torch.set_num_threads(cores())
         rows, about = load_split(encoded.path, SPLIT), read_meta(encoded.path)["tasks"]
         truths = {
@@ -164,20 +168,24 @@ def _fitted(
     folder: Path, rows: dict[str, Encoded], truths: dict[str, Truths]
 ) -> tuple[Answers, dict[str, Any] | None]:
     """A model's answers, and what its router's gate did meanwhile (None without a gate)."""
+    from doubleroute.modeling.diagnostics import watched_gate
+
     model, pad_id = _loaded(folder)
     with watched_gate(model) as watch:
         found = {task: answers_of(model, task, each, truths[task], pad_id) for task, each in rows.items()}
     return found, None if watch is None else watch.as_dict()
 
 
-def _loaded(folder: Path) -> tuple[DoublerouteModel, int]:
+def _loaded(folder: Path) -> "tuple[DoublerouteModel, int]":
     """A saved model and the id of its padding."""
+    from doubleroute.modeling.model import load_model
+
     return load_model(folder).to(compute_device()), load_tokenizer(
         Source(str(folder), folder)
     ).pad_token_id or 0
 
 
-def _champion(answerer: Answerer, about: dict[str, Any], truths: dict[str, Truths]) -> Answers:
+def _champion(answerer: "Answerer", about: dict[str, Any], truths: dict[str, Truths]) -> Answers:
     found = {}
     for task, each in truths.items():
         if answerer.tasks.get(task, {}).get("kind") == about[task]["kind"]:

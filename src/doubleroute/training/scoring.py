@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,9 +10,11 @@ from doubleroute.data.batches import Encoded, padded_states
 from doubleroute.data.tables import read_validated
 from doubleroute.data.tokens import Packed
 from doubleroute.kinds import Scorer, kind
-from doubleroute.modeling.inference import Before, logits_of
-from doubleroute.modeling.model import DoublerouteModel
 from doubleroute.modeling.trunk import Trunk
+
+if TYPE_CHECKING:
+    from doubleroute.modeling.inference import Before
+    from doubleroute.modeling.model import DoublerouteModel
 
 
 class Truths:
@@ -28,14 +30,16 @@ class Truths:
 
 
 def answers_of(
-    model: DoublerouteModel,
+    model: "DoublerouteModel",
     task: str,
     encoded: Encoded,
     truths: Truths,
     pad_id: int,
-    before: Before | None = None,
+    before: "Before | None" = None,
 ) -> list[dict[str, Any]]:
     """The model's answer for each encoded row of a task."""
+    from doubleroute.modeling.inference import logits_of
+
     logits = logits_of(model, encoded.packed, [task], pad_id, truths.words, before)[task]
     return kind(model.config.tasks[task]["kind"]).decode(logits, truths.labels)
 
@@ -47,7 +51,7 @@ def scorer_of(kind_name: str, answers: list[dict[str, Any]], truths: Truths) -> 
 
 def feeder(
     trunk: Trunk | None, states: Mapping[int, Mapping[str, np.ndarray]] | None, task: str
-) -> Before | None:
+) -> "Before | None":
     """Before each pass over rows of a task, hand the trunk its stored outputs."""
     if trunk is None or states is None:
         return None

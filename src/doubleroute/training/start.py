@@ -1,7 +1,7 @@
 """Weights of an earlier model as the beginning of a fit, taken where they fit."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -9,10 +9,12 @@ from torch import Tensor
 from doubleroute.config import Project
 from doubleroute.errors import ConfigError, ModelError
 from doubleroute.modeling.backbone import load_backbone, locate
-from doubleroute.modeling.model import DoublerouteConfig, DoublerouteModel, load_model
 from doubleroute.modeling.routers import resolve, router_class
 from doubleroute.modeling.trunk import around
 from doubleroute.training.plan import Start
+
+if TYPE_CHECKING:
+    from doubleroute.modeling.model import DoublerouteModel
 
 #: What of a backbone's config must be the same, where the files that a model came from are not known.
 _SIZES = (
@@ -36,6 +38,8 @@ def refuse_another(project: Project, digest: str, start: Start) -> None:
     """Raise ConfigError when the start has another backbone or router than the project, ModelError when its
     folder holds no model; ``digest`` is that of the files of the project's backbone."""
     from transformers import AutoConfig
+
+    from doubleroute.modeling.model import DoublerouteConfig
 
     if not (start.folder / "config.json").is_file():
         raise ModelError(f"{start.folder} holds no model to start from: config.json is expected there")
@@ -79,7 +83,7 @@ def _another(what: str, theirs: str, ours: str) -> ConfigError:
     )
 
 
-def take_over(model: DoublerouteModel, start: Start) -> list[str]:
+def take_over(model: "DoublerouteModel", start: Start) -> list[str]:
     """Copy the weights of the start into a fresh model; give the tasks that it has not got (whole).
 
     Backbone and router are taken; of the router's parameters of single tasks those of the tasks that both
@@ -87,6 +91,8 @@ def take_over(model: DoublerouteModel, start: Start) -> list[str]:
     that both know, so that new labels, new tasks and another kind or pooling begin fresh.
     The caller has seen to it that backbone and router are the same (``refuse_another``).
     """
+    from doubleroute.modeling.model import load_model
+
     given = load_model(start.folder)
     both = [
         name
@@ -100,7 +106,7 @@ def take_over(model: DoublerouteModel, start: Start) -> list[str]:
     return [name for name in model.config.tasks if name not in whole]
 
 
-def _take_router(model: DoublerouteModel, given: DoublerouteModel, both: list[str]) -> None:
+def _take_router(model: "DoublerouteModel", given: "DoublerouteModel", both: list[str]) -> None:
     theirs = dict(given.router.named_parameters())
     mine = [model.task_numbers[task] for task in both]
     places = [given.task_numbers[task] for task in both]
@@ -111,7 +117,7 @@ def _take_router(model: DoublerouteModel, given: DoublerouteModel, both: list[st
             value.copy_(theirs[name])
 
 
-def _take_head(model: DoublerouteModel, given: DoublerouteModel, task: str) -> bool:
+def _take_head(model: "DoublerouteModel", given: "DoublerouteModel", task: str) -> bool:
     """Whether nothing of the head is fresh."""
     ours, theirs = model.config.tasks[task], given.config.tasks[task]
     old: dict[str, Tensor] = dict(given.heads[task].named_parameters())
@@ -134,6 +140,8 @@ def trunk_weights(project: Project, digest: str, depth: int, start: Start | None
     if start is None:
         return digest, None
     ours = load_backbone(locate(project.backbone.source, project.root))
+    from doubleroute.modeling.model import load_model
+
     theirs = dict(load_model(start.folder).backbone.named_parameters())
     weights, below = dict(ours.named_parameters()), around(ours, depth)[0]
     if all(torch.equal(weights[name], theirs[name]) for name in below):
