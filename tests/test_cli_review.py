@@ -199,3 +199,16 @@ def test_a_folder_without_a_repository_is_bad_input(tmp_path: Path) -> None:
     done = review(tmp_path, "main", "topic")
     assert done.returncode == 2
     assert "is in no git repository" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_full_trains_both_versions_with_three_seeds(made: Path) -> None:
+    command = [str(COMMAND), "review", "main", "faulty", "--full", "--json", "--project", str(made)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=800, env=dict(os.environ))
+    full = document(done)["full"]["sentiment"]
+    assert full["seeds"] == 3
+    assert full["verdict"] == full["difference"]["verdict"]
+    assert full["difference"]["low"] <= full["difference"]["value"] <= full["difference"]["high"]
+    difference = full["head"]["value"] - full["base"]["value"]
+    assert full["difference"]["value"] == pytest.approx(difference)

@@ -11,11 +11,12 @@ from doubleroute.config import LOWER_IS_BETTER, Project
 from doubleroute.data.tables import read_validated
 from doubleroute.flows.timeline import FitProgress
 from doubleroute.kinds import kind
-from doubleroute.review.estimates import Estimate, described, estimate, finite
+from doubleroute.review.estimates import finite, verdict
 from doubleroute.review.study import Study
 from doubleroute.review.versions import Versions
 from doubleroute.training import crew
 from doubleroute.training.answers import answers_to
+from doubleroute.training.effects import ALPHA, Effect, effects
 from doubleroute.training.encode import encode
 from doubleroute.training.intervals import Sample, sample
 from doubleroute.workspace import Stage, Workspace
@@ -156,9 +157,10 @@ def _compared(
         ]
         for pair in given
     ]
-    sign = -1 if metric in LOWER_IS_BETTER else 1
     base, head = ([pair[side] for pair in scored] for side in (0, 1))
-    difference = described(_over_seeds(head, base, metric, sign))
+    couple = [("head", "base")]
+    (gain,) = effects({"base": base, "head": head}, couple, metric, metric not in LOWER_IS_BETTER)
+    difference = _interval(gain)
     return {
         "seeds": len(scored),
         "base": _alone(base, metric),
@@ -170,25 +172,21 @@ def _compared(
     }
 
 
-def _over_seeds(ours: Sequence[Sample], theirs: Sequence[Sample] | None, metric: str, sign: int) -> Estimate:
-    """The mean over seeds of a metric, or of its difference; its variance is that over seeds and that over
-    resamples of the rows."""
-
-    def of(seed: int, values: str) -> np.ndarray:
-        def taken(each: Sample) -> np.ndarray:
-            held = [each.values] if values == "whole" else each.drawn
-            return np.array([one[metric] for one in held])
-
-        return sign * (taken(ours[seed]) - (taken(theirs[seed]) if theirs is not None else 0))
-
-    whole = np.array([of(seed, "whole")[0] for seed in range(len(ours))])
-    drawn = np.mean([of(seed, "drawn") for seed in range(len(ours))], axis=0)
-    # The mean of k seeds varies as one seed does, divided by k.
-    spread = whole.mean() + (whole - whole.mean()) / len(whole) ** 0.5
-    return estimate(float(whole.mean()), spread, float(np.nanvar(drawn, ddof=1)), ours[0].rows)
+def _alone(samples: Sequence[Sample], metric: str) -> dict[str, Any]:
+    """The mean of one version's models over seeds, with its interval."""
+    whole = np.array([each.values[metric] for each in samples])
+    drawn = np.mean([[values[metric] for values in each.drawn] for each in samples], axis=0)
+    over_rows = float(np.nanvar(drawn, ddof=1))
+    seeds, rows = len(samples), max(1, samples[0].rows - 1)
+    found = _interval(
+        Effect(float(whole.mean()), float(whole.var(ddof=1)) / seeds, seeds - 1, over_rows, rows)
+    )
+    return {name: found[name] for name in ("value", "low", "high")}
 
 
-def _alone(samples: Sequence[Sample], metric: str) -> dict[str, float | None]:
-    found = _over_seeds(samples, None, metric, 1)
-    low, high = found.bounds()
-    return {"value": finite(found.value), "low": finite(low), "high": finite(high)}
+def _interval(found: Effect) -> dict[str, Any]:
+    """{"value", "low", "high", "verdict"}; None for what is undefined."""
+    reach = found.reach(ALPHA)
+    low, high = found.value - reach, found.value + reach
+    numbers = {"value": found.value, "low": low, "high": high}
+    return {**{name: finite(each) for name, each in numbers.items()}, "verdict": verdict(low, high)}
