@@ -43,7 +43,8 @@ def imported(folder: str) -> dict[str, str]:
     installed = packages_distributions()
     found: dict[str, str] = {}
     files = sorted((ROOT / folder).rglob("*.py"))
-    ours = {"doubleroute", *(file.stem for file in files if folder == "tests")}
+    own = [*files, *(ROOT / "benchmarks").glob("*.py")] if folder == "tests" else []
+    ours = {"doubleroute", *(file.stem for file in own)}
     for file in files:
         for module in modules(ast.parse(file.read_text(encoding="utf-8"))):
             if module not in sys.stdlib_module_names and module not in ours:

@@ -59,9 +59,9 @@ def test_stored_states_lie_beside_their_tokens() -> None:
     rows = _rows()
     numbers = {task: torch.arange(len(each.packed.ids)).bfloat16() for task, each in rows.items()}
     states = {task: value.view(torch.uint16).numpy()[:, None] for task, value in numbers.items()}
-    batch = collate({"sentiment": np.array([1]), "entities": np.array([0])}, rows, 0, states)
+    batch = collate({"sentiment": np.array([1]), "entities": np.array([0])}, rows, 0, {3: states})
     assert batch.states is not None
-    assert batch.states[..., 0].tolist() == [[3, 4, 0, 0], [0, 1, 2, 3]]
+    assert batch.states[3][..., 0].tolist() == [[3, 4, 0, 0], [0, 1, 2, 3]]
 
 
 @given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=80), budget=st.integers(1, 200))
