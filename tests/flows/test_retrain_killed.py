@@ -62,13 +62,15 @@ def done(root: Path) -> list[records.Record]:
 
 def test_killed_anywhere_and_started_again_one_decision_makes_one_version(root: Path) -> None:
     chance, killed = random.Random(5), 0
+    before = {mark: set(root.glob(mark)) for mark in MARKS}
     for mark in MARKS:
-        before = set(root.glob(mark))
+        if set(root.glob(mark)) - before[mark]:
+            continue  # the run before came so far before it was killed
         run = Train(root, *CHANGES, command="retrain")
-        while run.process.poll() is None and not set(root.glob(mark)) - before:
+        while run.process.poll() is None and not set(root.glob(mark)) - before[mark]:
             time.sleep(0.01)
         if run.process.poll() is None:
-            time.sleep(chance.uniform(0, 1.0))
+            time.sleep(chance.uniform(0, 0.3))
             killed += run.process.poll() is None
             run.process.kill()
         run.wait()
@@ -76,7 +78,7 @@ def test_killed_anywhere_and_started_again_one_decision_makes_one_version(root: 
         champion_answers(root)
     last = Train(root, *CHANGES, command="retrain")
     assert last.wait(900) == 0, last.err
-    assert killed >= 4
+    assert killed >= 3
     assert [version.number for version in Registry(root, "tiny").versions()] == ["2", "1"]
     assert len(done(root)) == 1
     champion_answers(root)
