@@ -28,12 +28,12 @@ class Line:
     @property
     def ratio(self) -> float:
         """How many times better ours is, by the medians."""
-        return _ratio(self.unit, statistics.median(self.ours), statistics.median(self.theirs))
+        return ratio_of(self.unit, statistics.median(self.ours), statistics.median(self.theirs))
 
     @property
     def ratios(self) -> list[float]:
         """The ratio of each round."""
-        return sorted(_ratio(self.unit, *pair) for pair in zip(self.ours, self.theirs, strict=True))
+        return sorted(ratio_of(self.unit, *pair) for pair in zip(self.ours, self.theirs, strict=True))
 
     @property
     def share(self) -> float | None:
@@ -43,7 +43,8 @@ class Line:
         return statistics.median(self.ours) / self.limit
 
 
-def _ratio(unit: str, ours: float, theirs: float) -> float:
+def ratio_of(unit: str, ours: float, theirs: float) -> float:
+    """How many times better ours is: more is better of a rate, less of anything else."""
     return ours / theirs if "/s" in unit else theirs / ours
 
 

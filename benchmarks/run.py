@@ -22,7 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from measure import VARIABLE
+from measure import VARIABLE, ratio_of
 
 HERE = Path(__file__).parent
 KEPT = HERE.parent / "docs" / "benchmarks.json"
@@ -118,7 +118,7 @@ def page(found: dict[str, Any]) -> str:
     ]
     for line in found["lines"]:
         ours, theirs = (statistics.median(line[side]) for side in ("ours", "theirs"))
-        rounds = [_ratio(line["unit"], *pair) for pair in zip(line["ours"], line["theirs"], strict=True)]
+        rounds = [ratio_of(line["unit"], *pair) for pair in zip(line["ours"], line["theirs"], strict=True)]
         spread = f" ({min(rounds):.2f} to {max(rounds):.2f})" if len(rounds) > 1 else " (one round)"
         least = "" if line["least"] is None else f"{line['least']:g}" + met(line)
         share = "" if line["share"] is None else f"{line['share']:.0%}"
@@ -133,10 +133,6 @@ def page(found: dict[str, Any]) -> str:
 def met(line: dict[str, Any]) -> str:
     """Whether a line reaches what is wanted."""
     return " (met)" if line["ratio"] >= line["least"] else " (not met)"
-
-
-def _ratio(unit: str, ours: float, theirs: float) -> float:
-    return ours / theirs if "/s" in unit else theirs / ours
 
 
 if __name__ == "__main__":

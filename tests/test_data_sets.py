@@ -67,6 +67,7 @@ def command(*words: str, stdin: str | None = None) -> "subprocess.CompletedProce
 
 def take(sample: Sample, folder: Path) -> dict[str, list[dict[str, Any]]]:
     """Write the first rows of each file into a folder; give them by split."""
+    # Neither the data sets nor the backbone's package are part of the repository.
     if not DATA.is_dir():
         pytest.skip("the data sets are not there: shared/data beside the repository's folder")
     if not (DATA / sample.name).is_dir():

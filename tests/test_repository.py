@@ -67,6 +67,7 @@ def tracked() -> list[Path]:
     try:
         done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
+        # In an archive of the sources there is no list of what belongs to them.
         pytest.skip("the files are not in a git repository")
     return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
 

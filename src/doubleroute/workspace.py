@@ -28,6 +28,8 @@ import filelock
 from doubleroute.errors import DataError, MachineError
 
 MANIFEST = "manifest.json"
+#: Seconds after its last use in which a stage is never trimmed.
+_IN_USE = 86400
 #: What nobody comes back for after this many days: half-written files, checkpoints of other settings.
 _FORGOTTEN = {".*": 1, "registry/.*": 1, "partial/*": 30}
 
@@ -106,11 +108,17 @@ class Workspace:
         place = self.stages / f"{name}-{digest}"
         if not _is_whole(place):
             return None
-        os.utime(place)
-        return Stage(name, digest, place, reused=True)
+        found = Stage(name, digest, place, reused=True)
+        self.use(found)
+        return found
+
+    def use(self, stage: Stage) -> None:
+        """Note that a stage is used now, as ``find`` does: what is used longest ago goes first."""
+        with suppress(FileNotFoundError):  # it was trimmed or merged meanwhile: whoever reads it will see
+            os.utime(stage.path)
 
     def all(self, name: str) -> list[Stage]:
-        """Every whole stage of this name, the one used last first."""
+        """Every whole stage of this name, the one used last first. Looking is no use: see ``use``."""
         folders = [path for path in self.stages.glob(f"{name}-*") if _is_whole(path)]
         folders.sort(key=lambda path: path.stat().st_mtime, reverse=True)
         return [Stage(name, path.name.rpartition("-")[2], path, reused=True) for path in folders]
@@ -129,8 +137,8 @@ class Workspace:
         """Remove whole stages, the one used longest ago first, until all together have at most ``most``
         bytes; give their folders' names.
 
-        Stages used at the time ``since`` (seconds since 1970) or later stay, and those that somebody builds:
-        a run that calls this at its end keeps what it used, and so does what ran meanwhile.
+        Stages used at the time ``since`` (seconds since 1970) or later stay, those that somebody builds, and
+        whatever was used within _IN_USE: a command that reads it may still be under way.
         """
         stages = []
         for path in self.stages.glob("[!.]*-*"):
@@ -138,11 +146,14 @@ class Workspace:
                 size = sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
                 stages.append((path.stat().st_mtime, path, size))
         left, removed = sum(size for *_, size in stages), []
+        since = min(since, time.time() - _IN_USE)
         for used, path, size in sorted(stages):
             if left <= most or used >= since:
                 break
             lock = filelock.FileLock(self.root / "locks" / f"{path.name}.lock")
             with suppress(filelock.Timeout), lock.acquire(timeout=0):
+                if path.stat().st_mtime != used:  # found by somebody since it was looked at
+                    continue
                 beside = path.with_name(f".{path.name}-trimmed")  # what is half gone has no stage's name
                 path.rename(beside)
                 shutil.rmtree(beside, ignore_errors=True)

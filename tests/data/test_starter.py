@@ -271,6 +271,7 @@ def test_real_data_sets_become_the_tasks_that_they_are_for(
 ) -> None:
     data = Path(__file__).parents[2].parent / "shared" / "data" / folder
     if not data.is_dir():
-        pytest.skip("the real data sets are not here")
+        # They are no part of the repository: nothing of them is copied into it.
+        pytest.skip("the real data sets are not there: shared/data beside the repository's folder")
     project, _ = started(tmp_path, *sorted(data.glob("*.jsonl")))
     assert [task.kind for task in project.tasks.values()] == kinds

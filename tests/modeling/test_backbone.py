@@ -117,6 +117,22 @@ def test_a_config_that_is_not_understood_is_an_error_of_the_model(copy: Path, co
         load_backbone(Source("x", copy))
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        '{"model_type": "bert", "num_hidden_layers": "two"}',
+        '{"model_type": "bert", "num_hidden_layers": null}',
+        '{"model_type": "clip"}',
+        '{"model_type": "lxmert"}',
+        '{"model_type": "funnel", "num_hidden_layers": 2}',
+    ],
+)
+def test_a_config_without_a_number_of_layers_is_an_error_of_the_model(copy: Path, config: str) -> None:
+    (copy / "config.json").write_text(config, encoding="utf-8")
+    with pytest.raises(ModelError, match=r"backbone\.source: .*is no encoder with a number of layers"):
+        layer_count(Source("x", copy))
+
+
 def test_weights_of_a_name_in_the_cache_have_the_digest_of_their_files(copy: Path, tmp_path: Path) -> None:
     repository = tmp_path / "hub" / "models--some--thing"
     (repository / "refs").mkdir(parents=True)

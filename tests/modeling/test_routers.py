@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from doubleroute.modeling.model import DoublerouteConfig, DoublerouteModel, assemble, load_model
-from doubleroute.modeling.routers import Sizes, make_router, resolve
+from doubleroute.modeling.routers import Router, Sizes, make_router, resolve
 from doubleroute.modeling.routers.experts import ExpertsRouter
 
 EXPERTS = {"kind": "experts", "experts": 3, "bottleneck": 4}
@@ -198,14 +198,20 @@ def test_rows_of_some_tasks_are_answered_as_when_all_are_asked(
     assert grad is None or grad.abs().max() == 0
 
 
+def drawn(router: Router, rows: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Random states of rows of four tokens, and of the layers that the router reads."""
+    generator = torch.Generator().manual_seed(1)
+    states = torch.randn(rows, 4, 16, generator=generator)
+    read = len(router.reads)
+    return states, torch.randn(read, rows, 4, 16, generator=generator) if read else None
+
+
 @every_router
 def test_tasks_are_told_apart_only_by_routers_that_see_them(
     tiny_model: Path, options: dict[str, Any]
 ) -> None:
     router = awake(routed(tiny_model, options)).router
-    generator = torch.Generator().manual_seed(1)
-    states = torch.randn(1, 4, 16, generator=generator)
-    layers = torch.randn(len(router.reads), 1, 4, 16, generator=generator) if router.reads else None
+    states, layers = drawn(router, 1)
     mask = torch.ones(1, 4, dtype=torch.long)
     first, second = (router(states, mask, torch.tensor([task]), layers) for task in (0, 1))
     blind = options["kind"] == "none" or (options.get("by_task") is False and not options.get("private"))
@@ -217,9 +223,7 @@ def test_every_router_runs_under_bfloat16_and_keeps_the_states_type(
     tiny_model: Path, options: dict[str, Any]
 ) -> None:
     router = awake(routed(tiny_model, options)).router
-    generator = torch.Generator().manual_seed(1)
-    states = torch.randn(2, 4, 16, generator=generator)
-    layers = torch.randn(len(router.reads), 2, 4, 16, generator=generator) if router.reads else None
+    states, layers = drawn(router, 2)
     given = (torch.ones(2, 4, dtype=torch.long), torch.tensor([0, 1]))
     exact = router(states, *given, layers)
     with torch.autocast("cpu", dtype=torch.bfloat16):

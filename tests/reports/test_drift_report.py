@@ -232,6 +232,7 @@ def _sample(rows, side):
 def page(tmp_path_factory):
     """A browser that shows the page of a hostile drift."""
     if not (BROWSER and DRIVER):
+        # A browser comes from the system, not with the installation; .ci/run installs one.
         pytest.skip("chromium and chromedriver are not installed: the page is not looked at")
     from selenium import webdriver
     from selenium.webdriver.chrome.options import Options

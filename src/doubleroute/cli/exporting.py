@@ -1,6 +1,6 @@
 """The command that makes a registered model quick on processors: export."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -42,8 +42,11 @@ def export(
         chosen = registry.version(version)
         configured = loaded.serving.precision
         named = precision or (configured if configured in GRAPHS else None)
+        wanted = GRAPHS if named is None else (named,)
+        if output is not None:
+            _refuse_there([output / each for each in wanted])
         exporter = Exporter(loaded, registry, chosen, source)
-        made = [exporter.export(each) for each in (GRAPHS if named is None else (named,))]
+        made = [exporter.export(each) for each in wanted]
         terminal.document = {"model": loaded.model_name, "version": chosen.number}
         terminal.document["exports"] = [each.as_dict() for each in made]
         for each in made:
@@ -74,15 +77,22 @@ def _show_figures(terminal: Terminal, figures: Mapping[str, Mapping[str, Any]]) 
         )
 
 
+def _refuse_there(targets: Sequence[Path]) -> None:
+    """Raise InputError before the work when a copy would not have its place."""
+    from doubleroute.errors import InputError
+
+    for target in targets:
+        if target.exists():
+            raise InputError(f"--output: {target} is there already; name another folder or remove it")
+
+
 def _copy(folder: Path, target: Path) -> Path:
     """Copy an export beside its place and rename it."""
     import shutil
     import tempfile
 
-    from doubleroute.errors import InputError, MachineError
+    from doubleroute.errors import MachineError
 
-    if target.exists():
-        raise InputError(f"--output: {target} is there already; name another folder or remove it")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".export-", dir=target.parent) as beside:

@@ -155,7 +155,7 @@ class WorkspaceLimit(Section):
     max_gb: Positive = Field(
         50.0,
         description="of .doubleroute/stages (1 GB: 1e9 bytes); after a training the stages used longest ago "
-        "go first, and those that it used stay",
+        "go first; what was used in the last day stays",
     )
 
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,14 @@ from doubleroute.config import LOWER_IS_BETTER, Project, Router
 from doubleroute.data.mixture import quotas
 from doubleroute.data.tables import read_validated
 from doubleroute.errors import InputError
+from doubleroute.flows.pages import with_page
 from doubleroute.flows.timeline import FitProgress
 from doubleroute.integrations.validation import read_summary, validate
 from doubleroute.integrations.versions import pull
 from doubleroute.kinds import kind
 from doubleroute.modeling.backbone import hidden_size, layer_count, locate
 from doubleroute.modeling.routers import Sizes
+from doubleroute.plain import without_nan
 from doubleroute.reports.comparison import write_comparison
 from doubleroute.training import crew
 from doubleroute.training.answers import answers_to
@@ -26,7 +27,7 @@ from doubleroute.training.effects import effects, judged, negative_transfer, rou
 from doubleroute.training.encode import encode, load_split
 from doubleroute.training.intervals import Sample, sample
 from doubleroute.training.machine import resolve_precision
-from doubleroute.workspace import Stage, Workspace, code_digest, digest_of, write_json
+from doubleroute.workspace import Stage, Workspace
 
 #: Says one line to the user.
 Tell = Callable[[str], None]
@@ -84,7 +85,9 @@ def compare(
             "counts": read_summary(validated)["tasks"],
             "validated": validated.digest,
         }
-        return found | {"folder": str(_report(workspace, found))}
+        return found | {
+            "folder": str(with_page(workspace, "compare", "comparison.json", found, write_comparison))
+        }
 
 
 def _at_length(project: Project, encoded: Stage, steps: int | None) -> Project:
@@ -173,7 +176,8 @@ def _compared(
             "higher_is_better": higher,
             "rows": next(iter(samples.values()))[0].rows,
             "scores": {
-                name: [_finite(each.values[metric]) for each in seeds] for name, seeds in samples.items()
+                name: [without_nan(float(each.values[metric])) for each in seeds]
+                for name, seeds in samples.items()
             },
         }
     comparisons = judged(found)
@@ -222,19 +226,3 @@ def _routing(models: Sequence[Contender], compared: Sequence[Mapping[str, Any]])
             verdict, why = routing(said[dense.like, "shared"], said[dense.like, dense.name])
             found[dense.like] = {"verdict": verdict, "why": why}
     return found
-
-
-def _finite(value: float) -> float | None:
-    """The number, or None where it is undefined: JSON has no NaN."""
-    return float(value) if np.isfinite(value) else None
-
-
-def _report(workspace: Workspace, found: dict[str, Any]) -> Path:
-    """The folder with comparison.json, report.html and report.md."""
-
-    def make(folder: Path) -> None:
-        write_json(folder / "comparison.json", found)
-        write_comparison(folder, found)
-
-    inputs = {"comparison": digest_of(found), "code": code_digest("reports")}
-    return workspace.build("compare", inputs, make).path

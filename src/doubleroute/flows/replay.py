@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,15 +14,17 @@ from doubleroute.drift.replay import Model, Policy, Window, World
 from doubleroute.drift.windows import cut
 from doubleroute.errors import InputError
 from doubleroute.flows import watching
+from doubleroute.flows.pages import with_page
 from doubleroute.flows.timeline import FitProgress
 from doubleroute.integrations.validation import read_summary, validate
 from doubleroute.integrations.versions import pull
 from doubleroute.kinds import kind
+from doubleroute.plain import without_nan
 from doubleroute.reports.replay import write_replay
 from doubleroute.training.answers import answers_to
 from doubleroute.training.intervals import Sample, difference, interval, sample
 from doubleroute.training.past_models import PastModels
-from doubleroute.workspace import Stage, Workspace, code_digest, digest_of, write_json
+from doubleroute.workspace import Stage, Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +71,7 @@ def replay(project: Project, policies: Sequence[Policy], every: str, first: str)
         validated = validate(project, workspace)
         history = History(project, workspace, validated, every, first, progress)
         try:
-            found = _without_nan(plays.compare(policies, history.world()))
+            found = without_nan(plays.compare(policies, history.world()))
         finally:
             history.models.clear()
     found |= {
@@ -82,7 +83,7 @@ def replay(project: Project, policies: Sequence[Policy], every: str, first: str)
         "counts": read_summary(validated)["tasks"],
         "validated": validated.digest,
     }
-    return found | {"folder": str(_report(workspace, found))}
+    return found | {"folder": str(with_page(workspace, "replay", "replay.json", found, write_replay))}
 
 
 class History:
@@ -220,23 +221,3 @@ class History:
 
 def _train(frame: "pd.DataFrame") -> "pd.DataFrame":
     return frame[frame["split"] == "train"]
-
-
-def _report(workspace: Workspace, found: dict[str, Any]) -> Path:
-    """The folder with replay.json, report.html and report.md."""
-
-    def make(folder: Path) -> None:
-        write_json(folder / "replay.json", found)
-        write_replay(folder, found)
-
-    inputs = {"replay": digest_of(found), "code": code_digest("reports")}
-    return workspace.build("replay", inputs, make).path
-
-
-def _without_nan(value: Any) -> Any:
-    """NaN, which JSON has not, becomes null."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and value != value else value

@@ -15,6 +15,7 @@ from doubleroute.drift.detectors import measure
 from doubleroute.drift.sample import Sample, TaskRows
 from doubleroute.drift.statistics import expected_accuracy
 from doubleroute.kinds import Scorer, kind
+from doubleroute.plain import without_nan
 from doubleroute.training.answers import answers_to
 from doubleroute.training.embeddings import embeddings
 from doubleroute.training.intervals import interval
@@ -91,7 +92,7 @@ def check(
             )
             for task in since
         }
-        write_json(folder / "check.json", _finite({"drift": drift, "performance": performance}))
+        write_json(folder / "check.json", without_nan({"drift": drift, "performance": performance}))
 
     return workspace.build("check", inputs, make)
 
@@ -238,12 +239,3 @@ def _fall(before: dict[str, Any] | None, since: dict[str, Any] | None, sign: int
     value = sign * (before["value"] - since["value"])
     half = math.hypot(*((side["high"] - side["low"]) / 2 for side in (before, since)))
     return {"value": value, "low": value - half, "high": value + half} if math.isfinite(half) else None
-
-
-def _finite(value: Any) -> Any:
-    """NaN, which JSON has not, becomes null."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

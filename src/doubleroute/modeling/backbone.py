@@ -260,11 +260,14 @@ def hidden_size(source: Source) -> int:
 
 
 def _from_config(source: Source, key: str) -> int:
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     try:
         return int(getattr(AutoConfig.from_pretrained(source.location, trust_remote_code=False), key))
-    except (AttributeError, TypeError, ValueError, NotImplementedError) as error:
+    # What each of them is: a value of a wrong type; a family without the key (CLIP); one that counts its
+    # layers by part (LXMERT); an unknown family; one that refuses the key (Funnel).
+    except (StrictDataclassError, AttributeError, TypeError, ValueError, NotImplementedError) as error:
         raise ModelError(
             f"backbone.source: {source.location} is no encoder with a number of layers: {error}"
         ) from error

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from doubleroute.config import LOWER_IS_BETTER
 from doubleroute.kinds import kind
+from doubleroute.plain import without_nan
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,9 +52,9 @@ def compare(model: "Answering", graph: "Answering", given: Mapping[str, Labelled
         alone = [graph.logits([row], [task])[task][0] for row in few]
         found[task] = {
             "metric": metric,
-            "model": _finite(scores[0]),
-            "graph": _finite(scores[1]),
-            "loss": _finite(_loss(metric, *scores)),
+            "model": without_nan(scores[0]),
+            "graph": without_nan(scores[1]),
+            "loss": without_nan(_loss(metric, *scores)),
             "rows": len(rows),
             "same": sum(same_answer(*pair) for pair in zip(*answers, strict=True)),
             "largest_difference": _largest(*logits),
@@ -107,7 +108,3 @@ def _largest(one: Sequence["np.ndarray"], other: Sequence["np.ndarray"]) -> floa
     # A NaN must not be lost: max() passes over it.
     found = [float(abs(left - right).max(initial=0)) for left, right in pairs]
     return max(found, default=0.0) if all(map(math.isfinite, found)) else None
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

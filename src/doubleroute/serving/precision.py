@@ -69,6 +69,7 @@ def exported(
         return None
     for stage in workspace.all(STAGE):
         if wanted.items() <= stage.manifest["inputs"].items():
+            workspace.use(stage)
             return stage.path, read_about(stage.path)["acceptance"]
     return None
 

@@ -1,7 +1,6 @@
 """The evaluate stage: every model on the same test rows, with intervals, differences, slices and errors."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -17,6 +16,7 @@ from doubleroute.data.batches import Encoded
 from doubleroute.data.tables import read_validated, rows_digest
 from doubleroute.modeling.backbone import Source, load_tokenizer
 from doubleroute.modeling.routers import kinds_of
+from doubleroute.plain import without_nan
 from doubleroute.training.comparison import TEXTS, costs
 from doubleroute.training.encode import load_split, read_meta
 from doubleroute.training.machine import compute_device, cores
@@ -74,10 +74,6 @@ def evaluate(
     }
 
     def make(folder: Path) -> None:
-        from doubleroute.modeling.diagnostics import watched_gate
-        from doubleroute.modeling.inference import Answerer
-        from doubleroute.training.router_study import study_router
-
         torch.set_num_threads(cores())
         rows, about = load_split(encoded.path, SPLIT), read_meta(encoded.path)["tasks"]
         truths = {
@@ -90,35 +86,20 @@ def evaluate(
             answers["majority"] = _majority(validated.path, about, truths)
         for name, stage in fits.items():
             answers[name], models[name]["gate"] = _fitted(stage.path / "model", rows, truths)
-        study = (
-            study_router(project, *_loaded(fits["routed"].path / "model"), rows, truths)
-            if "routed" in fits
-            else None
-        )
+        found: dict[str, Any] = {"split": SPLIT, "models": models, "router": None}
+        if "routed" in fits:
+            found["router"] = _without_gate(project, fits["routed"].path / "model", rows, truths)
         if champion is not None:
-            answerer = Answerer(champion.folder)
-            models["champion"]["tasks"] = list(answerer.tasks)
-            with watched_gate(answerer.model) as watch:
-                answers["champion"] = _champion(answerer, about, truths)
-            models["champion"]["gate"] = None if watch is None else watch.as_dict()
-            if champion.rows is not None:
-                _mark_arrived(truths, Seen.read(champion.rows))
+            answerer, answers["champion"] = _asked(champion, models["champion"], about, truths)
+            if "routed" in fits:
+                found["costs"] = _costs(fits["routed"].path / "model", champion.folder, answerer, truths)
         draws = draws_for(project, truths)
-        evaluation = {
-            "split": SPLIT,
-            "models": models,
-            "tasks": {
-                task: score_task(project, task, about[task], truths[task], answers, draws) for task in rows
-            },
-            "held_out": {task: _held_out(each) for task, each in truths.items()},
-            "router": study,
-            "tokens": {task: each["splits"] for task, each in about.items()},
+        found["tasks"] = {
+            task: score_task(project, task, about[task], truths[task], answers, draws) for task in rows
         }
-        if champion is not None and "routed" in fits:
-            folders = {"routed": fits["routed"].path / "model", "champion": champion.folder}
-            answerers = {"routed": Answerer(folders["routed"]), "champion": answerer}
-            evaluation["costs"] = costs(answerers, folders, _texts(truths))
-        write_json(folder / "evaluation.json", _without_nan(evaluation))
+        found["held_out"] = {task: _held_out(each) for task, each in truths.items()}
+        found["tokens"] = {task: each["splits"] for task, each in about.items()}
+        write_json(folder / "evaluation.json", without_nan(found))
         _write_answers(folder / "answers", answers, truths)
 
     return workspace.build("evaluate", inputs, make)
@@ -185,6 +166,39 @@ def _loaded(folder: Path) -> "tuple[DoublerouteModel, int]":
     ).pad_token_id or 0
 
 
+def _without_gate(
+    project: Project, folder: Path, rows: dict[str, Encoded], truths: dict[str, Truths]
+) -> dict[str, list[dict[str, Any]]] | None:
+    from doubleroute.training.router_study import study_router
+
+    return study_router(project, *_loaded(folder), rows, truths)
+
+
+def _asked(
+    champion: Champion, entry: dict[str, Any], about: dict[str, Any], truths: dict[str, Truths]
+) -> "tuple[Answerer, Answers]":
+    """The champion and its answers; notes in its ``entry`` its tasks and what its gate did, and marks the
+    test rows that came since it learned."""
+    from doubleroute.modeling.diagnostics import watched_gate
+    from doubleroute.modeling.inference import Answerer
+
+    answerer = Answerer(champion.folder)
+    entry["tasks"] = list(answerer.tasks)
+    with watched_gate(answerer.model) as watch:
+        answers = _champion(answerer, about, truths)
+    entry["gate"] = None if watch is None else watch.as_dict()
+    if champion.rows is not None:
+        _mark_arrived(truths, Seen.read(champion.rows))
+    return answerer, answers
+
+
+def _costs(routed: Path, folder: Path, champion: "Answerer", truths: dict[str, Truths]) -> dict[str, Any]:
+    from doubleroute.modeling.inference import Answerer
+
+    answerers = {"routed": Answerer(routed), "champion": champion}
+    return costs(answerers, {"routed": routed, "champion": folder}, _texts(truths))
+
+
 def _champion(answerer: "Answerer", about: dict[str, Any], truths: dict[str, Truths]) -> Answers:
     found = {}
     for task, each in truths.items():
@@ -237,15 +251,6 @@ def _texts(truths: Mapping[str, Truths]) -> list[dict[str, Any]]:
         rows: Any = each.frame[columns].head(TEXTS).to_dict("records")
         asked.append(rows)
     return [row for turn in zip_longest(*asked) for row in turn if row is not None]
-
-
-def _without_nan(value: Any) -> Any:
-    """NaN, which JSON has not, becomes null."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _write_answers(folder: Path, answers: Mapping[str, Answers], truths: Mapping[str, Truths]) -> None:

@@ -38,6 +38,8 @@ def kept_rows(
     """
     with workspace.lock(name):
         stages = [each for each in workspace.all(name) if each.manifest["inputs"].get("made_by") == made_by]
+        for stage in stages:
+            workspace.use(stage)
         known = {key for stage in stages for key in _keys(stage)}
         new = {key: row for row, key in enumerate(keys) if key not in known}
         if new or not stages:
