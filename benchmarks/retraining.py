@@ -6,6 +6,8 @@ MiniLM on Rotten Tomatoes reviews, one thread, the three top layers learning fro
 lower three. A champion learns from all rows but the new ones, 2% and then 10% of them; then a training from
 nothing on all rows, in an empty workspace, and retraining from the champion, which computes the stored
 outputs of the new rows alone. Seconds of stored outputs and fit, and the accuracy on 1,000 other reviews.
+The same with heads that are solved on pooled states (``training.mode: heads``): of the pretrained backbone's
+layers, and (``retraining.mode: heads``) of the champion's last one.
 """
 
 import argparse
@@ -29,16 +31,18 @@ from training import BATCH, apart
 from doubleroute.config import Project, load_project
 from doubleroute.integrations.validation import validate
 from doubleroute.modeling.inference import Answerer
-from doubleroute.training.crew import store
 from doubleroute.training.encode import encode
 from doubleroute.training.fit import Learner
+from doubleroute.training.heads_fit import HeadsFit
+from doubleroute.training.ladder import store
 from doubleroute.training.machine import resolve_precision
-from doubleroute.training.plan import FROM_NOTHING, Plan, Start
+from doubleroute.training.plan import FROM_NOTHING, Plan, Rung, Start
 from doubleroute.training.variants import variant
 from doubleroute.workspace import Workspace, file_digest
 
 TEST = 1000
 EPOCHS = 3
+LAYERS = "{kind: layers, bottleneck: 16}"
 
 
 def main() -> None:
@@ -58,6 +62,8 @@ def after(root: Path, rows: int, share: float, least: float | None, speed: float
     champion = learned(root / "project", old, FROM_NOTHING)
     start = Start(champion.folder, file_digest(champion.folder / "model.safetensors"))
     again = learned(root / "project", rows, Plan(start))
+    if share == 0.1:
+        heads_after(root, old, rows, start, speed)
     nothing = learned(root / "empty", rows, FROM_NOTHING)
     work = f"retraining after {share:.0%} new of {rows:,} reviews, stored outputs and fit"
     scores = f"accuracy on {TEST:,}: {again.accuracy:.3f}, from nothing {nothing.accuracy:.3f}"
@@ -69,6 +75,28 @@ def after(root: Path, rows: int, share: float, least: float | None, speed: float
         work = "an epoch from the stored outputs of layer 3"
         epoch = [nothing.fit / EPOCHS]
         tell(Line(work, "an epoch of Trainer, as above", "s", epoch, [trainer / EPOCHS], 1.8))
+
+
+def heads_after(root: Path, old: int, rows: int, champion: Start, speed: float) -> None:
+    """The lines of solved heads when ``rows`` - ``old`` reviews are new."""
+    first = Plan(rung=Rung("heads"))
+    solved(root / "heads", old, first, LAYERS)
+    again = solved(root / "heads", rows, first, LAYERS)
+    whole = solved(root / "heads-empty", rows, first, LAYERS)
+    trainer = EPOCHS * whole.tokens / speed
+    against = f"Trainer, length groups and bf16, {EPOCHS} epochs, from its speed in this run"
+    work = f"heads solved on the states of all layers, {rows:,} reviews"
+    scores = f"accuracy on {TEST:,}: {again.accuracy:.3f}"
+    tell(
+        Line(f"{work}, {rows - old:,} of them new", against, "s", [again.seconds], [trainer], 50, note=scores)
+    )
+    tell(Line(f"{work}, all new", against, "s", [whole.seconds], [trainer], 8))
+    of_champion = Plan(champion, rung=Rung("heads", retraining=True))
+    solved(root / "project", old, of_champion)
+    again = solved(root / "project", rows, of_champion)
+    work = f"the champion's head solved anew, {rows - old:,} of {rows:,} reviews new to it"
+    scores = f"accuracy on {TEST:,}: {again.accuracy:.3f}"
+    tell(Line(work, against, "s", [again.seconds], [trainer], note=scores))
 
 
 @dataclass(frozen=True)
@@ -99,20 +127,42 @@ def learned(root: Path, rows: int, plan: Plan) -> Learned:
     learner.run(out, out / "partial", lambda _: None)
     ended = time.perf_counter()
     tokens = int(sum(each.packed.lengths.sum() for each in learner.feed.encoded.values()))
+    return Learned(out / "model", ended - begun, ended - middle, tokens, accuracy(out / "model"))
+
+
+def solved(root: Path, rows: int, plan: Plan, router: str = "{kind: none}") -> Learned:
+    """Solve the heads on the first ``rows`` reviews."""
+    project, workspace = written(root, rows, router), Workspace(root)
+    validated = validate(project, workspace)
+    encoded = encode(project, workspace, validated)
+    out = root / f"heads-{rows}"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    begun = time.perf_counter()
+    chosen = variant(project, "routed", rung="heads")
+    fit = HeadsFit(project, workspace, chosen, validated, encoded, resolve_precision("auto"), plan)
+    fit.run(out, lambda _: None)
+    seconds = time.perf_counter() - begun
+    tokens = int(sum(each.packed.lengths.sum() for each in fit.rows["train"].values()))
+    return Learned(out / "model", seconds, seconds, tokens, accuracy(out / "model"))
+
+
+def accuracy(model: Path) -> float:
+    """On the last TEST reviews."""
     texts, labels = read()["rotten_tomatoes"]
-    found = Answerer(out / "model").answer([{"text": text} for text in texts[-TEST:]])
+    found = Answerer(model).answer([{"text": text} for text in texts[-TEST:]])
     right = [each["sentiment"]["label"] == label for each, label in zip(found, labels[-TEST:], strict=True)]
-    return Learned(out / "model", ended - begun, ended - middle, tokens, sum(right) / TEST)
+    return sum(right) / TEST
 
 
-def written(root: Path, rows: int) -> Project:
-    """A project on the first ``rows`` reviews."""
+def written(root: Path, rows: int, router: str = "{kind: none}") -> Project:
+    """A project on the first ``rows`` reviews; ``router`` in YAML."""
     root.mkdir(parents=True, exist_ok=True)
     texts, labels = read()["rotten_tomatoes"]
     lines = [json.dumps({"text": text, "label": label}) for text, label in zip(texts, labels, strict=True)]
     (root / "rows.jsonl").write_text("\n".join(lines[:rows]) + "\n", encoding="utf-8")
     (root / "project.yaml").write_text(
-        f"name: bench\nbackbone: {{source: '{SOURCE}', max_tokens: 128}}\n"
+        f"name: bench\nbackbone: {{source: '{SOURCE}', max_tokens: 128}}\nrouter: {router}\n"
         "tasks: {sentiment: {kind: classification, files: {train: rows.jsonl}, "
         "split: {validation: 0.05, test: 0.02}}}\n"
         f"training: {{epochs: {EPOCHS}, batch_size: {BATCH}, trainable: 3, checkpoint_seconds: 3600}}\n",

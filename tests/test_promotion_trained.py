@@ -9,9 +9,9 @@ import pytest
 from doubleroute.config import load_project
 from doubleroute.integrations.validation import validate
 from doubleroute.promotion import Decision, decide
-from doubleroute.training.crew import fit, store
 from doubleroute.training.encode import encode
 from doubleroute.training.evaluate import Champion, evaluate, read_evaluation
+from doubleroute.training.ladder import fit, store
 from doubleroute.workspace import Stage, Workspace
 
 pytestmark = pytest.mark.slow

@@ -105,8 +105,8 @@ def test_a_cell_that_a_kill_took_is_fitted_again_alone(project: Path, found: dic
 
 def test_the_fits_are_those_of_a_training_run(project: Path, found: dict[str, Any]) -> None:
     from doubleroute.integrations.validation import validate
-    from doubleroute.training.crew import fit, store
     from doubleroute.training.encode import encode
+    from doubleroute.training.ladder import fit, store
 
     loaded = load_project(project, [f"training.epochs={found['epochs']}"])
     workspace = Workspace(project)

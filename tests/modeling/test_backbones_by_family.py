@@ -27,9 +27,9 @@ from doubleroute.modeling.model import DoublerouteConfig, DoublerouteModel, asse
 from doubleroute.modeling.onnx_answerer import open_session, run_graph
 from doubleroute.modeling.onnx_graph import write_graph
 from doubleroute.modeling.trunk import Trunk, around, first_of, layers_of
-from doubleroute.training.crew import store
 from doubleroute.training.encode import encode
 from doubleroute.training.fit import Learner
+from doubleroute.training.ladder import store
 from doubleroute.training.optimise import freeze, learn_mode
 from doubleroute.training.variants import variant
 from doubleroute.workspace import Workspace

@@ -22,6 +22,7 @@ ROUTERS: dict[str, dict[str, Any]] = {
     "pooled": {"kind": "pooled", "width": 8},
     "layers": {"kind": "layers", "top": None},
     "layers top 2": {"kind": "layers", "top": 2},
+    "layers with a bottleneck": {"kind": "layers", "top": None, "bottleneck": 3},
     "transformer": {"kind": "transformer", "width": 8, "heads": 2},
     "GPT-2, frozen": {"kind": "language_model", "source": "gpt2", "frozen": True},
     "Llama": {"kind": "language_model", "source": "llama", "frozen": False},

@@ -12,10 +12,10 @@ from doubleroute.data.batches import Encoded
 from doubleroute.data.tokens import Packed
 from doubleroute.integrations.validation import validate
 from doubleroute.modeling.model import load_model
-from doubleroute.training.crew import store
 from doubleroute.training.encode import encode
 from doubleroute.training.feed import Feed
 from doubleroute.training.fit import Learner
+from doubleroute.training.ladder import store
 from doubleroute.training.plan import Plan
 from doubleroute.training.variants import variant
 from doubleroute.workspace import Workspace

@@ -13,9 +13,9 @@ from doubleroute.config import load_project
 from doubleroute.data.arrivals import ROWS, remember
 from doubleroute.integrations.validation import validate
 from doubleroute.promotion import decide
-from doubleroute.training.crew import fit, store
 from doubleroute.training.encode import encode
 from doubleroute.training.evaluate import Champion, evaluate
+from doubleroute.training.ladder import fit, store
 from doubleroute.workspace import Workspace
 
 ABOUT = {"router": None, "steps": 0, "parameters": 0, "trained_parameters": 0, "seconds": 0.0}

@@ -12,8 +12,8 @@ from test_fit import Run, same, weights
 from doubleroute.errors import ConfigError, ModelError
 from doubleroute.modeling.inference import Answerer
 from doubleroute.modeling.model import load_model
-from doubleroute.training.crew import fit
 from doubleroute.training.evaluate import evaluate, read_evaluation
+from doubleroute.training.ladder import fit
 from doubleroute.training.plan import Plan, Start
 from doubleroute.training.start import refuse_another
 from doubleroute.training.variants import variant

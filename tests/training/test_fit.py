@@ -17,9 +17,9 @@ from doubleroute.config import load_project
 from doubleroute.errors import ConfigError, ModelError
 from doubleroute.integrations.validation import validate
 from doubleroute.training import checkpoints
-from doubleroute.training.crew import fit, store
 from doubleroute.training.encode import encode
 from doubleroute.training.fit import Learner
+from doubleroute.training.ladder import fit, store
 from doubleroute.training.plan import FROM_NOTHING, Plan
 from doubleroute.training.variants import variant
 from doubleroute.workspace import Stage, Workspace

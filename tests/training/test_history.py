@@ -11,7 +11,7 @@ def test_the_best_epoch_is_that_of_the_best_mean() -> None:
     history = History(total=3)
     means = [{"a": {"accuracy": 0.5}, "b": {"mae": 1.0}}, {"a": {"accuracy": 0.6}, "b": {"mae": 0.9}},
              {"a": {"accuracy": 0.9}, "b": {"mae": 2.0}}]  # fmt: skip
-    better = [history.note_epoch(number, number, scores) for number, scores in enumerate(means, start=1)]
+    better = [history.note_epoch(number, scores) for number, scores in enumerate(means, start=1)]
     assert better == [True, True, False]
     assert history.log["best_epoch"] == 2
     assert [each["mean"] for each in history.log["epochs"]] == pytest.approx([-0.25, -0.15, -0.55])
@@ -20,8 +20,8 @@ def test_the_best_epoch_is_that_of_the_best_mean() -> None:
 @pytest.mark.parametrize(("metric", "value"), [("mae", 1e6), ("rmse", 1e6)])
 def test_an_error_that_is_no_number_is_worse_than_any_other(metric: str, value: float) -> None:
     history = History(total=2)
-    assert history.note_epoch(1, 1, {"a": {metric: value}})
-    assert not history.note_epoch(2, 2, {"a": {metric: math.nan}})
+    assert history.note_epoch(1, {"a": {metric: value}})
+    assert not history.note_epoch(2, {"a": {metric: math.nan}})
     assert history.log["epochs"][1]["validation"] == {"a": {metric: None}}
 
 
@@ -29,7 +29,7 @@ def test_a_fit_is_over_when_no_epoch_was_better_for_long_enough() -> None:
     history = History(total=4)
     over = []
     for epoch, value in enumerate([0.5, 0.6, 0.6, 0.1], start=1):
-        history.note_epoch(epoch, epoch, {"a": {"accuracy": value}})
+        history.note_epoch(epoch, {"a": {"accuracy": value}})
         over.append((history.is_over(2), history.is_over(None)))
     assert over == [(False, False), (False, False), (False, False), (True, False)]
 
@@ -51,6 +51,6 @@ def test_notes_and_time_go_on_after_a_checkpoint() -> None:
     second = History(total=4)
     second.go_on(log)
     second.note_step(2, 4.0, 10, 1e-3)
-    second.note_epoch(1, 2, {"a": {"accuracy": 1.0}})
+    second.note_epoch(2, {"a": {"accuracy": 1.0}})
     assert second.log["epochs"][0]["train_loss"] == 3.0
     assert 100 <= second.seconds < 200

@@ -13,7 +13,7 @@ from test_fit import Killed, Run, same, weights
 from doubleroute.errors import ConfigError, InputError, ModelError
 from doubleroute.modeling.inference import Answerer
 from doubleroute.modeling.model import load_model
-from doubleroute.training.crew import fit, store
+from doubleroute.training.ladder import fit, store
 from doubleroute.training.plan import Plan, Start, fit_inputs
 from doubleroute.training.start import refuse_another
 from doubleroute.training.variants import variant

@@ -47,6 +47,9 @@ class Retraining(Section):
         None, description="ask instead when a retraining is expected to cost more training seconds"
     )
     start: Literal["champion", "pretrained"] = Field("champion", description="the weights to begin with")
+    mode: Literal["full", "auto", "heads"] | None = Field(
+        None, description="training.mode of a retraining; heads: of the champion the heads alone, in seconds"
+    )
     effort: float = Field(
         0.2, gt=0, le=1, description="share of training.epochs when it starts from the champion"
     )

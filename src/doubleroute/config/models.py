@@ -16,6 +16,7 @@ from doubleroute.config.routers import NoRouter, Router
 from doubleroute.config.values import (
     Column,
     Dropout,
+    Duration,
     Fraction,
     Label,
     Name,
@@ -138,9 +139,20 @@ class Task(Section):
         return self.metric or METRICS[self.kind][0]
 
 
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
 class Training(Section):
     """How the model learns."""
 
+    mode: Literal["full", "auto", "heads"] = Field(
+        "full",
+        description="full: one fit; auto: heads on stored states first, then the upper half of the layers, "
+        "then all that may learn, as long as the budget lasts; heads: the first of these alone",
+    )
+    budget: Duration | None = Field(
+        None, description="of mode auto: training seconds in all, as in 90s, 5m or 1h; null: epochs alone"
+    )
     epochs: Annotated[float, Field(ge=0.1, le=1000)] = Field(
         3.0, description="one epoch draws as many rows as there are; the last may be a part of one"
     )
@@ -167,6 +179,18 @@ class Training(Section):
         "auto", description="auto: what the machine has"
     )
     checkpoint_seconds: float = Field(30.0, ge=0, description="between checkpoints")
+
+    @field_validator("budget")
+    @classmethod
+    def _budget_fits_the_mode(cls, budget: str | None, info: ValidationInfo) -> str | None:
+        if budget is not None and info.data.get("mode") != "auto":
+            raise ValueError("is kept by mode auto alone; write `mode: auto`, or delete it")
+        return budget
+
+    @property
+    def seconds(self) -> float | None:
+        """The budget in seconds."""
+        return None if self.budget is None else float(self.budget[:-1]) * _SECONDS[self.budget[-1]]
 
 
 class Validation(Section):

@@ -38,7 +38,8 @@ class PooledRouter(Section):
 
 
 class LayersRouter(Section):
-    """H' = H + u_task sum_l softmax(s_task)_l norm(H_l): a mixture over the backbone's layers for each task.
+    """H' = H + u_task sum_l softmax(s_task)_l norm(H_l): a mixture over the backbone's layers for each task;
+    with a bottleneck H' = H + U_task sum_l V_task,l norm(H_l).
 
     Where lower layers are frozen, the outputs of all that the mixture reads are stored, not of the last
     frozen one alone."""
@@ -46,6 +47,9 @@ class LayersRouter(Section):
     kind: Literal["layers"] = Field(description="the kind of router")
     top: int | None = Field(
         None, ge=1, description="layers from the top that are mixed; null: all, and the embeddings"
+    )
+    bottleneck: int | None = Field(
+        None, ge=1, le=8192, description="directions that a task reads of each layer; null: a weight for each"
     )
     learning_rate: Positive = Field(1e-2, description="of the router's own parameters")
 

@@ -20,6 +20,11 @@ Paths = (
         Words("a list of files"),
     ]
 )
+Duration = Annotated[
+    str,
+    Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,3})?[smh]$"),
+    Words("a number with s, m or h after it, as in 90s, 5m or 1h"),
+]
 NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
 Name = Annotated[
     str,

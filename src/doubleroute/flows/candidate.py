@@ -1,6 +1,5 @@
 """What goes with a trained model into its report and into the registry."""
 
-import json
 import os
 import platform
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from doubleroute.integrations.registry import Candidate, DatasetUse, Registry, V
 from doubleroute.integrations.versions import DataVersion
 from doubleroute.reports.evaluation import write_report
 from doubleroute.training.evaluate import Champion, read_evaluation
+from doubleroute.training.history import read_history
 from doubleroute.workspace import Stage, Workspace, code_digest, versions_of
 
 #: Test rows of each task whose answers a registered model must give again in a new process.
@@ -65,10 +65,7 @@ def report(
     inputs = {"evaluation": evaluated.digest, "provenance": provenance, "code": code_digest("reports")}
 
     def make(folder: Path) -> None:
-        histories = {
-            name: json.loads((stage.path / "history.json").read_text(encoding="utf-8"))
-            for name, stage in fits.items()
-        }
+        histories = {name: read_history(stage.path) for name, stage in fits.items()}
         write_report(folder, read_evaluation(evaluated), histories, provenance, counts)
 
     return workspace.build("report", inputs, make)
@@ -88,7 +85,7 @@ def candidate(
     from doubleroute.modeling.inference import Answerer
 
     fit = fits["routed"]
-    history = json.loads((fit.path / "history.json").read_text(encoding="utf-8"))
+    history = read_history(fit.path)
     examples = _examples(project, validated)
     decision_tags = {} if decided is None else {"retraining_decision": decided}
     data_tags = {name: str(value) for name, value in data.as_dict().items() if value is not None}

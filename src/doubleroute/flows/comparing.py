@@ -19,12 +19,13 @@ from doubleroute.modeling.backbone import hidden_size, layer_count, locate
 from doubleroute.modeling.routers import Sizes
 from doubleroute.plain import without_nan
 from doubleroute.reports.comparison import write_comparison
-from doubleroute.training import crew
+from doubleroute.training import crew, ladder
 from doubleroute.training.answers import answers_to
 from doubleroute.training.contenders import Contender, contenders, couples
 from doubleroute.training.dense import router_parameters
 from doubleroute.training.effects import effects, judged, negative_transfer, routing
 from doubleroute.training.encode import encode, load_split
+from doubleroute.training.history import read_history
 from doubleroute.training.intervals import Sample, sample
 from doubleroute.training.machine import resolve_precision
 from doubleroute.workspace import Stage, Workspace
@@ -67,7 +68,7 @@ def compare(
         validated = validate(project, workspace)
         encoded = encode(project, workspace, validated)
         project = _at_length(project, encoded, steps)
-        stored = crew.store(project, workspace, encoded, progress, routers=list(routers.values()))
+        stored = ladder.store(project, workspace, encoded, progress, routers=list(routers.values()))
         precision = resolve_precision(project.training.precision)
         order = crew.Order(project, validated, encoded, stored, precision)
         backbone = locate(project.backbone.source, project.root)
@@ -91,8 +92,8 @@ def compare(
 
 
 def _at_length(project: Project, encoded: Stage, steps: int | None) -> Project:
-    """The project with as many epochs as make ``steps`` steps, never stopped early."""
-    changes: dict[str, Any] = {"early_stopping": None}
+    """The project with as many epochs as make ``steps`` steps in one fit, never stopped early."""
+    changes: dict[str, Any] = {"early_stopping": None, "mode": "full", "budget": None}
     if steps is not None:
         rows = {task: len(each) for task, each in load_split(encoded.path, "train").items()}
         drawn = sum(quotas(rows, project.training.sampling_temperature).values())
@@ -119,7 +120,7 @@ def _fitted(
     def tell_done(name: str, stage: Stage) -> None:
         nonlocal done
         done += 1
-        history = _history(stage)
+        history = read_history(stage.path)
         took = "was there" if stage.reused else f"{history['seconds']:.1f} s"
         tell(f"{done} of {len(cells)}: {name}: {history['total_steps']:,} steps, {took}")
 
@@ -128,14 +129,9 @@ def _fitted(
     return {each: [stages[cells[each, seed]] for seed in seeds] for each in models}
 
 
-def _history(stage: Stage) -> dict[str, Any]:
-    history: dict[str, Any] = json.loads((stage.path / "history.json").read_text(encoding="utf-8"))
-    return history
-
-
 def _model(project: Project, each: Contender, fits: Sequence[Stage], sizes: Sizes) -> dict[str, Any]:
     """What one contender is, and what each seed's fit took."""
-    histories = [_history(stage) for stage in fits]
+    histories = [read_history(stage.path) for stage in fits]
     return {
         "name": each.name,
         "role": each.role,

@@ -142,6 +142,9 @@ def _expected_seconds(
     if path is None:
         return None
     history = json.loads(path.read_text(encoding="utf-8"))
+    if (project.retraining.mode or project.training.mode) == "heads" or not history["total_steps"]:
+        heads = [each["seconds"] for each in history["epochs"] if each.get("rung") == "heads"]
+        return round(heads[0], 1) if heads else None
     rows = sum(len(read_validated(validated.path, task, "train")) for task in project.tasks)
     share = project.retraining.effort if project.retraining.start == "champion" else 1.0
     steps = project.training.epochs * share * rows / project.training.batch_size

@@ -24,9 +24,9 @@ from doubleroute.integrations.versions import DataVersion, pull
 from doubleroute.integrations.webhook import post
 from doubleroute.promotion import Decision, decide
 from doubleroute.reports.tables import score_rows, verdicts
-from doubleroute.training.crew import fit, store
 from doubleroute.training.encode import encode
 from doubleroute.training.evaluate import Champion, evaluate
+from doubleroute.training.ladder import fit, store
 from doubleroute.workspace import Stage, Workspace
 
 P = ParamSpec("P")

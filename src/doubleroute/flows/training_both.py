@@ -14,7 +14,7 @@ from doubleroute.kinds import kind
 from doubleroute.review.estimates import finite, verdict
 from doubleroute.review.study import Study
 from doubleroute.review.versions import Versions
-from doubleroute.training import crew
+from doubleroute.training import ladder
 from doubleroute.training.answers import answers_to
 from doubleroute.training.effects import ALPHA, Effect, effects
 from doubleroute.training.encode import encode
@@ -95,8 +95,8 @@ def _fitted(
 
     seeded = project.model_copy(update={"seed": seed}).at(project.root)
     encoded = encode(project, workspace, validated)
-    stored = crew.store(seeded, workspace, encoded, tell, names=["routed"])
-    return crew.fit(seeded, workspace, validated, encoded, stored, tell, names=["routed"])["routed"]
+    stored = ladder.store(seeded, workspace, encoded, tell, names=["routed"])
+    return ladder.fit(seeded, workspace, validated, encoded, stored, tell, names=["routed"])["routed"]
 
 
 def _held_out(validated: Stage, task: str, versions: Versions, study: Study) -> "pd.DataFrame":

@@ -74,19 +74,21 @@ def in_passes(
                 if of_tokens:
                     assert packed.words is not None
                     assert words is not None
-                    found[name][row] = _by_word(values[place], packed.words[parts[place][1]], words[row])
+                    of_row = packed.words[parts[place][1]]
+                    first = np.flatnonzero(of_row >= 0)
+                    found[name][row] = by_word(values[place][first], of_row[first], words[row])
                 else:
                     found[name][row] = values[place]
     return found
 
 
-def _by_word(logits: np.ndarray, words: np.ndarray, count: int) -> np.ndarray:
-    """Logits [seq, outputs] of sub-words -> [count, outputs] of words."""
-    by_word = np.zeros((count, logits.shape[-1]), np.float32)
-    by_word[:, 0] = 1.0
-    here = np.flatnonzero(words >= 0)
-    by_word[words[here]] = logits[here]
-    return by_word
+def by_word(logits: np.ndarray, words: np.ndarray, count: int) -> np.ndarray:
+    """Logits [k, outputs] of the first sub-words of the words [k] of a row -> [count, outputs]; words that
+    were cut off get the first label."""
+    found = np.zeros((count, logits.shape[-1]), np.float32)
+    found[:, 0] = 1.0
+    found[words] = logits
+    return found
 
 
 class _Asked(NamedTuple):

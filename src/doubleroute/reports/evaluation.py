@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from doubleroute.reports import details, figures, router, tables
+from doubleroute.reports import details, figures, ladder, router, tables
 from doubleroute.reports.details import Mistake, Source
 from doubleroute.reports.markdown import markdown_report
 from doubleroute.reports.svg import Figure
@@ -109,6 +109,7 @@ def sections_of(
         "Confusion": of_tasks(_confusions),
         "Reliability": of_tasks(_reliability),
         "Learning curves": _curves(evaluation, histories),
+        "Stages of training": list(ladder.ladder_blocks(evaluation, histories)),
         "Router": _router(evaluation),
         "Labels": of_tasks(lambda name, task: iter(details.label_tables(task, name))),
         "Regression": of_tasks(_regression),

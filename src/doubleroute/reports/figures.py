@@ -75,8 +75,10 @@ def reliability_figure(reliability: Mapping[str, Mapping[str, Any]], title: str)
     return draw_figure(draw, 352, 290, title, f"{words}Expected calibration error: {', '.join(errors)}.")
 
 
-def curve_figure(curves: Mapping[str, Sequence[tuple[Any, Any]]], ylabel: str, title: str) -> Figure:
-    """Lines of (step, value), one a model; more than 60 points of a line are averaged in groups."""
+def curve_figure(
+    curves: Mapping[str, Sequence[tuple[Any, Any]]], ylabel: str, title: str, unit: str = "step"
+) -> Figure:
+    """Lines of (step or another ``unit``, value), one a model; more than 60 points are averaged in groups."""
     from matplotlib.ticker import MaxNLocator
 
     def draw(canvas: "Canvas") -> None:
@@ -84,7 +86,7 @@ def curve_figure(curves: Mapping[str, Sequence[tuple[Any, Any]]], ylabel: str, t
         for model in models_of(curves):
             steps, values = _thin(curves[model])
             _line(axes, model, steps, values, marks=len(steps) <= 12)
-        axes.set_xlabel("step")
+        axes.set_xlabel(unit)
         axes.set_ylabel(ylabel)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         axes.legend(loc="best")
@@ -93,7 +95,7 @@ def curve_figure(curves: Mapping[str, Sequence[tuple[Any, Any]]], ylabel: str, t
     for model in models_of(curves):
         points = [(step, value) for step, value in curves[model] if is_number(value)]
         if points:
-            ends.append(f"{shown(model, 40)} {number(points[-1][1])} at step {count(points[-1][0])}")
+            ends.append(f"{shown(model, 40)} {number(points[-1][1])} at {unit} {count(round(points[-1][0]))}")
     return draw_figure(draw, 352, 250, title, f"At the end: {', '.join(ends) or 'no point'}.")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from doubleroute.review import probe
+from doubleroute import linear
 from doubleroute.review.estimates import described, holm, pooled
 from doubleroute.review.groups import Group, groups_of
 from doubleroute.review.impact import Losses, Progress, Trained
@@ -50,7 +50,7 @@ def blame(
         for each, start in zip(times, starts, strict=True)
     ]
     models = []
-    for model in probe.side_by_side(jobs):
+    for model in linear.side_by_side(jobs):
         models.append(model)
         progress("blame", {"step": len(models), "total": len(jobs), "unit": "models"})
     found = []
@@ -107,7 +107,7 @@ def _pull(study: Study, model: np.ndarray) -> np.ndarray:
     """How far learning from each content [u] once more moves the held-out loss, to first order: the product
     of both gradients, as if all directions of the features were curved alike."""
     held, given = study.held, study.learned
-    goal = held.features.T @ probe.slopes(study.kind, held.features @ model, held.targets).astype(np.float32)
-    own = probe.slopes(study.kind, given.features @ model, given.targets)
+    goal = held.features.T @ linear.slopes(study.kind, held.features @ model, held.targets).astype(np.float32)
+    own = linear.slopes(study.kind, given.features @ model, given.targets)
     each = -((given.features @ goal) * own).sum(axis=1)
     return np.bincount(given.owner, each, len(study.head))

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from doubleroute.review import probe
+from doubleroute import linear
 from doubleroute.review.renaming import names_of, renamed_label
 from doubleroute.review.rows import Changes, VersionRows
 from doubleroute.review.study import (
@@ -191,7 +191,7 @@ class _Asked:
             gaps = np.where(earlier != (wanted > 0), gaps, np.inf)
         worst = int(np.argmin(gaps))
         prefers = [name for name, logit in zip(self.names, logits, strict=True) if logit > 0]
-        sure = float(probe.probabilities("multilabel", logits[None])[0, worst])
+        sure = float(linear.probabilities("multilabel", logits[None])[0, worst])
         return float(gaps[worst]), None, prefers, sure if logits[worst] > 0 else 1 - sure
 
     def _of_names(
@@ -209,7 +209,7 @@ class _Asked:
                 gaps = np.where(rivals != wanted, own - logits[np.arange(len(wanted)), rivals], np.inf)
         word = int(np.argmin(gaps))
         best = int(logits[word].argmax())
-        probability = float(probe.probabilities("classification", logits[word][None])[0, best])
+        probability = float(linear.probabilities("classification", logits[word][None])[0, best])
         return float(gaps[word]), word if self.kind == "tagging" else None, self.names[best], probability
 
 
@@ -220,12 +220,12 @@ def _out_of_sample(kind: str, examples: Examples, fold: np.ndarray, outputs: int
 
     def learned(left_out: int) -> np.ndarray:
         weights = (of != left_out).astype(np.float32)
-        model = probe.fit(
-            kind, examples.features, examples.targets, weights, outputs, strength, precision=probe.ROUGH
+        model = linear.fit(
+            kind, examples.features, examples.targets, weights, outputs, strength, precision=linear.ROUGH
         )
         return np.asarray(examples.features[of == left_out] @ model)
 
     logits = np.zeros((len(of), outputs), np.float32)
-    for part, found in enumerate(probe.side_by_side([partial(learned, part) for part in range(_FOLDS)])):
+    for part, found in enumerate(linear.side_by_side([partial(learned, part) for part in range(_FOLDS)])):
         logits[of == part] = found
     return logits

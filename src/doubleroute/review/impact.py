@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from doubleroute import linear
 from doubleroute.config import LOWER_IS_BETTER
-from doubleroute.review import probe
 from doubleroute.review.estimates import Estimate, described, estimate, finite, holm, mean_of, pooled
 from doubleroute.review.study import Study
 
@@ -76,14 +76,14 @@ def train(study: Study, seeds: int, progress: Progress) -> Trained:
         progress("impact", {"step": done, "total": total, "unit": "models"})
 
     weights = np.stack([np.where(study.settled, 1.0, draws(study.unit, seed)) for seed in range(seeds)])
-    [base] = probe.side_by_side([partial(study.fit, study.base)])
+    [base] = linear.side_by_side([partial(study.fit, study.base)])
 
     def pair(times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         one = base if (times == 1).all() else study.fit(study.base * times, base)
         return one, study.fit(study.head * times, one)
 
     found = []
-    for each in probe.side_by_side([partial(pair, times) for times in (np.ones_like(study.base), *weights)]):
+    for each in linear.side_by_side([partial(pair, times) for times in (np.ones_like(study.base), *weights)]):
         found.append(each)
         told(2 * len(found))
     base, head = found[0]
@@ -187,7 +187,7 @@ def _left_out(study: Study, trained: Trained) -> tuple[np.ndarray, np.ndarray]:
         rows = np.flatnonzero((study.untouched & (weights == 0))[given.owner])
         times[rows] += 1
         for side, model in enumerate(models):
-            sums[side, rows] += probe.losses(study.kind, given.features[rows] @ model, given.targets[rows])
+            sums[side, rows] += linear.losses(study.kind, given.features[rows] @ model, given.targets[rows])
     examples = np.flatnonzero(times)
     return sums[:, examples] / times[examples], examples
 

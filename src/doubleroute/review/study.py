@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from doubleroute import linear
 from doubleroute.data.splits import position
-from doubleroute.review import probe
 from doubleroute.review.renaming import renamed_label
 from doubleroute.review.rows import Changes, VersionRows
 
@@ -54,7 +54,7 @@ class Features:
 
 @dataclass(frozen=True)
 class Examples:
-    """Rows ready for a probe: ``features`` float32 [n, d + 1], ``targets`` [n, ...] as ``probe.losses``
+    """Rows ready for a probe: ``features`` float32 [n, d + 1], ``targets`` [n, ...] as ``linear.losses``
     takes them, ``owner`` int64 [n]: the row (content) of each; of tagging an example is a word."""
 
     features: np.ndarray
@@ -104,13 +104,13 @@ class Study:
         """The coefficients [d + 1, outputs] learned from contents that weigh ``counts`` [u]."""
         given = self.learned
         weights = counts[given.owner]
-        return probe.fit(
+        return linear.fit(
             self.kind, given.features, given.targets, weights, self.outputs, self.strength, start
         )
 
     def losses(self, coefficients: np.ndarray) -> np.ndarray:
         """The loss of each held-out example, float64 [n]."""
-        return probe.losses(self.kind, self.held.features @ coefficients, self.held.targets)
+        return linear.losses(self.kind, self.held.features @ coefficients, self.held.targets)
 
 
 def chosen(side: VersionRows, other: VersionRows, most: int) -> np.ndarray:
@@ -166,7 +166,7 @@ def study(base: VersionRows, head: VersionRows, changes: Changes, features: Feat
 
 
 def targets(kind: str, truths: Sequence[Any], labels: Sequence[str]) -> np.ndarray:
-    """Labels of rows as ``probe.losses`` takes them, of tagging those of all words one after the other."""
+    """Labels of rows as ``linear.losses`` takes them, of tagging those of all words one after the other."""
     if kind == "regression":
         return np.array(truths, np.float64)
     index = {label: place for place, label in enumerate(labels)}
@@ -283,15 +283,15 @@ def text_number(text: str) -> int:
     return xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"))
 
 
-def scaling_of(features: Features, texts: np.ndarray) -> probe.Scaling | None:
+def scaling_of(features: Features, texts: np.ndarray) -> linear.Scaling | None:
     places, _ = features.examples(texts)
-    return probe.scaling(features.values[places]) if len(places) else None
+    return linear.scaling(features.values[places]) if len(places) else None
 
 
 def examples_of(
     kind: str,
     features: Features,
-    scaling: probe.Scaling | None,
+    scaling: linear.Scaling | None,
     texts: np.ndarray,
     truths: Sequence[Any],
     labels: Sequence[str],
@@ -312,8 +312,8 @@ def strength_of(kind: str, learned: Examples, counts: np.ndarray, outputs: int) 
     known[contents] = True
     rows = known[learned.owner]
     if len(contents) < 2 * _HELD:
-        return probe.PENALTIES[0]
-    found = probe.penalty(
+        return linear.PENALTIES[0]
+    found = linear.penalty(
         kind, learned.features[rows], learned.targets[rows], outputs, held[learned.owner[rows]]
     )
     # What suits some rows suits more of them when it grows as they do.

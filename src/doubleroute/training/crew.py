@@ -6,21 +6,18 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from doubleroute import errors
-from doubleroute.config import Project, Router
+from doubleroute.config import Project
 from doubleroute.errors import DoublerouteError, MachineError
 from doubleroute.processes import start
-from doubleroute.training.activations import activations
-from doubleroute.training.encode import read_meta
-from doubleroute.training.machine import cores, gpus, resolve_precision
+from doubleroute.training.machine import cores, gpus
 from doubleroute.training.plan import FROM_NOTHING, Plan, fit_inputs
-from doubleroute.training.start import refuse_another
-from doubleroute.training.variants import Name, variant, variants
+from doubleroute.training.variants import Name, variant
 from doubleroute.workspace import Stage, Workspace, digest_of, write_json
 
 #: Told for each model: its name and a point of its history with the total number of steps.
@@ -43,7 +40,8 @@ class Order:
     def inputs(self) -> dict[str, Any]:
         """All that the fit depends on, for its digest."""
         stages = (self.validated, self.encoded, self.stored)
-        return fit_inputs(self.project, variant(self.project, self.name), *stages, self.precision, self.plan)
+        made = variant(self.project, self.name, rung=self.plan.on)
+        return fit_inputs(self.project, made, *stages, self.precision, self.plan)
 
     def write(self, workspace: Workspace, threads: int) -> Path:
         """Write the order for one worker; give the file."""
@@ -65,60 +63,6 @@ class Order:
             },
         )
         return place
-
-
-def store(
-    project: Project,
-    workspace: Workspace,
-    encoded: Stage,
-    progress: Progress,
-    plan: Plan = FROM_NOTHING,
-    names: Sequence[Name] | None = None,
-    routers: Sequence[Router] = (),
-) -> Stage | None:
-    """The stored outputs of every trunk that the run's models share; None when all layers learn.
-
-    ``names``: the models; all that the project wants by default. ``routers``: of further models. Raises
-    ConfigError when the plan's start has another backbone or router.
-    """
-    _check(project, encoded, plan)
-    models = list(variants(project, names).values())
-    models += [variant(project, "routed", router) for router in routers]
-    depths = {depth for each in models for depth in each.stored}
-    if not depths:
-        return None
-
-    def tell(done: int, total: int) -> None:
-        progress("activations", {"step": done, "total": total, "unit": "tokens"})
-
-    precision = resolve_precision(project.training.precision)
-    return activations(project, workspace, encoded, sorted(depths), precision, tell, plan.start)
-
-
-def _check(project: Project, encoded: Stage, plan: Plan) -> None:
-    if plan.start is not None:
-        refuse_another(project, read_meta(encoded.path)["backbone"], plan.start)
-
-
-def fit(
-    project: Project,
-    workspace: Workspace,
-    validated: Stage,
-    encoded: Stage,
-    stored: Stage | None,
-    progress: Progress,
-    plan: Plan = FROM_NOTHING,
-    names: Sequence[Name] | None = None,
-) -> dict[str, Stage]:
-    """The project's model and its baselines, or those of ``names``; those that are not there yet are fitted
-    side by side, as the plan says. ``stored`` is what ``store`` gave for the same plan.
-
-    Raises ConfigError when the plan's start has another backbone or router.
-    """
-    _check(project, encoded, plan)
-    order = Order(project, validated, encoded, stored, resolve_precision(project.training.precision), plan)
-    wanted = list(variants(project, names))
-    return fit_orders({name: replace(order, name=name) for name in wanted}, workspace, progress)
 
 
 def fit_orders(

@@ -1,7 +1,4 @@
-"""Embeddings of texts by the pretrained backbone: mean-pooled last states (Reimers & Gurevych 2019).
-
-Kept row by row under a digest of what the row says and of what computed it (``kept_rows``).
-"""
+"""Embeddings of texts by the pretrained backbone: mean-pooled last states (Reimers & Gurevych 2019)."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,12 +6,13 @@ from typing import Any
 import numpy as np
 
 from doubleroute.config import Project
-from doubleroute.modeling.backbone import Source, locate, source_digest
-from doubleroute.training.kept_rows import Arrays, kept_rows, row_key
-from doubleroute.workspace import Workspace, code_digest, versions_of
+from doubleroute.data.tokens import Packed, encode_texts
+from doubleroute.modeling.backbone import load_tokenizer, locate
+from doubleroute.training.encoders import pretrained
+from doubleroute.training.known_tokens import row_keys
+from doubleroute.training.pooled import pooled_states
+from doubleroute.workspace import Workspace
 
-#: Tokens a pass, padding included.
-TOKENS_A_PASS = 4096
 #: Told the name of what goes on and {"step", "total"} in tokens.
 Progress = Callable[[str, dict[str, Any]], None]
 
@@ -33,81 +31,31 @@ def embeddings(
     the tokenizer does not know, in [0, 1], 0 for a row without any. n may be 0. Raises ModelError or
     MachineError for the backbone, ConfigError for more ``max_tokens`` than it has positions.
     """
-    from doubleroute.training.machine import resolve_precision
+    encoder, source = pretrained(project), locate(project.backbone.source, project.root)
+    found: dict[str, np.ndarray] = {}
 
-    source = locate(project.backbone.source, project.root)
-    made_by = {
-        "backbone": source_digest(source),
-        "max_tokens": project.backbone.max_tokens,
-        "precision": resolve_precision(project.training.precision),
-        "code": code_digest("training/embeddings", "modeling/backbone", "data/tokens", "data/batches"),
-        "versions": versions_of("torch", "transformers", "tokenizers"),
-    }
-    keys = [
-        row_key(text) if pair is None else row_key(text, pair)
-        for text, pair in zip(texts, pairs, strict=True)
-    ]
+    def tell(done: int, total: int) -> None:
+        progress("embeddings", {"step": done, "total": total, "unit": "tokens"})
 
-    def compute(rows: list[int]) -> tuple[np.ndarray, Arrays]:
-        some_texts, some_pairs = [texts[row] for row in rows], [pairs[row] for row in rows]
-        return np.ones(len(rows), np.int64), _compute(source, made_by, some_texts, some_pairs, progress)
-
-    _, found = kept_rows(workspace, "embeddings", made_by, keys, compute)
-    return found["vectors"], found["tokens"], found["unknown"]
-
-
-def _compute(
-    source: Source,
-    made_by: dict[str, Any],
-    texts: Sequence[str],
-    pairs: Sequence[str | None],
-    progress: Progress,
-) -> Arrays:
-    """Run the backbone over all rows, those without a second text first."""
-    from doubleroute.data.tokens import encode_texts
-    from doubleroute.modeling.backbone import load_backbone, load_tokenizer, refuse_long_texts
-    from doubleroute.training.machine import compute_device
-
-    backbone, tokenizer = load_backbone(source).to(compute_device()).eval(), load_tokenizer(source)
-    refuse_long_texts(backbone, made_by["max_tokens"])
-    found: Arrays = {
-        "vectors": np.zeros((len(texts), int(backbone.config.hidden_size)), np.float32),
-        "tokens": np.zeros(len(texts), np.int64),
-        "unknown": np.zeros(len(texts), np.float64),
-    }
+    # Those with a second text are another kind of row to the tokenizer.
     for paired in (False, True):
         rows = np.array([row for row, pair in enumerate(pairs) if (pair is not None) == paired], np.int64)
-        if len(rows):
-            seconds = [str(pairs[row]) for row in rows] if paired else None
-            packed = encode_texts(tokenizer, [texts[row] for row in rows], made_by["max_tokens"], seconds)
-            special = tokenizer.num_special_tokens_to_add(pair=paired)
-            found["tokens"][rows] = packed.lengths - special
-            unknown = np.zeros(len(packed.ids), bool)
-            if tokenizer.unk_token_id is not None:
-                unknown = packed.ids == tokenizer.unk_token_id
-            counted = np.diff(np.append(0, np.cumsum(unknown))[packed.starts])
-            found["unknown"][rows] = counted / np.maximum(packed.lengths - special, 1)
-            pad_id = tokenizer.pad_token_id or 0
-            found["vectors"][rows] = _pooled(backbone, packed, pad_id, made_by["precision"], progress)
-    return found
+        if paired and not len(rows):
+            continue
+        some = [texts[row] for row in rows]
+        seconds = [str(pairs[row]) for row in rows] if paired else None
 
+        def pack(
+            places: list[int], some: list[str] = some, seconds: list[str] | None = seconds
+        ) -> tuple[Packed, np.ndarray]:
+            wanted = [some[place] for place in places]
+            others = None if seconds is None else [seconds[place] for place in places]
+            packed = encode_texts(load_tokenizer(source), wanted, project.backbone.max_tokens, others)
+            return packed, np.arange(len(packed))
 
-def _pooled(backbone: Any, packed: Any, pad_id: int, precision: str, progress: Progress) -> np.ndarray:
-    """Mean of the last states of each packed row: float32 [n, hidden]."""
-    import torch
-
-    from doubleroute.data.batches import by_tokens, inputs_of, parts_of
-    from doubleroute.modeling.backbone import states_of
-    from doubleroute.training.machine import autocast, compute_device
-
-    vectors = np.empty((len(packed), int(backbone.config.hidden_size)), np.float32)
-    done, total = 0, len(packed.ids)
-    for chosen in by_tokens(packed.lengths, TOKENS_A_PASS):
-        with torch.inference_mode(), autocast(precision):
-            inputs = inputs_of(parts_of(packed, chosen), pad_id).to(compute_device())
-            states = states_of(backbone, inputs.ids, inputs.mask, inputs.types).float()
-        mask = inputs.mask.unsqueeze(-1)
-        vectors[chosen] = ((states * mask).sum(1) / mask.sum(1).clamp(min=1)).cpu().numpy()
-        done += int(packed.lengths[chosen].sum())
-        progress("embeddings", {"step": done, "total": total, "unit": "tokens"})
-    return vectors
+        keys = [key.tobytes() for key in row_keys(some, seconds, None)]
+        states = pooled_states(workspace, encoder, keys, pack, "mean", tell)
+        for name, values in (("last", states.last), ("tokens", states.tokens), ("unknown", states.unknown)):
+            every = found.setdefault(name, np.zeros((len(texts), *values.shape[1:]), values.dtype))
+            every[rows] = values
+    return found["last"], found["tokens"], found["unknown"]

@@ -14,12 +14,10 @@ from torch import Tensor
 from doubleroute.config import Project
 from doubleroute.data.batches import Batch
 from doubleroute.errors import ConfigError
-from doubleroute.modeling.backbone import load_backbone, load_tokenizer, locate
-from doubleroute.modeling.model import DoublerouteConfig, assemble
 from doubleroute.training import checkpoints
-from doubleroute.training.encode import load_split, read_meta
+from doubleroute.training.encode import load_split
 from doubleroute.training.feed import Feed, load_states
-from doubleroute.training.history import History
+from doubleroute.training.history import History, read_history
 from doubleroute.training.machine import autocast, compute_device
 from doubleroute.training.optimise import (
     count,
@@ -30,10 +28,10 @@ from doubleroute.training.optimise import (
     parameter_groups,
     schedule,
 )
-from doubleroute.training.plan import FROM_NOTHING, Plan, task_options
+from doubleroute.training.plan import FROM_NOTHING, Plan
 from doubleroute.training.scoring import Truths, answers_of, feeder, scorer_of
 from doubleroute.training.selection import read_selection
-from doubleroute.training.start import origin, take_over
+from doubleroute.training.start import begin
 from doubleroute.training.variants import Variant
 from doubleroute.workspace import Stage, write_json
 
@@ -41,6 +39,8 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Progress = Callable[[dict[str, Any]], None]
+#: Steps after which a fit with a budget reckons how many it has time for.
+_TIMED_STEPS = 10
 
 
 def said_by_the_first(value: Any) -> Any:
@@ -77,34 +77,25 @@ class Learner:
         self._open_data(variant, validated, encoded, stored)
         self._build_optimizer()
         self.step, self.best = 0, dict[str, Tensor]()
-        self.history = History(self.total)
+        self.history = History(self.total, self._go_on_from())
 
     def _build_model(self, variant: Variant, encoded: Stage) -> None:
-        source = locate(self.project.backbone.source, self.project.root)
-        self.tokenizer = load_tokenizer(source)
-        backbone = load_backbone(source)
-        tasks = task_options(self.project, encoded.path)
-        if self.plan.alone is not None:
-            tasks = {self.plan.alone: tasks[self.plan.alone]}
-        config = DoublerouteConfig(
-            backbone=backbone.config.to_dict(),
-            router=variant.router,
-            tasks=tasks,
-            max_tokens=self.project.backbone.max_tokens,
-            origin=origin(self.project, read_meta(encoded.path)["backbone"]),
-        )
-        self.model = assemble(config, backbone, self.project.seed, self.project.root)
-        self.fresh = take_over(self.model, self.plan.start) if self.plan.start else []
+        begun = begin(self.project, variant, encoded, self.plan)
+        self.model, self.tokenizer = begun.model, begun.tokenizer
+        self.fresh, self.learning = begun.fresh, begun.learning
         self.trunk = freeze(self.model, variant.depth, self.training.dropout)
-        self.learning = list(config.tasks)
         if self.plan.moved is not None:
-            self.learning = [task for task in config.tasks if task in {*self.plan.moved, *self.fresh}]
-            if not self.learning:
-                raise ConfigError(
-                    "retraining.keep_unmoved: no task of the project moved: nothing is to learn"
-                )
             freeze_all_but(self.model, self.learning)
         self.model.to(compute_device())
+
+    def _go_on_from(self) -> dict[str, Any] | None:
+        """The history of the rung before this one, whose weights are the best so far."""
+        rung, start = self.plan.rung, self.plan.start
+        if start is None or rung is None or rung.first:
+            return None
+        weights = checkpoints.learned(self.model)
+        self.best = {name: value.detach().clone() for name, value in weights.items()}
+        return read_history(start.folder.parent)
 
     def _open_data(self, variant: Variant, validated: Stage, encoded: Stage, stored: Stage | None) -> None:
         everything = {split: load_split(encoded.path, split) for split in ("train", "validation")}
@@ -129,7 +120,7 @@ class Learner:
         }
 
     def _build_optimizer(self) -> None:
-        share = self.project.retraining.rate if self.plan.start else 1.0
+        share = self.plan.rate(self.project)
         groups = parameter_groups(self.model, self.training, share, self.fresh)
         self.rates = [group["lr"] for group in groups]
         self.optimizer = make_optimizer(self.training, groups)
@@ -144,7 +135,8 @@ class Learner:
             self.trunk.take_out()
         runner = self.parallel.prepare(self.model) if self.parallel else self.model
         self.history.go_on()
-        self._saved = time.monotonic()
+        self._saved = self._begun = time.monotonic()
+        self._first_step = self.step
         while self.step < self.total and not self._is_over:
             epoch, done = divmod(self.step, self.feed.steps)
             learn_mode(self.model)
@@ -154,9 +146,12 @@ class Learner:
                     self._learn(runner, batch, progress)
                 else:  # a task that learns alone has no row in this batch
                     self.step += 1
+                self._keep_to_budget()
+                if self.step >= self.total:
+                    break
                 if self.step % self.feed.steps and self._is_due:
                     self._save(partial)
-            self._end_epoch(epoch + 1)
+            self._end_epoch()
             self._save(partial)
         self._finish(folder)
 
@@ -191,15 +186,28 @@ class Learner:
         if point is not None:
             progress(point)
 
-    def _end_epoch(self, epoch: int) -> None:
+    def _keep_to_budget(self) -> None:
+        """After the first steps: how many there is time for, a tenth of it kept for the validation rows."""
+        rung = self.plan.rung
+        if rung is None or rung.seconds is None or self.step != _TIMED_STEPS:
+            return
+        each = (time.monotonic() - self._begun) / (self.step - self._first_step)
+        affordable = max(_TIMED_STEPS, int(0.9 * rung.seconds / each))
+        if said_by_the_first(affordable) < self.total if self.parallel else affordable < self.total:
+            self.total = affordable
+            self.factor = schedule(self.training.schedule, self.total, self.training.warmup)
+            self.history.total = self.total
+
+    def _end_epoch(self) -> None:
         """Score the validation rows and keep the weights if they are the best so far."""
         weights = checkpoints.learned(self.model)
         if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
             raise self._diverged("weights became NaN or infinite")
         scores = self._validate() if self._rank == 0 else {}
+        rung = None if self.plan.rung is None else self.plan.rung.name
         if self.parallel:  # processors may differ in the last bits: all go by what the first one saw
             scores = said_by_the_first(scores)
-        if self.history.note_epoch(epoch, self.step, scores):
+        if self.history.note_epoch(self.step, scores, rung):
             self.best = {name: value.detach().clone() for name, value in weights.items()}
 
     def _diverged(self, what: str) -> ConfigError:
@@ -233,9 +241,7 @@ class Learner:
         write_json(
             folder / "history.json",
             {
-                **self.history.as_dict(),
-                "total_steps": taken,
-                "rows": drawn,
+                **self.history.as_dict(taken, drawn),
                 "parameters": count(self.model.parameters()),
                 "trained_parameters": count(checkpoints.learned(self.model).values()),
                 "precision": self.precision,
@@ -250,8 +256,10 @@ class Learner:
             return
         tensors, state = found
         self.best = checkpoints.unpack(tensors, self.model, self.optimizer)
-        self.step = state["step"]
+        self.step, self.total = state["step"], state["total"]
+        self.factor = schedule(self.training.schedule, self.total, self.training.warmup)
         self.history.go_on(state["log"])
+        self.history.total = self.total
         # Another number of threads sums in another order: keep the one that the fit began with.
         torch.set_num_threads(state["threads"])
 
@@ -259,7 +267,12 @@ class Learner:
         if self._rank:
             return
         self._saved = time.monotonic()
-        state = {"step": self.step, "log": self.history.kept(), "threads": torch.get_num_threads()}
+        state = {
+            "step": self.step,
+            "total": self.total,
+            "log": self.history.kept(),
+            "threads": torch.get_num_threads(),
+        }
         checkpoints.save(partial, self.step, checkpoints.pack(self.model, self.optimizer, self.best), state)
 
     @property

@@ -3,23 +3,33 @@
 All of it is plain JSON and travels in every checkpoint, so that a fit that goes on remembers it.
 """
 
+import json
 import math
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from doubleroute.config import LOWER_IS_BETTER
 
 #: Points of the training curve that are kept.
 _POINTS = 200
+#: What a fit that goes on from another takes from its history.
+_CARRIED = ("steps", "epochs", "best_epoch", "best_mean", "seconds", "tokens")
 #: Stands for an error that is no number: worse than any that float32 holds.
 _WORST = -3.5e38
 
 
-class History:
-    """The notes of a fit of ``total`` steps."""
+def read_history(fit: Path) -> dict[str, Any]:
+    """What ``history.json`` of a fit stage says."""
+    found: dict[str, Any] = json.loads((fit / "history.json").read_text(encoding="utf-8"))
+    return found
 
-    def __init__(self, total: int) -> None:
+
+class History:
+    """The notes of a fit of ``total`` steps; ``before``: ``history.json`` of the fit that it goes on from."""
+
+    def __init__(self, total: int, before: Mapping[str, Any] | None = None) -> None:
         self.total = total
         self.log: dict[str, Any] = {
             "steps": [],
@@ -32,7 +42,13 @@ class History:
             "epoch_loss": 0.0,
             "epoch_count": 0,
             "tokens": 0,
+            "steps_before": 0,
+            "rows_before": {},
         }
+        if before is not None:
+            self.log |= {name: before[name] for name in _CARRIED}
+            #: Of the fits before this one: their steps, and what they drew.
+            self.log |= {"steps_before": before["total_steps"], "rows_before": before["rows"]}
         self._since = time.monotonic()
 
     @property
@@ -60,7 +76,7 @@ class History:
         if step % max(1, self.total // _POINTS) and step != self.total:
             return None
         point = {
-            "step": step,
+            "step": log["steps_before"] + step,
             "loss": log["loss_sum"] / log["loss_count"],
             "learning_rate": rate,
             "tokens_per_second": round(log["tokens"] / spent, 1) if spent else 0.0,
@@ -68,20 +84,24 @@ class History:
         }
         log["steps"].append(point)
         log["loss_sum"], log["loss_count"] = 0.0, 0
-        return {**point, "total": self.total}
+        return {**point, "step": step, "total": self.total}
 
-    def note_epoch(self, epoch: int, step: int, scores: Mapping[str, Mapping[str, float]]) -> bool:
+    def note_epoch(
+        self, step: int, scores: Mapping[str, Mapping[str, float]], rung: str | None = None
+    ) -> bool:
         """Note the validation scores {task: {its metric: value}}; whether their mean is the best so far.
+        ``rung``: of a ladder of fits.
 
         In the mean an error such as mae counts negative. A correlation or F1 that is undefined counts
         as 0, an error that is undefined as the worst.
         """
-        gains = [_gain(metric, value) for each in scores.values() for metric, value in each.items()]
+        gains = [gain(metric, value) for each in scores.values() for metric, value in each.items()]
         log, mean = self.log, sum(gains) / len(gains)
         log["epochs"].append(
             {
-                "epoch": epoch,
-                "step": step,
+                "epoch": len(log["epochs"]) + 1,
+                "rung": rung,
+                "step": log["steps_before"] + step,
                 "seconds": round(self.seconds, 3),
                 "train_loss": log["epoch_loss"] / log["epoch_count"] if log["epoch_count"] else None,
                 "validation": {
@@ -94,20 +114,31 @@ class History:
         log["epoch_loss"], log["epoch_count"] = 0.0, 0
         better = log["best_mean"] is None or mean > log["best_mean"]
         if better:
-            log["best_mean"], log["best_epoch"] = mean, epoch
+            log["best_mean"], log["best_epoch"] = mean, len(log["epochs"])
         return better
 
     def is_over(self, patience: int | None) -> bool:
         """Whether ``patience`` epochs have passed since the best one (None: never)."""
-        return patience is not None and len(self.log["epochs"]) - self.log["best_epoch"] >= patience
+        return is_over(self.log, patience)
 
-    def as_dict(self) -> dict[str, Any]:
-        """What ``history.json`` says about the course of the fit."""
-        return {name: self.log[name] for name in ("steps", "epochs", "best_epoch", "seconds")}
+    def as_dict(self, steps: int, rows: Mapping[str, int]) -> dict[str, Any]:
+        """What ``history.json`` says about the course of the fit, which took these ``steps`` and drew these
+        ``rows`` of each task."""
+        before = self.log["rows_before"]
+        return {name: self.log[name] for name in _CARRIED} | {
+            "seconds": self.seconds,
+            "total_steps": self.log["steps_before"] + steps,
+            "rows": {task: before.get(task, 0) + count for task, count in rows.items()},
+        }
 
 
-def _gain(metric: str, value: float) -> float:
-    """The value such that more is better."""
+def is_over(history: Mapping[str, Any], patience: int | None) -> bool:
+    """Whether ``patience`` epochs have passed since the best one of this ``history.json`` (None: never)."""
+    return patience is not None and len(history["epochs"]) - history["best_epoch"] >= patience
+
+
+def gain(metric: str, value: float) -> float:
+    """The value of a metric such that more is better; of one that is undefined see ``note_epoch``."""
     if metric in LOWER_IS_BETTER:
         return _WORST if math.isnan(value) else -value
     return 0.0 if math.isnan(value) else value

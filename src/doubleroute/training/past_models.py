@@ -16,7 +16,7 @@ from doubleroute.data.arrivals import ROWS, Seen, remember
 from doubleroute.data.past import rows_before
 from doubleroute.data.tables import rows_digest
 from doubleroute.drift.replay import Model
-from doubleroute.training import crew
+from doubleroute.training import ladder
 from doubleroute.training.encode import encode
 from doubleroute.training.plan import FROM_NOTHING, Plan, Start
 from doubleroute.training.selection import selection
@@ -106,8 +106,8 @@ class PastModels:
         project = self.project.model_copy(update={"retraining": recipe})
         plan = self._plan(project, model, rows)
         encoded = encode(project, self.workspace, rows)
-        stored = crew.store(project, self.workspace, encoded, tell, plan, ["routed"])
-        fit = crew.fit(project, self.workspace, rows, encoded, stored, tell, plan, ["routed"])["routed"]
+        stored = ladder.store(project, self.workspace, encoded, tell, plan, ["routed"])
+        fit = ladder.fit(project, self.workspace, rows, encoded, stored, tell, plan, ["routed"])["routed"]
         self._heavy |= {stage.path for stage in (encoded, stored, fit) if stage is not None}
         return fit
 

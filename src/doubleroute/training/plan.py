@@ -1,6 +1,6 @@
 """What a fit begins with, which rows it draws, what of the model learns, and all that it depends on."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ from doubleroute.config import Project
 from doubleroute.data.tables import rows_digest
 from doubleroute.errors import InputError
 from doubleroute.training.encode import read_meta
-from doubleroute.training.variants import Variant
+from doubleroute.training.variants import RungName, Variant
 from doubleroute.workspace import Stage, code_digest, versions_of
 
 
@@ -21,12 +21,32 @@ class Start:
     digest: str
 
 
+#: What of the epochs a rung gets.
+_SHARES: dict[RungName, float] = {"heads": 0.0, "top": 1 / 3, "whole": 2 / 3}
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One fit of a ladder of fits (``training.ladder``), each of which begins with the model of the last one.
+
+    heads: solved on pooled states; top: the upper half of the layers that may learn; whole: all of them.
+    ``seconds``: the most that it may take; None: no limit. ``first``: nothing was fitted before it, and its
+    start, if it has one, is the champion. ``retraining``: the ladder began with the champion.
+    """
+
+    name: RungName
+    seconds: float | None = None
+    first: bool = True
+    retraining: bool = False
+
+
 @dataclass(frozen=True)
 class Plan:
     """How a fit differs from one from nothing; the default is one from nothing.
 
-    ``start``: the model whose weights it begins with; it then trains ``training.epochs`` times
+    ``start``: the model whose weights it begins with. The champion's is trained ``training.epochs`` times
     ``retraining.effort``, at the learning rates times ``retraining.rate`` (fresh heads at their own).
+    ``rung``: which of a ladder it is; None: the only one.
     ``selection``: the stage of ``selection.selection``, None for all rows alike.
     ``moved``: only the heads of these tasks learn, and those that the start has not got (whole); all else
     stays as it is in the start, and with it the answers to the other tasks, bit by bit.
@@ -39,6 +59,7 @@ class Plan:
     selection: Stage | None = None
     moved: tuple[str, ...] | None = None
     alone: str | None = None
+    rung: Rung | None = None
 
     def __post_init__(self) -> None:
         if self.moved is not None and self.start is None:
@@ -52,11 +73,27 @@ class Plan:
             "selection": self.selection and self.selection.digest,
             "moved": None if self.moved is None else sorted(self.moved),
             "alone": self.alone,
+            "rung": self.rung and asdict(self.rung),
         }
+
+    @property
+    def on(self) -> RungName:
+        """How much of the backbone may learn."""
+        return "whole" if self.rung is None else self.rung.name
+
+    @property
+    def of_champion(self) -> bool:
+        """Whether it goes on from the champion."""
+        return self.start is not None if self.rung is None else self.rung.retraining
 
     def epochs(self, project: Project) -> float:
         """How many epochs it trains."""
-        return project.training.epochs * (project.retraining.effort if self.start else 1.0)
+        share = 1.0 if self.rung is None else _SHARES[self.rung.name]
+        return project.training.epochs * share * (project.retraining.effort if self.of_champion else 1.0)
+
+    def rate(self, project: Project) -> float:
+        """What the learning rates of what has learned before are multiplied by."""
+        return project.retraining.rate if self.of_champion else 1.0
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON, for another process."""
@@ -67,17 +104,19 @@ class Plan:
             "selection": stage and {"name": stage.name, "digest": stage.digest, "path": str(stage.path)},
             "moved": self.moved,
             "alone": self.alone,
+            "rung": self.rung and asdict(self.rung),
         }
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> "Plan":
         """What ``as_dict`` gave."""
-        start, stage, moved = value["start"], value["selection"], value["moved"]
+        start, stage, moved, rung = (value[name] for name in ("start", "selection", "moved", "rung"))
         return cls(
             start and Start(Path(start["folder"]), start["digest"]),
             stage and Stage(stage["name"], stage["digest"], Path(stage["path"]), True),
             None if moved is None else tuple(moved),
             value["alone"],
+            rung and Rung(**rung),
         )
 
 
@@ -88,12 +127,16 @@ _CODE = tuple(
     f"training/{name}"
     for name in (
         "checkpoints",
+        "encoders",
         "feed",
         "fit",
+        "heads",
+        "heads_fit",
         "history",
         "machine",
         "optimise",
         "plan",
+        "pooled",
         "scoring",
         "selection",
         "start",
@@ -112,13 +155,15 @@ def fit_inputs(
     plan: Plan = FROM_NOTHING,
 ) -> dict[str, Any]:
     """All that a fit depends on, for its digest."""
-    training = project.training.model_dump(
-        mode="json", exclude={"checkpoint_seconds", "trainable", "precision"}
-    )
+    training = {}
+    if plan.on != "heads":  # which are solved: no option of training has a say
+        training = project.training.model_dump(
+            mode="json", exclude={"checkpoint_seconds", "trainable", "precision", "mode", "budget"}
+        )
     return {
         "rows": rows_digest(validated),
         "encoded": encoded.digest,
-        "activations": stored.digest if stored and variant.depth else None,
+        "activations": stored.digest if stored and variant.stored else None,
         "tasks": task_options(project, encoded.path),
         "router": variant.router,
         "depth": variant.depth,
@@ -126,7 +171,7 @@ def fit_inputs(
         **plan.inputs(project),
         "precision": precision,
         "seed": project.seed,
-        "code": code_digest("kinds", "data/batches", "data/mixture", "modeling", *_CODE),
+        "code": code_digest("kinds", "data/batches", "data/mixture", "modeling", "linear", *_CODE),
         "versions": versions_of("torch", "transformers", "numpy"),
     }
 

@@ -1,6 +1,7 @@
 """Weights of an earlier model as the beginning of a fit, taken where they fit."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -8,12 +9,17 @@ from torch import Tensor
 
 from doubleroute.config import Project
 from doubleroute.errors import ConfigError, ModelError
-from doubleroute.modeling.backbone import load_backbone, locate
+from doubleroute.modeling.backbone import load_backbone, load_tokenizer, locate
 from doubleroute.modeling.routers import resolve, router_class
 from doubleroute.modeling.trunk import around
-from doubleroute.training.plan import Start
+from doubleroute.training.encode import read_meta
+from doubleroute.training.plan import Plan, Start, task_options
+from doubleroute.training.variants import Variant
+from doubleroute.workspace import Stage
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from doubleroute.modeling.model import DoublerouteModel
 
 #: What of a backbone's config must be the same, where the files that a model came from are not known.
@@ -27,6 +33,43 @@ _SIZES = (
     "max_position_embeddings",
     "type_vocab_size",
 )
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A model that is about to learn: its tokenizer, the tasks that its start has not got (whole), and those
+    that learn now."""
+
+    model: "DoublerouteModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    fresh: list[str]
+    learning: list[str]
+
+
+def begin(project: Project, variant: Variant, encoded: Stage, plan: Plan) -> Begun:
+    """The model that a fit begins with. Raises ConfigError when no task is to learn."""
+    from doubleroute.modeling.model import DoublerouteConfig, assemble
+
+    source = locate(project.backbone.source, project.root)
+    backbone = load_backbone(source)
+    tasks = task_options(project, encoded.path)
+    if plan.alone is not None:
+        tasks = {plan.alone: tasks[plan.alone]}
+    config = DoublerouteConfig(
+        backbone=backbone.config.to_dict(),
+        router=variant.router,
+        tasks=tasks,
+        max_tokens=project.backbone.max_tokens,
+        origin=origin(project, read_meta(encoded.path)["backbone"]),
+    )
+    model = assemble(config, backbone, project.seed, project.root)
+    fresh = take_over(model, plan.start) if plan.start else []
+    learning = list(config.tasks)
+    if plan.moved is not None:
+        learning = [task for task in config.tasks if task in {*plan.moved, *fresh}]
+        if not learning:
+            raise ConfigError("retraining.keep_unmoved: no task of the project moved: nothing is to learn")
+    return Begun(model, load_tokenizer(source), fresh, learning)
 
 
 def origin(project: Project, digest: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from doubleroute.modeling.backbone import layer_count, locate
 from doubleroute.modeling.routers import resolve, router_class
 
 Name = Literal["routed", "plain", "frozen"]
+RungName = Literal["heads", "top", "whole"]
 
 
 @dataclass(frozen=True)
@@ -24,24 +25,29 @@ class Variant:
     stored: tuple[int, ...] = ()
 
 
-def variant(project: Project, name: Name, router: Router | None = None) -> Variant:
+def variant(project: Project, name: Name, router: Router | None = None, rung: RungName = "whole") -> Variant:
     """``routed``: the project's model, or that with another ``router``; ``plain``: the same without router;
-    ``frozen``: a linear head on the frozen backbone, what there is before fine-tuning.
+    ``frozen``: a linear head on the frozen backbone, what there is before fine-tuning. On a lower ``rung``
+    less of the backbone learns: nothing, or the upper half of what may.
 
     Raises ConfigError when more top layers are to learn, or to be read, than the backbone has, and ModelError
     when the router's own source is no model.
     """
     chosen = (router or project.router) if name == "routed" else NoRouter()
     options = resolve(chosen.model_dump(mode="json"), project.root)
-    trainable = "frozen" if name == "frozen" else project.training.trainable
-    if trainable == "all":
+    trainable = "frozen" if name == "frozen" or rung == "heads" else project.training.trainable
+    if trainable == "all" and rung == "whole":
         return Variant(options, trainable, None)
     layers = layer_count(locate(project.backbone.source, project.root))
-    top = 0 if trainable == "frozen" else int(trainable)
+    top = {"frozen": 0, "all": layers}[trainable] if isinstance(trainable, str) else trainable
     if top > layers:
         raise ConfigError(f"training.trainable: {top} layers wanted, but the backbone has {layers}")
+    if rung == "top":
+        trainable = top = -(-top // 2)
     depth = layers - top
     read = router_class(options).layers_read(options, layers)
+    if rung == "heads":  # solved on states of their own, which are kept row by row
+        return Variant(options, trainable, depth)
     stored = (*(layer for layer in read if 0 < layer < depth), depth) if depth else ()
     return Variant(options, trainable, depth, stored)
 

@@ -14,8 +14,9 @@ import numpy as np
 from doubleroute.config import Project
 from doubleroute.data.tokens import encode_texts, join_tokens, word_spans
 from doubleroute.modeling.backbone import Source, locate, source_digest
-from doubleroute.training.embeddings import TOKENS_A_PASS, Progress
+from doubleroute.training.embeddings import Progress
 from doubleroute.training.kept_rows import Arrays, kept_rows, row_key
+from doubleroute.training.pooled import TOKENS_A_PASS
 from doubleroute.workspace import Workspace, code_digest, versions_of
 
 #: How far up the layer is that is taken.

@@ -41,6 +41,7 @@ def _run(order: dict[str, Any]) -> None:
     import torch
 
     from doubleroute.training.fit import Learner, said_by_the_first
+    from doubleroute.training.heads_fit import HeadsFit
     from doubleroute.training.plan import Plan, fit_inputs
     from doubleroute.training.variants import variant
 
@@ -51,16 +52,25 @@ def _run(order: dict[str, Any]) -> None:
         name: value and Stage(value["name"], value["digest"], Path(value["path"]), True)
         for name, value in order["stages"].items()
     }
-    chosen = variant(project, order["variant"])
-    given = (project, chosen, stages["validated"], stages["encoded"], stages["stored"], order["precision"])
     plan = Plan.from_dict(order["plan"])
+    chosen = variant(project, order["variant"], rung=plan.on)
+    given = (project, chosen, stages["validated"], stages["encoded"], stages["stored"], order["precision"])
     inputs = fit_inputs(*given, plan)
     partial = workspace.partial("fit", inputs)
     parallel = _group()
+    if plan.on == "heads" and parallel is not None:  # one process solves them
+        if not parallel.is_main_process:
+            return
+        parallel = None
 
     def make(folder: Path) -> None:
         if parallel is not None and parallel.is_main_process:
             said_by_the_first(True)
+        if plan.on == "heads":
+            rows = (stages["validated"], stages["encoded"])
+            heads = HeadsFit(project, workspace, chosen, *rows, order["precision"], plan)
+            heads.run(folder, lambda point: _say({"progress": point}))
+            return
         learner = Learner(*given, parallel, plan)
         learner.run(folder, partial, lambda point: _say({"progress": point}))
 

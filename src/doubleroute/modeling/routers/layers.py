@@ -1,6 +1,7 @@
 """A learned mixture over the backbone's layers for each task."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,20 +15,32 @@ from doubleroute.modeling.routers import Layers, Mask, Router, Sizes, States, Ta
 
 class LayersRouter(Router):
     """H' = H + u_task sum_l softmax(s_task)_l norm(H_l): the scalar mix of ELMo (Peters et al. 2018, eq. 1).
+    With a ``bottleneck`` of r units H' = H + U_task sum_l V_task,l norm(H_l): what a task reads of each layer
+    are r directions of its own, so that with r outputs a linear head sees all layers side by side.
 
     The layers are the ``top`` ones of the backbone, the last one H itself; all of them and the embeddings
     when ``top`` is None. norm: to mean zero and variance one over the hidden units, without weights, as the
     layers of some families differ in scale by orders of magnitude. u [tasks] is zero at the start, s [tasks,
-    layers] too: all layers weigh alike.
+    layers] too: all layers weigh alike. U [tasks, hidden, r] is zero, V [tasks, layers, r, hidden] drawn.
     """
 
-    of_tasks = ("up", "mix")
-
-    def __init__(self, sizes: Sizes, top: int | None = None) -> None:
+    def __init__(self, sizes: Sizes, top: int | None = None, bottleneck: int | None = None) -> None:
         super().__init__(sizes)
         count = 1 + len(self.layers_read({"top": top}, sizes.layers))
-        self.up = nn.Parameter(torch.zeros(sizes.tasks))
-        self.mix = nn.Parameter(torch.zeros(sizes.tasks, count))
+        self.bottleneck = bottleneck
+        if bottleneck is None:
+            self.of_tasks = ("up", "mix")
+            self.up = nn.Parameter(torch.zeros(sizes.tasks))
+            self.mix = nn.Parameter(torch.zeros(sizes.tasks, count))
+        else:
+            self.of_tasks = ("up", "down")
+            self.up = nn.Parameter(torch.zeros(sizes.tasks, sizes.hidden, bottleneck))
+            self.down = nn.Parameter(torch.zeros(sizes.tasks, count, bottleneck, sizes.hidden))
+
+    def begin(self, root: Path) -> None:  # noqa: ARG002
+        """Draw V."""
+        if self.bottleneck is not None:
+            nn.init.normal_(self.down, std=0.02)
 
     @classmethod
     def layers_read(cls, options: Mapping[str, Any], layers: int) -> tuple[int, ...]:
@@ -41,16 +54,21 @@ class LayersRouter(Router):
         return tuple(range(layers + 1 - top, layers))
 
     def weights(self, task: Tasks) -> Float[Tensor, "rows layers"]:
-        """Weights of the layers, lowest first: float32 [rows, layers], sum one."""
+        """Weights of the layers without a bottleneck, lowest first: float32 [rows, layers], sum one."""
         return self.mix[task].float().softmax(-1)
 
     def forward(self, states: States, mask: Mask, task: Tasks, layers: Layers | None = None) -> States:  # noqa: ARG002
-        """Add the task's mixture of the layers' states of each token."""
-        below = [] if layers is None else list(layers)
+        """Add what the task reads of the layers' states of each token."""
+        below = [*([] if layers is None else layers), states]
         with torch.autocast(states.device.type, enabled=False):
-            weights = (self.weights(task) * self.up[task].float().unsqueeze(-1)).unbind(-1)
-            mixed = torch.zeros_like(states, dtype=torch.float32)
-            for weight, layer in zip(weights, [*below, states], strict=True):
-                normed = functional.layer_norm(layer.float(), (self.sizes.hidden,))
-                mixed = mixed + weight[:, None, None] * normed
-        return states + mixed.to(states.dtype)
+            normed = [functional.layer_norm(each.float(), (self.sizes.hidden,)) for each in below]
+            if self.bottleneck is None:
+                weights = (self.weights(task) * self.up[task].float().unsqueeze(-1)).unbind(-1)
+                added = torch.zeros_like(normed[-1])
+                for weight, layer in zip(weights, normed, strict=True):
+                    added = added + weight[:, None, None] * layer
+            else:
+                down = self.down[task].float().unbind(1)
+                read = [torch.bmm(each, v.mT) for each, v in zip(normed, down, strict=True)]
+                added = torch.bmm(torch.stack(read).sum(0), self.up[task].float().mT)
+        return states + added.to(states.dtype)

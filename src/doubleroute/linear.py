@@ -7,6 +7,7 @@ regression: ridge. Fitted by L-BFGS (Liu & Nocedal 1989) or, ridge, exactly.
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -139,11 +140,18 @@ def penalty(kind: str, features: np.ndarray, targets: np.ndarray, outputs: int, 
 def side_by_side(jobs: Sequence[Callable[[], Any]]) -> Iterator[Any]:
     """The results of ``jobs``, in order, as many at a time as there are processors.
 
-    Each has one thread of the linear algebra library: its own threads wait for each other by spinning, which
-    on a busy machine takes ten times as long, and their number would decide the last bits.
+    Each has one thread of the linear algebra library (``one_thread``).
     """
-    with threadpool_limits(1), ThreadPoolExecutor(_cores()) as pool:
+    with one_thread(), ThreadPoolExecutor(_cores()) as pool:
         yield from pool.map(lambda job: job(), jobs)
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """As long as this lasts, the linear algebra library has one thread: its own threads wait for each other
+    by spinning, which on a busy machine takes ten times as long, and their number would decide the last bits.
+    """
+    found: AbstractContextManager[object] = threadpool_limits(1)
+    return found
 
 
 def _cores() -> int:

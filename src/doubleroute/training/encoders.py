@@ -1,0 +1,109 @@
+"""Frozen models whose states are pooled: the pretrained backbone, or an earlier model with its router."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from doubleroute.config import Project
+from doubleroute.data.batches import Inputs
+from doubleroute.modeling.backbone import Source, load_tokenizer, locate, source_digest
+from doubleroute.training.machine import compute_device, resolve_precision
+
+if TYPE_CHECKING:
+    from doubleroute.modeling.model import DoublerouteModel
+
+#: A batch's inputs -> the last states [batch, seq, hidden] and those of layers below, by depth.
+Run = Callable[[Inputs], tuple[Tensor, dict[int, Tensor]]]
+
+
+class Loaded(NamedTuple):
+    """A frozen model in memory: one pass of it, its width, the tokenizer's ids of padding and of what it does
+    not know (None: it knows all), and how many special tokens it adds to a text and to a pair."""
+
+    run: Run
+    hidden: int
+    pad_id: int
+    unknown_id: int | None
+    special: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Which frozen model. ``weights``: a digest of all that its states depend on; ``precision`` of its
+    products; ``load`` is called only when a row is new."""
+
+    weights: str
+    max_tokens: int
+    precision: str
+    load: Callable[[], Loaded]
+
+
+def pretrained(project: Project, depths: Sequence[int] = ()) -> Encoder:
+    """The project's backbone before any training, and its layers of these ``depths`` (0: the embeddings; the
+    number of its layers: the last states, after whatever norm follows the last layer)."""
+    source = locate(project.backbone.source, project.root)
+    max_tokens = project.backbone.max_tokens
+
+    def load() -> Loaded:
+        from doubleroute.modeling.backbone import load_backbone, refuse_long_texts, states_of
+        from doubleroute.modeling.trunk import caught_layers
+
+        backbone = load_backbone(source).to(compute_device()).eval()
+        refuse_long_texts(backbone, max_tokens)
+        layers = int(backbone.config.num_hidden_layers)
+        below = [depth for depth in depths if depth < layers]
+
+        def run(inputs: Inputs) -> tuple[Tensor, dict[int, Tensor]]:
+            with caught_layers(backbone, below) as caught:
+                states = states_of(backbone, inputs.ids, inputs.mask, inputs.types)
+            return states, {**caught, layers: states}
+
+        return _loaded(run, int(backbone.config.hidden_size), source)
+
+    return Encoder(source_digest(source), max_tokens, resolve_precision(project.training.precision), load)
+
+
+def routed(project: Project, model: "DoublerouteModel", task: str) -> Encoder:
+    """What the head of ``task`` reads in an earlier model, from which ``model`` has taken its weights."""
+    source = locate(project.backbone.source, project.root)
+    number = model.task_numbers[task]
+
+    def run(inputs: Inputs) -> tuple[Tensor, dict[int, Tensor]]:
+        states, layers = model.encode_layers(**inputs.keywords)
+        asked = torch.full((len(states),), number, device=states.device)
+        return model.router(states, inputs.mask, asked, layers), {}
+
+    def load() -> Loaded:
+        model.to(compute_device()).eval()
+        return _loaded(run, int(model.backbone.config.hidden_size), source)
+
+    return Encoder(
+        f"{_weights(model)}-{task}",
+        project.backbone.max_tokens,
+        resolve_precision(project.training.precision),
+        load,
+    )
+
+
+def _weights(model: "DoublerouteModel") -> str:
+    """A digest of backbone and router: models that differ in their heads alone have the same states."""
+    import xxhash
+
+    sha = xxhash.xxh3_128()
+    for part in (model.backbone, model.router):
+        for name, value in part.state_dict().items():
+            sha.update(name.encode())
+            sha.update(value.detach().cpu().numpy().tobytes())
+    return sha.hexdigest()
+
+
+def _loaded(run: Run, hidden: int, source: Source) -> Loaded:
+    tokenizer = load_tokenizer(source)
+    special = (
+        tokenizer.num_special_tokens_to_add(pair=False),
+        tokenizer.num_special_tokens_to_add(pair=True),
+    )
+    return Loaded(run, hidden, tokenizer.pad_token_id or 0, tokenizer.unk_token_id, special)

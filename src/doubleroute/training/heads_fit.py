@@ -1,0 +1,175 @@
+"""The lowest rung of a ladder: heads, and a layers router with a bottleneck, solved on pooled states."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from doubleroute.config import Project
+from doubleroute.data.batches import Encoded
+from doubleroute.data.tokens import Packed
+from doubleroute.kinds import kind
+from doubleroute.modeling.inference import by_word
+from doubleroute.training.encode import load_split
+from doubleroute.training.encoders import Encoder, pretrained, routed
+from doubleroute.training.heads import Examples, Solved, head_of, layers_router, place, solve
+from doubleroute.training.history import History, gain
+from doubleroute.training.known_tokens import KEYS
+from doubleroute.training.optimise import count
+from doubleroute.training.plan import Plan
+from doubleroute.training.pooled import Pooled, Pooling, pooled_states
+from doubleroute.training.scoring import Truths, scorer_of
+from doubleroute.training.selection import read_selection
+from doubleroute.training.start import begin
+from doubleroute.training.variants import Variant
+from doubleroute.workspace import Stage, Workspace, write_json
+
+Progress = Callable[[dict[str, Any]], None]
+
+
+class HeadsFit:
+    """Solves the heads of the tasks that learn, all of the kinds that ``heads.LINEAR`` names. A champion's
+    head that scores no worse on the validation rows than the new one is kept.
+
+    ``run(folder)`` writes ``model/`` and ``history.json`` as ``fit.Learner`` does. Nothing is to be resumed:
+    what takes time are the states, which are kept row by row.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        workspace: Workspace,
+        variant: Variant,
+        validated: Stage,
+        encoded: Stage,
+        precision: str,
+        plan: Plan,
+    ) -> None:
+        self.project, self.workspace, self.plan, self.precision = project, workspace, plan, precision
+        self.encoded = encoded
+        begun = begin(project, variant, encoded, plan)
+        self.model, self.tokenizer, self.fresh = begun.model, begun.tokenizer, begun.fresh
+        self.tasks = begun.learning
+        self.rows = {split: load_split(encoded.path, split) for split in ("train", "validation")}
+        self.weights = read_selection(plan.selection, self.tasks)
+        self.truths = {
+            task: Truths(
+                validated.path,
+                task,
+                "validation",
+                self.rows["validation"][task],
+                self.model.config.tasks[task]["labels"],
+            )
+            for task in self.tasks
+        }
+
+    def run(self, folder: Path, progress: Progress) -> None:
+        """Solve and write."""
+        history = History(total=0)
+        scores, solved = {}, 0
+        for number, task in enumerate(self.tasks):
+            scores[task] = self._fit(task, progress)
+            part = layers_router(self.model) if self.plan.start is None else None
+            solved += count(self.model.heads[task].parameters())
+            if part is not None:
+                solved += part.up[number].numel() + part.down[number].numel()
+        history.note_epoch(0, scores, "heads")
+        self.model.cpu().eval()
+        self.model.save_pretrained(folder / "model")
+        self.tokenizer.save_pretrained(folder / "model")
+        rows = {task: len(each) for task, each in self.rows["train"].items() if task in self.tasks}
+        write_json(
+            folder / "history.json",
+            {
+                **history.as_dict(0, rows),
+                "parameters": count(self.model.parameters()),
+                "trained_parameters": solved,
+                "precision": self.precision,
+                "threads": 1,
+            },
+        )
+
+    def _fit(self, task: str, progress: Progress) -> dict[str, float]:
+        """Solve one task and give its score on the validation rows."""
+        options = self.model.config.tasks[task]
+        train, held = (self._states(task, split, progress) for split in ("train", "validation"))
+        weights = None if self.weights is None else self.weights[task]
+        solved = solve(
+            options["kind"],
+            _examples(train, self.rows["train"][task], weights),
+            _examples(held, self.rows["validation"][task], None),
+            kind(options["kind"]).outputs(options["labels"]),
+        )
+        score = self._score(task, held, solved)
+        if self.plan.start is not None and task not in self.fresh:
+            before = self._score(task, held, self._head(task))
+            metric = options["metric"]
+            if gain(metric, before[metric]) >= gain(metric, score[metric]):
+                return before
+        place(self.model, task, solved)
+        return score
+
+    def _head(self, task: str) -> Solved:
+        """The head as it is."""
+        head = head_of(self.model, task).out
+        weight, bias = (each.detach().cpu().numpy() for each in (head.weight, head.bias))
+        return Solved(weight, bias, 0.0)
+
+    def _states(self, task: str, split: str, progress: Progress) -> Pooled:
+        rows = self.rows[split][task]
+        keys = [key.tobytes() for key in np.load(self.encoded.path / task / split / KEYS)]
+        encoder, depths = self._encoder(task)
+
+        def pack(places: list[int]) -> tuple[Packed, np.ndarray]:
+            return rows.packed, np.array(places, np.int64)
+
+        def tell(done: int, total: int) -> None:
+            progress({"step": done, "total": total, "unit": f"tokens of {task}, {split}"})
+
+        return pooled_states(self.workspace, encoder, keys, pack, self._pooling(task), tell, depths)
+
+    def _encoder(self, task: str) -> tuple[Encoder, Sequence[int]]:
+        """What the head reads: of an earlier model its routed states, else those of the backbone, and of its
+        layers where the router brings them to the head."""
+        if self.plan.start is not None:
+            return routed(self.project, self.model, task), ()
+        router = layers_router(self.model)
+        depths = () if router is None else (*router.reads, router.sizes.layers)
+        return pretrained(self.project, depths), depths
+
+    def _pooling(self, task: str) -> Pooling:
+        if kind(self.model.config.tasks[task]["kind"]).per_token:
+            return "words"
+        return "first" if self.model.config.tasks[task]["pooling"] == "first" else "mean"
+
+    def _score(self, task: str, states: Pooled, solved: Solved) -> dict[str, float]:
+        """{the task's metric: its value} on the validation rows."""
+        options, truths = self.model.config.tasks[task], self.truths[task]
+        flat, packed = solved.logits(states.features), self.rows["validation"][task].packed
+        logits = [flat[first:last] for first, last in zip(states.starts, states.starts[1:], strict=False)]
+        if packed.words is None:
+            logits = [each[0] for each in logits]
+        else:
+            assert truths.words is not None
+            words = [
+                packed.words[first:last]
+                for first, last in zip(packed.starts, packed.starts[1:], strict=False)
+            ]
+            logits = [
+                by_word(values, places[places >= 0], size)
+                for values, places, size in zip(logits, words, truths.words, strict=True)
+            ]
+        answers = kind(options["kind"]).decode(logits, truths.labels)
+        score = scorer_of(options["kind"], answers, truths).score()
+        return {options["metric"]: score[options["metric"]]}
+
+
+def _examples(states: Pooled, rows: Encoded, weights: np.ndarray | None) -> Examples:
+    """Features, targets and weights of each item: a row, or a word."""
+    targets = np.asarray(rows.labels)
+    sizes = np.diff(states.starts)
+    if rows.packed.words is not None:
+        targets = targets[np.asarray(rows.packed.words) >= 0]
+    of_rows = np.ones(len(rows)) if weights is None else weights
+    return Examples(states.features, targets, np.repeat(of_rows, sizes))

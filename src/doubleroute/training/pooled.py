@@ -1,0 +1,149 @@
+"""Pooled states of a frozen model, row by row: what a linear head sees of a text, computed once.
+
+Kept in float16 under a digest of what a row says and of what computed it (``kept_rows``): so new data cost
+what is new, and training and drift share the rows that both look at. Float16 rounds finer than the bfloat16
+in which the products are made; pooled states are far from its bounds, and what is not is cut there.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from doubleroute.data.batches import Inputs, by_tokens, inputs_of, parts_of
+from doubleroute.data.tokens import Packed
+from doubleroute.training.encoders import Encoder, Loaded
+from doubleroute.training.kept_rows import Arrays, kept_rows
+from doubleroute.training.machine import autocast, compute_device
+from doubleroute.workspace import Workspace, code_digest, versions_of
+
+#: Tokens a pass, padding included.
+TOKENS_A_PASS = 4096
+_LARGEST = 65504.0
+#: The packed rows behind some places of the keys, and their numbers among them.
+Pack = Callable[[list[int]], tuple[Packed, np.ndarray]]
+Pooling = Literal["mean", "first", "words"]
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """``starts`` int64 [n + 1]: row i has the items from starts[i] to starts[i + 1], one, or one a word;
+    ``last`` float32 [items, hidden]; ``below`` float32 [items, depths, hidden], normed. Of each item's row
+    ``tokens`` int64 [items], without special ones, and ``unknown`` float64 [items], the share of them that
+    the tokenizer does not know, 0 for a row without any."""
+
+    starts: np.ndarray
+    last: np.ndarray
+    below: np.ndarray
+    tokens: np.ndarray
+    unknown: np.ndarray
+
+    @property
+    def features(self) -> np.ndarray:
+        """All states side by side: float32 [items, (1 + depths) * hidden], the last ones first."""
+        return np.concatenate([self.last, self.below.reshape(len(self.below), -1)], axis=1)
+
+
+def pooled_states(
+    workspace: Workspace,
+    encoder: Encoder,
+    keys: Sequence[bytes],
+    pack: Pack,
+    pooling: Pooling,
+    progress: Callable[[int, int], None],
+    depths: Sequence[int] = (),
+) -> Pooled:
+    """The states of n rows that ``keys`` [n] name, of ``known_tokens.row_keys``.
+
+    mean: over the tokens of a row; first: of its first token; words: of the first sub-word of each word that
+    the row's packed tokens hold. ``depths``: further layers (0: the embeddings), each token's states brought
+    to mean zero and variance one before the pooling. ``progress(done, total)`` counts computed tokens.
+    """
+    made_by = {
+        "weights": encoder.weights,
+        "max_tokens": encoder.max_tokens,
+        "precision": encoder.precision,
+        "pooling": pooling,
+        "depths": list(depths),
+        "code": code_digest("training/pooled", "modeling", "data/tokens", "data/batches"),
+        "versions": versions_of("torch", "transformers", "tokenizers"),
+    }
+
+    def compute(places: list[int]) -> tuple[np.ndarray, Arrays]:
+        packed, rows = pack(places)
+        return _compute(encoder, packed, rows, pooling, depths, progress)
+
+    starts, found = kept_rows(workspace, "pooled", made_by, keys, compute)
+    last, below = (found[name].astype(np.float32) for name in ("last", "below"))
+    return Pooled(starts, last, below, found["tokens"], found["unknown"])
+
+
+def _compute(
+    encoder: Encoder,
+    packed: Packed,
+    rows: np.ndarray,
+    pooling: Pooling,
+    depths: Sequence[int],
+    progress: Callable[[int, int], None],
+) -> tuple[np.ndarray, Arrays]:
+    """Items of each row, and the arrays of ``Pooled``, states in float16."""
+    model, lengths = encoder.load(), packed.lengths[rows]
+    found: list[np.ndarray] = [np.empty(0)] * len(rows)
+    done, total = 0, int(lengths.sum())
+    for chosen in by_tokens(lengths, TOKENS_A_PASS):
+        parts = parts_of(packed, rows[chosen])
+        inputs = inputs_of(parts, model.pad_id).to(compute_device())
+        with torch.inference_mode(), autocast(encoder.precision):
+            last, layers = model.run(inputs)
+        below = [functional.layer_norm(layers[depth].float(), last.shape[-1:]) for depth in depths]
+        stacked = torch.stack([last.float(), *below], dim=2)
+        for place, states in zip(chosen, _pool(stacked, inputs, parts, pooling), strict=True):
+            found[place] = states
+        done += int(lengths[chosen].sum())
+        progress(done, total)
+    sizes = np.array([len(each) for each in found], np.int64)
+    states = np.concatenate([np.empty((0, 1 + len(depths), model.hidden), np.float16), *found])
+    tokens, unknown = _counted(model, packed, rows)
+    return sizes, {
+        "last": states[:, 0],
+        "below": states[:, 1:],
+        "tokens": np.repeat(tokens, sizes),
+        "unknown": np.repeat(unknown, sizes),
+    }
+
+
+def _counted(model: Loaded, packed: Packed, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens of these rows, and the share of unknown ones."""
+    special = model.special[packed.types is not None]
+    tokens = packed.lengths[rows] - special
+    strange = np.zeros(len(packed.ids), bool) if model.unknown_id is None else packed.ids == model.unknown_id
+    counted = np.diff(np.append(0, np.cumsum(strange))[packed.starts])[rows]
+    return tokens, counted / np.maximum(tokens, 1)
+
+
+def _pool(
+    states: Tensor, inputs: Inputs, parts: Sequence[tuple[Packed, slice]], pooling: Pooling
+) -> list[np.ndarray]:
+    """States [batch, seq, depths, hidden] -> for each row float16 [items, depths, hidden]."""
+    if pooling == "words":
+        flat = _half(states)
+        chosen = []
+        for row, (packed, part) in enumerate(parts):
+            assert packed.words is not None
+            chosen.append(flat[row, np.flatnonzero(packed.words[part] >= 0)])
+        return chosen
+    if pooling == "first":
+        pooled = states[:, 0]
+    else:
+        mask = inputs.mask[:, :, None, None]
+        pooled = (states * mask).sum(1) / mask.sum(1).clamp(min=1)
+    return list(_half(pooled)[:, None])
+
+
+def _half(states: Tensor) -> np.ndarray:
+    found: np.ndarray = states.clamp(-_LARGEST, _LARGEST).half().cpu().numpy()
+    return found

@@ -1,0 +1,215 @@
+"""Ladders of fits: heads solved on stored states, then the upper layers, then all of them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import write_tiny_project
+from safetensors.torch import load_file
+from test_fit import Killed, Run, same
+
+from doubleroute.config import load_project
+from doubleroute.errors import ConfigError
+from doubleroute.modeling.inference import logits_of
+from doubleroute.modeling.model import load_model
+from doubleroute.training.encode import load_split
+from doubleroute.training.fit import Learner
+from doubleroute.training.heads import Examples, solve
+from doubleroute.training.heads_fit import HeadsFit
+from doubleroute.training.history import read_history
+from doubleroute.training.ladder import fit, ladder_of, next_plan
+from doubleroute.training.plan import FROM_NOTHING, Plan, Rung, Start
+from doubleroute.training.variants import variant
+from doubleroute.workspace import Stage
+
+HEADS = Plan(rung=Rung("heads"))
+LAYERS = "router={kind: layers, bottleneck: 8}"
+
+
+@pytest.fixture(scope="module")
+def root(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_project(tmp_path_factory.mktemp("ladder") / "project", tiny_backbone)
+
+
+def heads(run: Run, folder: Path, plan: Plan = HEADS, told: list[str] | None = None) -> Start:
+    """The lowest rung, in this process."""
+
+    def tell(point: dict[str, Any]) -> None:
+        if told is not None:
+            told.append(point["unit"])
+
+    stages = (variant(run.project, "routed", rung="heads"), run.validated, run.encoded)
+    folder.mkdir(parents=True)
+    HeadsFit(run.project, run.workspace, *stages, "float32", plan).run(folder, tell)
+    return Start(folder / "model", folder.name)
+
+
+def learner(run: Run, plan: Plan) -> Learner:
+    chosen = variant(run.project, "routed", rung=plan.on)
+    return Learner(run.project, chosen, run.validated, run.encoded, None, "float32", plan=plan)
+
+
+def climbed(run: Run, folder: Path, plan: Plan) -> dict[str, Any]:
+    """A higher rung, in this process; its history."""
+    (folder / "partial").mkdir(parents=True, exist_ok=True)
+    learner(run, plan).run(folder, folder / "partial", lambda _: None)
+    return read_history(folder)
+
+
+def above(start: Start, name: Any = "whole", seconds: float | None = None) -> Plan:
+    return Plan(start, rung=Rung(name, seconds, first=False))
+
+
+def test_the_rungs_follow_each_other_and_the_history_tells_of_all(root: Path) -> None:
+    run = Run(root, "training.mode=auto", "training.epochs=3", "training.trainable=2")
+    given = (run.project, run.workspace, run.validated, run.encoded, run.stored, lambda *_: None)
+    stage = fit(*given, names=["routed"])["routed"]
+    history = read_history(stage.path)
+    epochs = history["epochs"]
+    assert [each["rung"] for each in epochs] == ["heads", "top", "whole", "whole"]
+    assert [each["epoch"] for each in epochs] == [1, 2, 3, 4]
+    for name in ("step", "seconds"):
+        assert [each[name] for each in epochs] == sorted(each[name] for each in epochs)
+    assert epochs[0]["step"] == 0
+    assert history["total_steps"] == epochs[-1]["step"]
+    assert history["best_mean"] == max(each["mean"] for each in epochs)
+    assert fit(*given, names=["routed"])["routed"].reused
+
+
+def test_a_rung_that_gains_nothing_leaves_the_model_as_it_was(root: Path, tmp_path: Path) -> None:
+    start = heads(Run(root), tmp_path / "heads")
+    slow = Run(
+        root,
+        "training.learning_rate=1e-12",
+        "training.head_learning_rate=1e-12",
+        "router.learning_rate=1e-12",
+    )
+    history = climbed(slow, tmp_path / "whole", above(start))
+    assert history["best_epoch"] == 1
+    assert same(tmp_path / "heads", tmp_path / "whole")
+
+
+def test_a_budget_decides_how_many_steps_there_are_also_after_a_kill(root: Path, tmp_path: Path) -> None:
+    run = Run(root, "training.epochs=1000")
+    start = heads(run, tmp_path / "heads")
+    plan = above(start, seconds=1.0)
+    killed, partial = learner(run, plan), tmp_path / "whole" / "partial"
+    partial.mkdir(parents=True)
+    assert killed.total > 1000
+    learn, calls = killed._learn, 0
+
+    def until(*given: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 12:
+            raise Killed
+        learn(*given)
+
+    killed._learn = until  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        killed.run(tmp_path / "whole", partial, lambda _: None)
+    assert 10 <= killed.total < 1000
+    assert climbed(run, tmp_path / "whole", plan)["total_steps"] == killed.total
+
+
+def history_of(folder: Path, **values: Any) -> Stage:
+    folder.mkdir(parents=True)
+    told = {"seconds": 1.0, "epochs": [{}], "best_epoch": 1, **values}
+    (folder / "history.json").write_text(json.dumps(told), encoding="utf-8")
+    return Stage("fit", folder.name, folder, True)
+
+
+def test_the_ladder_ends_with_the_budget_and_with_the_patience(root: Path, tmp_path: Path) -> None:
+    changes = ["training.mode=auto", "training.budget=1.5m", "training.early_stopping=2"]
+    project = load_project(root, changes)
+    ladder = ladder_of(project, "routed", FROM_NOTHING)
+    assert ladder == ("heads", "whole")  # one layer may learn: there is no upper half of it
+    going, late = history_of(tmp_path / "going", seconds=60.0), history_of(tmp_path / "late", seconds=85.0)
+    tired = history_of(tmp_path / "tired", epochs=[{}, {}, {}])
+    plan = next_plan(project, FROM_NOTHING, ladder, 1, going)
+    assert plan is not None
+    assert plan.rung == Rung("whole", 30.0, first=False, retraining=False)
+    assert next_plan(project, FROM_NOTHING, ladder, 1, late) is None
+    assert next_plan(project, FROM_NOTHING, ladder, 1, tired) is None
+
+
+def test_the_mode_of_a_retraining_is_its_own(root: Path) -> None:
+    champion = Plan(Start(Path("model"), "champion"))
+    assert ladder_of(load_project(root), "routed", champion) == (None,)
+    weekly = load_project(root, ["retraining.mode=heads"])
+    assert ladder_of(weekly, "routed", champion) == ("heads",)
+    assert ladder_of(weekly, "routed", FROM_NOTHING) == (None,)
+    assert ladder_of(weekly, "routed", Plan(champion.start, moved=("sentiment",))) == ("heads",)
+
+
+@pytest.mark.parametrize("router", ["router={kind: none}", LAYERS, "router={kind: experts}"])
+@pytest.mark.parametrize("pooling", ["mean", "first", "attention"])
+def test_the_model_answers_what_was_solved(root: Path, tmp_path: Path, router: str, pooling: str) -> None:
+    run = Run(root, router, f"tasks.sentiment.head.pooling={pooling}")
+    heads(run, tmp_path / "heads")
+    scores = read_history(tmp_path / "heads")["epochs"][0]["validation"]
+    model, rows = (
+        load_model(tmp_path / "heads" / "model"),
+        load_split(run.encoded.path, "validation")["sentiment"],
+    )
+    found = logits_of(model, rows.packed, ["sentiment"], 0)["sentiment"]
+    right = np.mean([each.argmax() == label for each, label in zip(found, rows.labels, strict=True)])
+    # Stored in float16, first tokens of a random model are all but the same: one row may fall elsewhere.
+    assert abs(right - scores["sentiment"]["accuracy"]) <= (1 if pooling == "first" else 0) / len(found)
+    assert right > 0.8  # the label is in a word
+
+
+def test_with_a_layers_router_the_head_reads_all_layers(root: Path, tmp_path: Path) -> None:
+    heads(Run(root, LAYERS), tmp_path / "layers")
+    model = load_model(tmp_path / "layers" / "model")
+    model.router.up.data.zero_()
+    rows = torch.tensor([[2, 5, 6, 3]])
+    without = model(rows, torch.ones_like(rows)).logits
+    whole = load_model(tmp_path / "layers" / "model")(rows, torch.ones_like(rows)).logits
+    assert not torch.allclose(without["sentiment"], whole["sentiment"], atol=1e-3)
+
+
+def test_states_are_computed_once(root: Path, tmp_path: Path) -> None:
+    first: list[str] = []
+    again: list[str] = []
+    run = Run(root, "backbone.max_tokens=15")
+    start = heads(run, tmp_path / "first", told=first)
+    assert "tokens of sentiment, train" in first
+    heads(Run(root, "backbone.max_tokens=15", "seed=4", "training.epochs=7"), tmp_path / "again", told=again)
+    once = len(again)
+    heads(Run(root, "backbone.max_tokens=15", "seed=4"), tmp_path / "more", told=again)
+    assert len(again) == once
+    assert (
+        heads(run, tmp_path / "champion", Plan(start, rung=Rung("heads", retraining=True))).digest
+        == "champion"
+    )
+
+
+def test_a_champion_keeps_its_backbone_and_the_heads_that_are_better(root: Path, tmp_path: Path) -> None:
+    run = Run(root)
+    best = max(each["mean"] for each in run.fit(tmp_path / "champion")["epochs"])
+    start = Start(tmp_path / "champion" / "model", "champion")
+    heads(run, tmp_path / "heads", Plan(start, rung=Rung("heads", retraining=True)))
+    assert read_history(tmp_path / "heads")["best_mean"] >= best - 1e-9
+    ours, theirs = (
+        load_file(tmp_path / each / "model" / "model.safetensors") for each in ("heads", "champion")
+    )
+    assert all(
+        torch.equal(value, theirs[name]) for name, value in ours.items() if not name.startswith("heads.")
+    )
+
+
+def test_what_is_solved_does_not_depend_on_the_scale_of_the_features() -> None:
+    features = np.random.default_rng(0).standard_normal((200, 6)) * [1, 5, 0.1, 1, 1, 30] + 3
+    labels = (features[:, 1] > 3).astype(np.int64)
+    given = Examples(features.astype(np.float32), labels, np.ones(200))
+    solved = solve("classification", given, given, 2)
+    assert (solved.logits(given.features).argmax(1) == labels).mean() > 0.95
+
+
+def test_a_budget_without_mode_auto_is_a_mistake(root: Path) -> None:
+    with pytest.raises(ConfigError, match=r"training\.budget.*mode auto"):
+        load_project(root, ["training.budget=5m"])
