@@ -170,6 +170,10 @@ IN_A_TASK = {
             "use accuracy, macro_f1, weighted_f1, mcc"
         ],
     ),
+    "a head of another kind": (
+        "head: {crf: true}",
+        ["line 4: tasks.mood.head: crf does not fit kind classification, which has no tags; delete it"],
+    ),
     "nothing left for train": (
         "split: {validation: 0.5, test: 0.5}",
         [

@@ -215,6 +215,16 @@ def test_copies_and_conflicts_are_warned_of_or_quarantined(tmp_path: Path) -> No
     assert summary["warnings"] == []
 
 
+def test_tags_that_begin_an_entity_with_i_are_warned_of_and_stay(tmp_path: Path) -> None:
+    rows = [{"tokens": [f"word{number}", "42"], "tags": ["O", "B-number"]} for number in range(20)]
+    rows[3]["tags"] = ["I-number", "I-number"]
+    jsonl(tmp_path / "data/train.jsonl", rows)
+    stage, summary = run(tmp_path, {"entities": {"kind": "tagging", "files": {"train": "data/train.jsonl"}}})
+    (warning,) = [each for each in summary["warnings"] if "train" in each]
+    assert "row 4, column tags: tag 'I-number' begins an entity and is read as 'B-number'" in warning
+    assert quarantine(stage) == []
+
+
 def test_a_rare_label_is_warned_of_with_what_was_probably_meant(tmp_path: Path) -> None:
     tasks = {"sentiment": {"kind": "classification", "files": FILES}}
     write_splits(tmp_path, [*reviews(20), {"text": "typo", "label": "goood"}])

@@ -92,6 +92,7 @@ class Head(Section):
 
     pooling: Literal["mean", "first", "attention"] = Field("mean", description="not used by tagging")
     dropout: Dropout = Field(0.1, description="before the last layer")
+    crf: bool = Field(False, description="tagging: also learn which tag follows which (Lafferty et al. 2001)")
 
 
 class Task(Section):
@@ -131,6 +132,13 @@ class Task(Section):
         if twice:
             raise ValueError(f"stand twice: {', '.join(twice)}; keep one of each")
         return labels
+
+    @field_validator("head")
+    @classmethod
+    def _head_fits_the_kind(cls, head: Head, info: ValidationInfo) -> Head:
+        if head.crf and info.data.get("kind", "tagging") != "tagging":
+            raise ValueError(f"crf does not fit kind {info.data['kind']}, which has no tags; delete it")
+        return head
 
     @property
     def judged_by(self) -> str:

@@ -133,7 +133,19 @@ def _tokens(task: Task, rules: Validation) -> list[Check]:
             lambda row: f"tag '{short(row[checks.MALFORMED_TAG])}' is not O, B-type or I-type",
             "tags are O, B-type or I-type",
         ),
+        Check(
+            "expect_column_values_to_be_null",
+            {"column": checks.MISPLACED_TAG},
+            tags,
+            lambda row: _misplaced(str(row[checks.MISPLACED_TAG])),
+            "an I-type follows the B-type or I-type of its entity",
+            "warning",
+        ),
     ]
+
+
+def _misplaced(tag: str) -> str:
+    return f"tag '{short(tag)}' begins an entity and is read as '{short('B-' + tag[2:])}'"
 
 
 def _labels(

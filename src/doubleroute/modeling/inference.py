@@ -100,12 +100,13 @@ class _Asked(NamedTuple):
 class Answering(ABC):
     """A saved model that answers texts, whatever runs it.
 
-    ``tasks``: {task: {"kind", "labels"}}, in the model's order; ``precision``: torch, float32 or int8, the
-    last two of an exported graph.
+    ``tasks``: {task: {"kind", "labels"}}, in the model's order; ``kept``: for each task what its head keeps
+    for decoding; ``precision``: torch, float32 or int8, the last two of an exported graph.
     """
 
     precision: str
     tasks: dict[str, dict[str, Any]]
+    kept: dict[str, dict[str, np.ndarray]]
     tokenizer: Any
     max_tokens: int
 
@@ -146,7 +147,8 @@ class Answering(ABC):
         answers: list[dict[str, dict[str, Any]]] = [{} for _ in rows]
         for task, values in logits.items():
             about = self.tasks[task]
-            for row, answer in enumerate(kind(about["kind"]).decode(values, about["labels"])):
+            found = kind(about["kind"]).decode(values, about["labels"], self.kept[task])
+            for row, answer in enumerate(found):
                 if answer.get("entities"):
                     asked = _asked(rows[row], row)
                     spans = word_spans(asked.text, asked.tokens)
@@ -196,6 +198,7 @@ class Answerer(Answering):
             task: {"kind": options["kind"], "labels": options["labels"]}
             for task, options in self.model.config.tasks.items()
         }
+        self.kept = {task: self.model.kept(task) for task in self.tasks}
 
     def _run(self, packed: Packed, tasks: Sequence[str], words: Sequence[int]) -> dict[str, list[np.ndarray]]:
         return logits_of(self.model, packed, tasks, self.tokenizer.pad_token_id or 0, words)

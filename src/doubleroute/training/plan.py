@@ -140,6 +140,7 @@ def task_options(project: Project, encoded: Path) -> dict[str, dict[str, Any]]:
             "labels": about[task]["labels"],
             "pooling": options.head.pooling,
             "dropout": options.head.dropout,
+            "crf": options.head.crf,
             "weight": options.weight,
             "metric": options.judged_by,
         }

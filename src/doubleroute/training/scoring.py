@@ -41,7 +41,7 @@ def answers_of(
     from doubleroute.modeling.inference import logits_of
 
     logits = logits_of(model, encoded.packed, [task], pad_id, truths.words, before)[task]
-    return kind(model.config.tasks[task]["kind"]).decode(logits, truths.labels)
+    return kind(model.config.tasks[task]["kind"]).decode(logits, truths.labels, model.kept(task))
 
 
 def scorer_of(kind_name: str, answers: list[dict[str, Any]], truths: Truths) -> Scorer:
