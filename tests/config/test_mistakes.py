@@ -205,6 +205,15 @@ def test_mistakes_inside_a_task_carry_its_name(tmp_path: Path, text: str, lines:
     assert mistakes(tmp_path, HEAD + task) == lines
 
 
+@pytest.mark.parametrize("labels", ["", ", labels: [no, yes]"])
+def test_an_ordinal_task_needs_its_labels_in_their_order(tmp_path: Path, labels: str) -> None:
+    task = f"tasks: {{mood: {{kind: ordinal, files: {{train: a.csv}}{labels}}}}}\n"
+    assert mistakes(tmp_path, HEAD + task) == [
+        "line 3: tasks.mood: kind ordinal needs labels, three or more from the lowest to the highest, "
+        'as in labels: ["1", "2", "3"]; two are kind classification'
+    ]
+
+
 FILES = {
     "a number": ("3", 'train: must be a file or a list of files, not 3; text is written in quotes: "3"'),
     "no file": ("[]", "train: must be a file or a list of files, not an empty list"),

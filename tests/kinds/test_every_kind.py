@@ -14,18 +14,21 @@ from doubleroute.kinds import IGNORE, Kind, Scorer, kind
 EXTRA = {
     "classification": {"ece"},
     "multilabel": {"ece"},
+    "ordinal": set(),
     "regression": set(),
     "tagging": {"token_weighted_f1"},
 }
 LABELS = {
     "classification": ["neg", "pos"],
     "multilabel": ["a", "b", "c"],
+    "ordinal": ["low", "middle", "high"],
     "regression": [],
     "tagging": ["O", "B-per", "I-per"],
 }
 TRUTHS = {
     "classification": ["neg", "pos", "pos", "neg", "pos"],
     "multilabel": [["a"], [], ["b", "c"], ["a", "c"], []],
+    "ordinal": ["low", "high", "middle", "low", "high"],
     "regression": [1.0, 2.5, -3.0, 4.0, 4.0],
     "tagging": [["O"], ["B-per", "I-per"], ["O", "B-per", "O"], [], ["B-per", "B-per"]],
 }
@@ -100,6 +103,7 @@ def test_nothing_to_count_is_an_exact_zero_with_a_graph(name: str) -> None:
     targets = {
         "classification": torch.full((4,), IGNORE),
         "multilabel": torch.full((4, 3), math.nan),
+        "ordinal": torch.full((4, 2), math.nan),
         "regression": torch.full((4,), math.nan),
         "tagging": torch.full((4, 6), IGNORE),
     }[name]
@@ -129,17 +133,22 @@ def test_the_loss_is_float32_and_the_same_inside_a_bfloat16_autocast(name: str) 
     assert torch.equal(low, one.loss(logits.bfloat16().float(), targets, 0.1))
 
 
-@pytest.mark.parametrize("name", ["classification", "multilabel", "tagging"])
+@pytest.mark.parametrize("name", ["classification", "multilabel", "ordinal", "tagging"])
 def test_an_unknown_label_is_an_input_error_that_names_it_and_a_near_one(name: str) -> None:
-    unknown = {"classification": "posi", "multilabel": ["a", "bb"], "tagging": ["O", "I-perr"]}[name]
-    with pytest.raises(InputError, match=r"label '(posi|bb|I-perr)' is not one of .*did you mean"):
+    unknown = {
+        "classification": "posi",
+        "multilabel": ["a", "bb"],
+        "ordinal": "mid",
+        "tagging": ["O", "I-perr"],
+    }[name]
+    with pytest.raises(InputError, match=r"label '(posi|bb|mid|I-perr)' is not one of .*did you mean"):
         kind(name).encode([TRUTHS[name][0], unknown], LABELS[name])
 
 
-@pytest.mark.parametrize("name", ["classification", "multilabel", "tagging"])
+@pytest.mark.parametrize("name", ["classification", "multilabel", "ordinal", "tagging"])
 def test_a_truth_outside_the_labels_cannot_be_scored(name: str) -> None:
     (answer,) = kind(name).decode(logits_of(name, [1]), LABELS[name])
-    unknown = {"classification": "x", "multilabel": ["x"], "tagging": ["O", "x"]}[name]
+    unknown = {"classification": "x", "multilabel": ["x"], "ordinal": "x", "tagging": ["O", "x"]}[name]
     with pytest.raises(InputError, match="label 'x' is not one of"):
         kind(name).scorer([answer], [unknown], LABELS[name])
 

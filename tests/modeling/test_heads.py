@@ -15,6 +15,7 @@ from doubleroute.modeling.onnx_answerer import KEPT, OnnxAnswerer
 OPTIONS = {"pooling": "mean", "dropout": 0.0, "weight": 1.0}
 TASKS: dict[str, dict[str, Any]] = {
     "entities": {"kind": "tagging", "labels": ["O", "B-per", "I-per"], "crf": True, **OPTIONS},
+    "stars": {"kind": "ordinal", "labels": ["1", "2", "3"], **OPTIONS},
 }
 
 
@@ -39,6 +40,7 @@ def test_an_exported_model_answers_as_the_saved_one(model: Path, tmp_path: Path)
     assert (tmp_path / "onnx" / KEPT).is_file()
     for found, wanted in zip(graph.answer(ROWS), plain.answer(ROWS), strict=True):
         assert found["entities"]["tags"] == wanted["entities"]["tags"]
+        assert found["stars"]["label"] == wanted["stars"]["label"]
         assert found["entities"]["confidences"] == pytest.approx(wanted["entities"]["confidences"], abs=1e-4)
 
 

@@ -27,15 +27,18 @@ from doubleroute.config.values import (
 )
 from doubleroute.config.words import Words
 
-Kind = Literal["classification", "multilabel", "regression", "tagging"]
+Kind = Literal["classification", "multilabel", "ordinal", "regression", "tagging"]
 
 #: The metrics that a kind can be judged by; the first is its default.
 METRICS: dict[str, tuple[str, ...]] = {
     "classification": ("accuracy", "macro_f1", "weighted_f1", "mcc"),
     "multilabel": ("micro_f1", "macro_f1", "subset_accuracy"),
+    "ordinal": ("quadratic_kappa", "mae", "accuracy"),
     "regression": ("spearman", "pearson", "mae", "rmse"),
     "tagging": ("entity_f1", "token_accuracy", "token_macro_f1"),
 }
+#: Kinds whose labels look like those of another: for the checks of the data and for a review it is that one.
+LABELLED_AS = {"ordinal": "classification"}
 #: Metrics of which less is better.
 LOWER_IS_BETTER = frozenset({"mae", "rmse"})
 
@@ -102,7 +105,9 @@ class Task(Section):
     files: Files = Field(description="the task's data")
     columns: Columns = Field(Columns(), description="where things are in the files")
     labels: tuple[Label, ...] | None = Field(
-        None, min_length=2, description="every label; taken from the training rows when not given"
+        None,
+        min_length=2,
+        description="every label; taken from the training rows when not given. ordinal: needed, lowest first",
     )
     separator: Text = Field(",", description="multilabel: between labels in a text cell")
     split: Split = Field(
@@ -133,12 +138,26 @@ class Task(Section):
             raise ValueError(f"stand twice: {', '.join(twice)}; keep one of each")
         return labels
 
+    @model_validator(mode="after")
+    def _an_order_is_given(self) -> "Task":
+        if self.kind == "ordinal" and len(self.labels or ()) < 3:
+            raise ValueError(
+                "kind ordinal needs labels, three or more from the lowest to the highest, "
+                'as in labels: ["1", "2", "3"]; two are kind classification'
+            )
+        return self
+
     @field_validator("head")
     @classmethod
     def _head_fits_the_kind(cls, head: Head, info: ValidationInfo) -> Head:
         if head.crf and info.data.get("kind", "tagging") != "tagging":
             raise ValueError(f"crf does not fit kind {info.data['kind']}, which has no tags; delete it")
         return head
+
+    @property
+    def labelled_as(self) -> str:
+        """The kind whose labels look like this one's."""
+        return LABELLED_AS.get(self.kind, self.kind)
 
     @property
     def judged_by(self) -> str:

@@ -58,14 +58,16 @@ def train_both(
         if len(frame) == 0:
             found[task] = about | {"verdict": "cannot tell", "why": "no test row is untouched by the change"}
             continue
+        # Those of the study are sorted by name; where they have an order, the project gives it.
+        labels = (project.tasks[task].kind == "ordinal" and project.tasks[task].labels) or study.labels
         given = [
             [
-                _answers(workspace, model, task, frame, names, study.labels)
+                _answers(workspace, model, task, frame, names, labels)
                 for model, names in zip(pair, _names(tasks[task]), strict=True)
             ]
             for pair in models
         ]
-        found[task] = about | _compared(project, task, study.labels, frame["label"].tolist(), given)
+        found[task] = about | _compared(project, task, labels, frame["label"].tolist(), given)
     return found
 
 

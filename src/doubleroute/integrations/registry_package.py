@@ -252,8 +252,10 @@ def _signature(tasks: Mapping[str, Mapping[str, Any]]) -> "ModelSignature":
             Property("text", text, required=False),
         ]
     )
+    one_label = [Property("label", text), Property("probabilities", Map(number))]
     outputs = {
-        "classification": [Property("label", text), Property("probabilities", Map(number))],
+        "classification": one_label,
+        "ordinal": one_label,
         "multilabel": [Property("labels", Array(text)), Property("probabilities", Map(number))],
         "regression": [Property("value", number)],
         "tagging": [

@@ -153,7 +153,7 @@ def _labels(
 ) -> list[Check]:
     tagging, regression = task.kind == "tagging", task.kind == "regression"
     column = task.columns.tags if tagging else task.columns.label
-    type_ = {"classification": "str", "regression": "float"}.get(task.kind, "list")
+    type_ = {"classification": "str", "regression": "float"}.get(task.labelled_as, "list")
     found = _present(column, type_, nullable=unlabelled)
     if regression:
         return found
@@ -162,7 +162,7 @@ def _labels(
     def explain(row: Mapping[str, Any]) -> str:
         return checks.unknown_reason(row[checks.UNKNOWN_LABEL], labels, noun)
 
-    if task.kind == "classification":
+    if task.labelled_as == "classification":
         kwargs: dict[str, Any] = {"column": column, "value_set": list(labels)}
         found.append(Check("expect_column_values_to_be_in_set", kwargs, column, explain, rule="label"))
     else:
@@ -173,7 +173,7 @@ def _labels(
         kwargs = {"column": checks.ROWS_OF_LABEL, "min_value": rules.min_rows_per_class}
         said = f"every label has at least {rules.min_rows_per_class} rows"
         found.append(Check("expect_column_values_to_be_between", kwargs, column, lambda _: "", said, "note"))
-        if task.kind == "classification":
+        if task.labelled_as == "classification":
             kwargs = {"column": column, "value_set": list(labels)}
             type_ = "expect_column_distinct_values_to_contain_set"
             found.append(Check(type_, kwargs, column, lambda _: "", severity="note"))

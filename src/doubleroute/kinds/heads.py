@@ -1,5 +1,6 @@
 """The heads F: modules that turn the routed states of a task's rows into logits."""
 
+import math
 from typing import ClassVar
 
 import torch
@@ -89,3 +90,26 @@ class CrfHead(TokenHead):
     def kept(self) -> dict[str, Tensor]:
         """The transitions: they are no function of a row."""
         return {"start": self.start, "transitions": self.transitions, "end": self.end}
+
+
+class OrdinalHead(RowHead):
+    """One score a row against ordered thresholds: logit k = score - threshold k, larger thresholds last.
+
+    The thresholds are a first one and gaps above zero (softplus), so that the probabilities of the labels are
+    never negative; they begin one apart, around zero.
+    """
+
+    of_labels: ClassVar[dict[str, tuple[int, ...]]] = {}
+
+    def __init__(self, hidden: int, labels: int, pooling: str, dropout: float) -> None:
+        super().__init__(hidden, 1, pooling, dropout)
+        self.first = nn.Parameter(torch.full((1,), (2.0 - labels) / 2))
+        self.gaps = nn.Parameter(torch.full((labels - 2,), math.log(math.e - 1)))
+
+    def forward(
+        self, states: Float[Tensor, "rows seq hidden"], mask: Int[Tensor, "rows seq"]
+    ) -> Float[Tensor, "rows thresholds"]:
+        """states [rows, seq, hidden], mask [rows, seq] -> logits [rows, labels - 1], falling along a row."""
+        above = nn.functional.softplus(self.gaps).cumsum(0)
+        score: Tensor = super().forward(states, mask) - self.first
+        return torch.cat([score, score - above], -1)

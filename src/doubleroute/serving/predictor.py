@@ -147,7 +147,11 @@ def _write(
 
 def _columns(task: str, about: Mapping[str, Any]) -> list[str]:
     """The CSV columns of a task."""
-    second = {"classification": ["_probability"], "multilabel": ["_probabilities"]}
+    second = {
+        "classification": ["_probability"],
+        "ordinal": ["_probability"],
+        "multilabel": ["_probabilities"],
+    }
     return [task, *(task + suffix for suffix in second.get(about["kind"], []))]
 
 

@@ -10,13 +10,13 @@ import numpy as np
 def majority_answer(kind: str, values: Sequence[Any], labels: Sequence[str]) -> dict[str, Any]:
     """What always answering the commonest thing says, from the n canonical training labels.
 
-    classification: the commonest label, with the labels' shares as probabilities; multilabel: the
+    classification and ordinal: the commonest label, with the labels' shares as probabilities; multilabel: the
     labels that more than half of the rows have; regression: the mean; tagging: the commonest tag of all
     tokens, as the only item of ``tags`` (see ``for_words``).
     """
     if kind == "regression":
         return {"value": float(np.mean(values))}
-    if kind == "classification":
+    if kind in ("classification", "ordinal"):
         counts = Counter(values)
         shares = {label: counts[label] / len(values) for label in labels}
         return {"label": max(labels, key=lambda label: shares[label]), "probabilities": shares}

@@ -39,4 +39,7 @@ def _badness(kind: str, truth: Any, answer: dict[str, Any]) -> tuple[float, Any,
         wrong_by = sum(abs((label in truth) - share) for label, share in shares.items())
         return (wrong_by if set(truth) != set(answer["labels"]) else 0.0), answer["labels"], None
     sure = shares[answer["label"]]
+    if kind == "ordinal":  # its probabilities stand in the order of the labels
+        order = list(shares)
+        return float(abs(order.index(truth) - order.index(answer["label"]))), answer["label"], sure
     return (sure if answer["label"] != truth else 0.0), answer["label"], sure
