@@ -214,6 +214,24 @@ def test_an_ordinal_task_needs_its_labels_in_their_order(tmp_path: Path, labels:
     ]
 
 
+RETRIEVAL = {
+    "no answers": (
+        "kind: retrieval",
+        "kind retrieval needs a table of answers, as in answers: {file: data/answers.csv}",
+    ),
+    "answers of another kind": (
+        "kind: classification, answers: {file: a.csv}",
+        "answers does not fit kind classification; delete it, or write kind: retrieval",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "line"), RETRIEVAL.values(), ids=RETRIEVAL)
+def test_retrieval_and_a_table_of_answers_go_together(tmp_path: Path, text: str, line: str) -> None:
+    task = f"tasks: {{mood: {{{text}, files: {{train: a.csv}}}}}}\n"
+    assert mistakes(tmp_path, HEAD + task) == [f"line 3: tasks.mood: {line}"]
+
+
 FILES = {
     "a number": ("3", 'train: must be a file or a list of files, not 3; text is written in quotes: "3"'),
     "no file": ("[]", "train: must be a file or a list of files, not an empty list"),

@@ -78,10 +78,11 @@ def test_the_loss_is_minus_the_log_share_of_the_truth_over_first_sub_words_alone
     assert TaggingKind().loss(logits, targets, 0.0, kept).item() == pytest.approx(nats / 6, rel=1e-5)
 
 
-def test_rows_without_a_word_give_an_exact_zero_with_a_graph() -> None:
-    logits = torch.randn(2, 3, SIZE, requires_grad=True)
+@pytest.mark.parametrize("rows", [0, 2])
+def test_rows_without_a_word_give_an_exact_zero_with_a_graph(rows: int) -> None:
+    logits = torch.randn(rows, 3, SIZE, requires_grad=True)
     kept = {name: torch.from_numpy(each) for name, each in drawn(1, 1)[1]._asdict().items()}
-    loss = crf_loss(logits, torch.full((2, 3), IGNORE), **kept)
+    loss = crf_loss(logits, torch.full((rows, 3), IGNORE), **kept)
     loss.backward()
     assert loss.item() == 0
     assert logits.grad is not None

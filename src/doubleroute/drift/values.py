@@ -231,5 +231,6 @@ _FORMS = {
     "ordinal": _Form("label", _as_categories, _most_probable),
     "multilabel": _Form("labels", _as_flags, _mean_certainty),
     "regression": _Form("value", _as_numbers),
+    "retrieval": _Form("label", _as_categories, lambda answer: float(answer["score"])),
     "tagging": _Form("tags", _as_tag_shares),
 }

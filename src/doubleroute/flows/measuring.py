@@ -139,6 +139,8 @@ def _champion_says(
 
 
 def _in_words(answer: Mapping[str, Any]) -> str:
+    if "answers" in answer:
+        return f"{answer['label']} ({answer['score']:.2f})"
     if "label" in answer:
         return f"{answer['label']} ({answer['probabilities'][answer['label']]:.2f})"
     return " ".join(map(str, answer.get("labels", answer.get("tags", [answer.get("value")]))))

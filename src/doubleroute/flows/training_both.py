@@ -129,6 +129,8 @@ def _called(answer: dict[str, Any], names: Mapping[str, str], labels: Sequence[s
     found = dict(answer)
     if "label" in found:
         found["label"] = names.get(found["label"], found["label"])
+    if "answers" in found:
+        found["answers"] = [{**each, "id": names.get(each["id"], each["id"])} for each in found["answers"]]
     for key in ("labels", "tags"):
         if key in found:
             found[key] = [names.get(name, name) for name in found[key]]

@@ -84,7 +84,10 @@ def settle(
     warnings = [warning for result in results for warning in _warning(result, batches, rows)]
     for name, known in labels.items():
         warnings += _alike(name, known)
-        warnings += _rare(project, name, known, class_counts[name]["train"])
+        if (
+            project.tasks[name].kind != "retrieval"
+        ):  # an answer that nobody has asked for yet may be found too
+            warnings += _rare(project, name, known, class_counts[name]["train"])
     warnings += checks.learned_elsewhere(kept)
     summary = {
         "tasks": counts,

@@ -8,6 +8,7 @@ A kind is a class without state; ``kind(name)`` gives it. Labels travel as canon
 | classification | str | int64 [n] | {"label": str, "probabilities": {label: float}} |
 | multilabel | list[str] | float32 [n, labels] | {"labels": [str], "probabilities": {label: float}} |
 | ordinal | str | float32 [n, labels - 1] | as classification |
+| retrieval | str | int64 [n] | {"label": str, "score": float, "answers": [{"id", "score", "rank"}]} |
 | regression | float | float32 [n] | {"value": float} |
 | tagging | list[str], one tag a token | int64 [n tokens] a row | {"tags", "confidences", "entities"} |
 """

@@ -38,18 +38,22 @@ class RowHead(Head):
         self, states: Float[Tensor, "rows seq hidden"], mask: Int[Tensor, "rows seq"]
     ) -> Float[Tensor, "rows outputs"]:
         """states [rows, seq, hidden], mask [rows, seq] (1 = a token) -> logits [rows, outputs]."""
-        if self.pooling == "first":
-            pooled = states[:, 0]
-        else:
-            weights = mask.to(states.dtype)
-            if self.query is not None:
-                scores = self.query(states).squeeze(-1).float()
-                weights = scores.masked_fill(mask == 0, float("-inf")).softmax(-1).to(states.dtype)
-            else:
-                weights = weights / weights.sum(-1, keepdim=True).clamp(min=1)
-            pooled = torch.einsum("rs,rsh->rh", weights, states)
-        logits: Tensor = self.out(self.dropout(pooled))
+        logits: Tensor = self.out(self.dropout(self.pool(states, mask)))
         return logits
+
+    def pool(
+        self, states: Float[Tensor, "rows seq hidden"], mask: Int[Tensor, "rows seq"]
+    ) -> Float[Tensor, "rows hidden"]:
+        """One state for each row: the first, or a weighted mean of those of its tokens."""
+        if self.pooling == "first":
+            return states[:, 0]
+        weights = mask.to(states.dtype)
+        if self.query is not None:
+            scores = self.query(states).squeeze(-1).float()
+            weights = scores.masked_fill(mask == 0, float("-inf")).softmax(-1).to(states.dtype)
+        else:
+            weights = weights / weights.sum(-1, keepdim=True).clamp(min=1)
+        return torch.einsum("rs,rsh->rh", weights, states)
 
 
 class TokenHead(Head):
@@ -113,3 +117,33 @@ class OrdinalHead(RowHead):
         above = nn.functional.softplus(self.gaps).cumsum(0)
         score: Tensor = super().forward(states, mask) - self.first
         return torch.cat([score, score - above], -1)
+
+
+class RetrievalHead(RowHead):
+    """The pooled states and a linear layer on them, added, as a vector of length one; the layer begins at
+    zero, so that an untrained head compares the pooled states themselves (Reimers & Gurevych 2019).
+
+    ``vectors`` [answers, hidden]: those of the stored answers, set by ``training.scoring.keep_answers``.
+    """
+
+    of_labels: ClassVar[dict[str, tuple[int, ...]]] = {}
+
+    def __init__(self, hidden: int, answers: int, pooling: str, dropout: float) -> None:
+        super().__init__(hidden, hidden, pooling, dropout)
+        self.vectors: Tensor
+        self.register_buffer("vectors", torch.zeros(answers, hidden))
+
+    def begin(self) -> None:
+        nn.init.zeros_(self.out.weight)
+
+    def kept(self) -> dict[str, Tensor]:
+        """The answers' vectors."""
+        return {"vectors": self.vectors}
+
+    def forward(
+        self, states: Float[Tensor, "rows seq hidden"], mask: Int[Tensor, "rows seq"]
+    ) -> Float[Tensor, "rows hidden"]:
+        """states [rows, seq, hidden], mask [rows, seq] -> vectors of length one [rows, hidden], float32."""
+        pooled = self.pool(states, mask)
+        vector: Tensor = (pooled + self.out(self.dropout(pooled))).float()
+        return nn.functional.normalize(vector, dim=-1)

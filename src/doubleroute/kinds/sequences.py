@@ -84,9 +84,10 @@ def crf_loss(
     with torch.autocast(emissions.device.type, enabled=False):
         counted = targets != IGNORE
         order = counted.to(torch.int8).argsort(dim=1, descending=True, stable=True)  # the words come first
+        order = order[:, : max([1, *counted.sum(1).tolist()])]
         there = counted.gather(1, order)
         tags = targets.gather(1, order).masked_fill(~there, 0)
-        scores = emissions.float().gather(1, order[..., None].expand_as(emissions))
+        scores = emissions.float().gather(1, order[..., None].expand(-1, -1, emissions.shape[-1]))
         start, transitions, end = start.float(), transitions.float(), end.float()
         total = start + scores[:, 0]  # [rows, tags]: log-sum of all sequences that end in a tag
         for place in range(1, scores.shape[1]):

@@ -24,8 +24,8 @@ from doubleroute.modeling.trunk import caught_layers
 
 class DoublerouteConfig(PreTrainedConfig):
     """What builds the model: the backbone's own config, the router's resolved options, and for each task, in
-    order, ``{"kind", "labels", "pooling", "dropout", "weight"}``. ``origin`` says which pretrained backbone
-    it came from: {"source", "digest"}; empty where that is not known."""
+    order, ``{"kind", "labels", "pooling", "dropout", "weight"}`` and what a kind has besides. ``origin`` says
+    which pretrained backbone it came from: {"source", "digest"}; empty where that is not known."""
 
     model_type = "doubleroute"
 
@@ -100,8 +100,8 @@ class DoublerouteModel(PreTrainedModel):
         input_ids, attention_mask, token_type_ids: [batch, seq]. ``rows``: for each task the indices [rows] of
         the batch rows that it reads; by default every task (or those in ``tasks``) reads all. ``targets``:
         for each task the labels of those rows, [rows] or [rows, seq] as its kind says. The loss is the sum
-        over tasks of weight * (rows of the task / all rows) * mean loss: each row counts the same, times its
-        task's weight; and, in training mode, the router's penalty where it has one.
+        over tasks of weight * (targets of the task / all targets) * mean loss: each labelled row counts the
+        same, times its task's weight; and, in training mode, the router's penalty where it has one.
         """
         states, layers = self.encode_layers(input_ids, attention_mask, token_type_ids)
         if rows is None:
@@ -220,6 +220,9 @@ def load_model(folder: Path) -> DoublerouteModel:
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise ModelError(f"{folder} cannot be loaded: {error}") from error
     refuse_bad_weights(model, info["missing_keys"], str(folder))
+    lost = sorted(name for name in info["missing_keys"] if name.startswith("heads."))
+    if lost:
+        raise ModelError(f"{folder} lacks what a head keeps: {lost[0]}")
     if info["unexpected_keys"]:
         raise ModelError(f"{folder} holds unknown weights, such as {sorted(info['unexpected_keys'])[0]}")
     model.eval()

@@ -12,7 +12,7 @@ from doubleroute.data.tokens import Packed
 from doubleroute.errors import MachineError, ModelError
 from doubleroute.kinds import kind
 from doubleroute.modeling.backbone import Source, load_tokenizer
-from doubleroute.modeling.inference import Answering, in_passes
+from doubleroute.modeling.inference import ASKED, Answering, in_passes
 from doubleroute.workspace import file_digest, write_json
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class OnnxAnswerer(Answering):
         self.tokenizer = load_tokenizer(Source(str(folder), folder))
         self.max_tokens = int(config["max_tokens"])
         self.tasks = {
-            task: {"kind": config["tasks"][task]["kind"], "labels": config["tasks"][task]["labels"]}
+            task: {key: config["tasks"][task][key] for key in ASKED if key in config["tasks"][task]}
             for task in config["task_names"]
         }
         self.kept = _read_kept(folder, self.tasks)

@@ -143,6 +143,7 @@ def task_options(project: Project, encoded: Path) -> dict[str, dict[str, Any]]:
             "crf": options.head.crf,
             "weight": options.weight,
             "metric": options.judged_by,
+            **({"answers": about[task]["answers"]} if options.kind == "retrieval" else {}),
         }
         for task, options in project.tasks.items()
     }

@@ -34,6 +34,9 @@ def _badness(kind: str, truth: Any, answer: dict[str, Any]) -> tuple[float, Any,
     if kind == "tagging":
         wrong = sum(first != second for first, second in zip(truth, answer["tags"], strict=True))
         return float(wrong), answer["tags"], None
+    if kind == "retrieval":
+        rank = next((each["rank"] for each in answer["answers"] if each["id"] == truth), WORST)
+        return float(rank - 1), answer["label"], answer["score"]
     shares = answer["probabilities"]
     if kind == "multilabel":
         wrong_by = sum(abs((label in truth) - share) for label, share in shares.items())
