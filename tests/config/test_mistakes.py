@@ -171,6 +171,10 @@ IN_A_TASK = {
             "use accuracy, macro_f1, weighted_f1, mcc"
         ],
     ),
+    "a head of another kind": (
+        "head: {crf: true}",
+        ["line 4: tasks.mood.head: crf does not fit kind classification, which has no tags; delete it"],
+    ),
     "nothing left for train": (
         "split: {validation: 0.5, test: 0.5}",
         [
@@ -200,6 +204,33 @@ IN_A_TASK = {
 def test_mistakes_inside_a_task_carry_its_name(tmp_path: Path, text: str, lines: list[str]) -> None:
     task = f"tasks: {{mood: {{kind: classification, files: {{train: a.csv}},\n  {text}}}}}\n"
     assert mistakes(tmp_path, HEAD + task) == lines
+
+
+@pytest.mark.parametrize("labels", ["", ", labels: [no, yes]"])
+def test_an_ordinal_task_needs_its_labels_in_their_order(tmp_path: Path, labels: str) -> None:
+    task = f"tasks: {{mood: {{kind: ordinal, files: {{train: a.csv}}{labels}}}}}\n"
+    assert mistakes(tmp_path, HEAD + task) == [
+        "line 3: tasks.mood: kind ordinal needs labels, three or more from the lowest to the highest, "
+        'as in labels: ["1", "2", "3"]; two are kind classification'
+    ]
+
+
+RETRIEVAL = {
+    "no answers": (
+        "kind: retrieval",
+        "kind retrieval needs a table of answers, as in answers: {file: data/answers.csv}",
+    ),
+    "answers of another kind": (
+        "kind: classification, answers: {file: a.csv}",
+        "answers does not fit kind classification; delete it, or write kind: retrieval",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "line"), RETRIEVAL.values(), ids=RETRIEVAL)
+def test_retrieval_and_a_table_of_answers_go_together(tmp_path: Path, text: str, line: str) -> None:
+    task = f"tasks: {{mood: {{{text}, files: {{train: a.csv}}}}}}\n"
+    assert mistakes(tmp_path, HEAD + task) == [f"line 3: tasks.mood: {line}"]
 
 
 FILES = {

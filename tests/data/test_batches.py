@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doubleroute.data.batches import IGNORE, Encoded, by_tokens, collate
+from doubleroute.data.batches import IGNORE, Answers, Encoded, by_tokens, collate
 from doubleroute.data.tokens import Packed
 
 
@@ -62,6 +62,30 @@ def test_stored_states_lie_beside_their_tokens() -> None:
     batch = collate({"sentiment": np.array([1]), "entities": np.array([0])}, rows, 0, {3: states})
     assert batch.states is not None
     assert batch.states[3][..., 0].tolist() == [[3, 4, 0, 0], [0, 1, 2, 3]]
+
+
+def test_behind_the_queries_of_a_batch_stands_each_of_their_answers_once() -> None:
+    rows = {"help": Encoded(_packed([1, 2, 1, 1]), np.array([2, 0, 2, 2]), np.arange(4))} | _rows()
+    stored = {"help": Encoded(_packed([4, 2, 3]), np.arange(3), np.arange(3))}
+    chosen = {"help": np.array([0, 1, 3]), "sentiment": np.array([1])}
+    states = [
+        {
+            task: torch.arange(len(each.packed.ids)).bfloat16().view(torch.uint16).numpy()[:, None]
+            for task, each in side.items()
+        }
+        for side in (rows, stored)
+    ]
+    batch = collate(chosen, rows, 0, {3: states[0]}, Answers(stored, {3: states[1]}))
+    assert batch.rows["help"].tolist() == [0, 1, 2, 3, 4]
+    assert batch.targets["help"].tolist() == [1, 0, 1]
+    assert batch.inputs.ids[:5].sum(1).tolist() == [1, 2 + 3, 5, 1 + 2 + 3 + 4, 7 + 8 + 9]
+    assert batch.rows["sentiment"].tolist() == [5]
+    assert batch.states is not None
+    assert batch.states[3][3:5, :, 0].tolist() == [[0, 1, 2, 3], [6, 7, 8, 0]]
+    none = collate(
+        {"help": np.array([], int), "sentiment": np.array([0])}, rows, 0, None, Answers(stored, None)
+    )
+    assert none.rows["help"].tolist() == none.targets["help"].tolist() == []
 
 
 @given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=80), budget=st.integers(1, 200))

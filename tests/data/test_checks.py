@@ -52,6 +52,11 @@ def test_tags_have_a_form_and_a_set() -> None:
     assert checks.unknown_label(tags, ["O", "B-x", "I-x"]) == [None, "b-x", "I-", None, "I-y"]
 
 
+def test_an_inside_tag_that_begins_an_entity_is_found() -> None:
+    tags = [["O", "B-x", "I-x"], ["O", "I-x"], ["B-y", "I-x"], ["I-x", "I-x"], None]
+    assert checks.misplaced_tag(tags) == [None, "I-x", "I-x", "I-x", None]
+
+
 def test_inferred_tags_begin_with_o_and_every_type_has_both_sides() -> None:
     tags = [["O", "I-y"], ["B-x"], ["junk"], None]
     assert checks.task_labels(tags, "tagging", None) == ["O", "B-x", "B-y", "I-x", "I-y"]

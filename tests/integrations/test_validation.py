@@ -215,6 +215,64 @@ def test_copies_and_conflicts_are_warned_of_or_quarantined(tmp_path: Path) -> No
     assert summary["warnings"] == []
 
 
+def test_tags_that_begin_an_entity_with_i_are_warned_of_and_stay(tmp_path: Path) -> None:
+    rows = [{"tokens": [f"word{number}", "42"], "tags": ["O", "B-number"]} for number in range(20)]
+    rows[3]["tags"] = ["I-number", "I-number"]
+    jsonl(tmp_path / "data/train.jsonl", rows)
+    stage, summary = run(tmp_path, {"entities": {"kind": "tagging", "files": {"train": "data/train.jsonl"}}})
+    (warning,) = [each for each in summary["warnings"] if "train" in each]
+    assert "row 4, column tags: tag 'I-number' begins an entity and is read as 'B-number'" in warning
+    assert quarantine(stage) == []
+
+
+HELP = {
+    "kind": "retrieval",
+    "files": {"train": "data/train.jsonl"},
+    "columns": {"text": "query", "label": "answer"},
+    "answers": {"file": "data/answers.csv"},
+}
+
+
+def queries(root: Path, answers: str) -> None:
+    """Twenty queries for the answers r and 7, and the table of answers."""
+    jsonl(root / "data/train.jsonl", [{"query": f"q {n}", "answer": ["r", 7][n % 2]} for n in range(20)])
+    (root / "data/answers.csv").write_text(answers, encoding="utf-8")
+
+
+def test_the_labels_of_retrieval_are_its_answers_those_without_a_query_too(tmp_path: Path) -> None:
+    queries(
+        tmp_path, "id,text\nnew,Nobody asked yet.\nr,We refund it.\n7,It comes in a week.\nr,We refund it.\n"
+    )
+    stage, summary = run(tmp_path, {"help": HELP})
+    assert json.loads((stage.path / "labels.json").read_text()) == {"help": ["new", "r", "7"]}
+    answers = read_validated(stage.path, "help", "answers")
+    assert answers["text"].tolist() == ["Nobody asked yet.", "We refund it.", "It comes in a week."]
+    assert summary["warnings"] == []
+
+
+WRONG_ANSWERS = {
+    "another text": ("id,text\nr,a\n7,b\nr,c\n", r"row 3: the answer 'r' has another text in .* row 1"),
+    "no text": ("id,text\nr,a\n7, \n", r"row 2, column text: the answer '7' has no text"),
+    "no id": ("id,text\n,a\n7,b\n", r"row 1, column id: has no label"),
+    "no column": (
+        "name,text\nr,a\n",
+        r"tasks\.help\.answers\.id: column 'id' is not in .*; it has: name, text",
+    ),
+    "one": ("id,text\nr,a\n", r"tasks\.help\.answers\.file: holds 1 answer; retrieval needs two or more"),
+}
+
+
+@pytest.mark.parametrize(("answers", "message"), WRONG_ANSWERS.values(), ids=WRONG_ANSWERS)
+def test_a_wrong_table_of_answers_is_told_with_its_row(tmp_path: Path, answers: str, message: str) -> None:
+    queries(tmp_path, answers)
+    assert re.search(message, refused(tmp_path, {"help": HELP}, DataError))
+
+
+def test_a_query_whose_answer_is_not_in_the_table_is_quarantined(tmp_path: Path) -> None:
+    queries(tmp_path, "id,text\nr,a\n8,b\n")
+    assert "label '7' is not one of r, 8" in refused(tmp_path, {"help": HELP}, GateError)
+
+
 def test_a_rare_label_is_warned_of_with_what_was_probably_meant(tmp_path: Path) -> None:
     tasks = {"sentiment": {"kind": "classification", "files": FILES}}
     write_splits(tmp_path, [*reviews(20), {"text": "typo", "label": "goood"}])

@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,38 +15,57 @@ from doubleroute.kinds import IGNORE, Kind, Scorer, kind
 EXTRA = {
     "classification": {"ece"},
     "multilabel": {"ece"},
+    "ordinal": set(),
     "regression": set(),
+    "retrieval": set(),
     "tagging": {"token_weighted_f1"},
 }
 LABELS = {
     "classification": ["neg", "pos"],
     "multilabel": ["a", "b", "c"],
+    "ordinal": ["low", "middle", "high"],
     "regression": [],
+    "retrieval": ["refund", "delivery", "password"],
     "tagging": ["O", "B-per", "I-per"],
 }
 TRUTHS = {
     "classification": ["neg", "pos", "pos", "neg", "pos"],
     "multilabel": [["a"], [], ["b", "c"], ["a", "c"], []],
+    "ordinal": ["low", "high", "middle", "low", "high"],
+    "retrieval": ["refund", "password", "delivery", "refund", "refund"],
     "regression": [1.0, 2.5, -3.0, 4.0, 4.0],
     "tagging": [["O"], ["B-per", "I-per"], ["O", "B-per", "O"], [], ["B-per", "B-per"]],
 }
 NAMES = list(METRICS)
+#: What the heads keep for decoding.
+KEPT = {"retrieval": {"vectors": np.random.default_rng(1).normal(size=(3, 6)).astype(np.float32)}}
+
+
+def outputs_of(name: str) -> int:
+    """How many logits a row or token gets."""
+    head = kind(name).head(6, LABELS[name], {"pooling": "mean", "dropout": 0.0})
+    return int(head(torch.zeros(1, 2, 6), torch.ones(1, 2, dtype=torch.int64)).shape[-1])
 
 
 def logits_of(name: str, rows: list[int] | None = None, seed: int = 0) -> list[np.ndarray]:
     """Random logits for the rows of TRUTHS."""
     generator = np.random.default_rng(seed)
-    outputs = kind(name).outputs(LABELS[name])
+    outputs = outputs_of(name)
     shapes = [(len(truth), outputs) if name == "tagging" else (outputs,) for truth in TRUTHS[name]]  # type: ignore[arg-type]
     drawn = [generator.normal(size=shape).astype(np.float32) for shape in shapes]
     return drawn if rows is None else [drawn[row] for row in rows]
+
+
+def decoded(name: str, rows: list[int] | None = None) -> list[dict[str, Any]]:
+    """Random answers to TRUTHS."""
+    return kind(name).decode(logits_of(name, rows), LABELS[name], KEPT.get(name, {}))
 
 
 def scorer_of(name: str, rows: list[int] | None = None) -> Scorer:
     """A scorer of random answers to TRUTHS."""
     one: Kind = kind(name)
     truths = TRUTHS[name] if rows is None else [TRUTHS[name][row] for row in rows]
-    return one.scorer(one.decode(logits_of(name, rows), LABELS[name]), truths, LABELS[name])
+    return one.scorer(decoded(name, rows), truths, LABELS[name])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -84,17 +104,19 @@ def test_without_rows_every_metric_is_nan(name: str) -> None:
 @pytest.mark.parametrize("rows", [None, []])
 def test_details_and_answers_are_plain_json(name: str, rows: list[int] | None) -> None:
     json.dumps(scorer_of(name, rows).details(), allow_nan=False)
-    json.dumps(kind(name).decode(logits_of(name), LABELS[name]), allow_nan=False)
+    json.dumps(decoded(name), allow_nan=False)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_to_count_is_an_exact_zero_with_a_graph(name: str) -> None:
-    outputs = kind(name).outputs(LABELS[name])
+    outputs = outputs_of(name)
     logits = torch.randn((4, 6, outputs) if name == "tagging" else (4, outputs), requires_grad=True)
     targets = {
         "classification": torch.full((4,), IGNORE),
         "multilabel": torch.full((4, 3), math.nan),
+        "ordinal": torch.full((4, 2), math.nan),
         "regression": torch.full((4,), math.nan),
+        "retrieval": torch.zeros(0, dtype=torch.int64),
         "tagging": torch.full((4, 6), IGNORE),
     }[name]
     loss = kind(name).loss(logits, targets, 0.1)
@@ -113,7 +135,9 @@ def test_the_loss_is_float32_and_the_same_inside_a_bfloat16_autocast(name: str) 
     if name == "tagging":
         logits, targets = torch.randn(1, 3, 3), torch.from_numpy(encoded[2])[None]
     else:
-        logits, targets = torch.randn(5, one.outputs(labels)), torch.from_numpy(np.asarray(encoded))
+        targets = torch.from_numpy(np.asarray(encoded))
+        answers = len(labels) if name == "retrieval" else 0  # behind the queries stand the answers
+        logits = torch.randn(5 + answers, outputs_of(name))
     outside = one.loss(logits, targets, 0.1)
     with torch.autocast("cpu", torch.bfloat16):
         inside = one.loss(logits, targets, 0.1)
@@ -123,17 +147,25 @@ def test_the_loss_is_float32_and_the_same_inside_a_bfloat16_autocast(name: str) 
     assert torch.equal(low, one.loss(logits.bfloat16().float(), targets, 0.1))
 
 
-@pytest.mark.parametrize("name", ["classification", "multilabel", "tagging"])
+@pytest.mark.parametrize("name", [name for name in NAMES if LABELS[name]])
 def test_an_unknown_label_is_an_input_error_that_names_it_and_a_near_one(name: str) -> None:
-    unknown = {"classification": "posi", "multilabel": ["a", "bb"], "tagging": ["O", "I-perr"]}[name]
-    with pytest.raises(InputError, match=r"label '(posi|bb|I-perr)' is not one of .*did you mean"):
+    unknown = {
+        "classification": "posi",
+        "multilabel": ["a", "bb"],
+        "ordinal": "mid",
+        "retrieval": "refunds",
+        "tagging": ["O", "I-perr"],
+    }[name]
+    with pytest.raises(
+        InputError, match=r"label '(posi|bb|mid|refunds|I-perr)' is not one of .*did you mean"
+    ):
         kind(name).encode([TRUTHS[name][0], unknown], LABELS[name])
 
 
-@pytest.mark.parametrize("name", ["classification", "multilabel", "tagging"])
+@pytest.mark.parametrize("name", [name for name in NAMES if LABELS[name]])
 def test_a_truth_outside_the_labels_cannot_be_scored(name: str) -> None:
-    (answer,) = kind(name).decode(logits_of(name, [1]), LABELS[name])
-    unknown = {"classification": "x", "multilabel": ["x"], "tagging": ["O", "x"]}[name]
+    (answer,) = decoded(name, [1])
+    unknown = {"multilabel": ["x"], "tagging": ["O", "x"]}.get(name, "x")
     with pytest.raises(InputError, match="label 'x' is not one of"):
         kind(name).scorer([answer], [unknown], LABELS[name])
 

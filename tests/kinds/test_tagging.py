@@ -30,8 +30,8 @@ def scorer(truths: list[list[str]], answers: list[list[str]]) -> TaggingScorer:
 
 
 def test_each_row_of_tags_becomes_an_array() -> None:
-    first, second = KIND.encode([["O", "I-per"], []], LABELS)
-    assert first.tolist() == [0, 4]
+    first, second = KIND.encode([["O", "B-per"], []], LABELS)
+    assert first.tolist() == [0, 2]
     assert second.size == 0
     assert first.dtype == second.dtype == np.int64
 
@@ -50,8 +50,16 @@ def test_an_inside_tag_without_its_beginning_becomes_one(given_: str, repaired: 
     assert legal(given_.split()) == repaired.split()
 
 
+def test_tags_that_begin_with_an_inside_tag_are_learned_and_scored_as_beginnings() -> None:
+    ((codes,), written) = KIND.encode([["O", "I-per", "I-per"]], LABELS), [["O", "I-per", "I-per"]]
+    assert codes.tolist() == [0, 2, 4]
+    answer = {"tags": ["O", "B-per", "I-per"], "entities": []}
+    assert KIND.scorer([answer], written, LABELS).score()["token_accuracy"] == 1
+
+
 def test_the_answer_is_legal_and_holds_the_spans_of_its_entities() -> None:
     logits = np.eye(5, dtype=np.float32)[[0, 4, 4, 3, 0]]
+    logits[[1, 3], [2, 1]] = 0.5  # the beginnings are second best
     (answer,) = KIND.decode([logits], LABELS)
     assert answer["tags"] == ["O", "B-per", "I-per", "B-geo-loc", "O"]
     spans = [(each["type"], each["start"], each["end"]) for each in answer["entities"]]
@@ -108,7 +116,7 @@ def test_token_scores_and_table_equal_scikit_learn(rows: list[list[tuple[str, st
     truths, answers = split(rows)
     judged = scorer(truths, answers)
     scores, details = judged.score(), judged.details()
-    flat = [tag for row in truths for tag in row], [tag for row in answers for tag in legal(row)]
+    flat = [tag for row in truths for tag in legal(row)], [tag for row in answers for tag in legal(row)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scikit-learn warns about tags without answers
         macro, weighted = (sklearn.metrics.f1_score(*flat, average=each) for each in ("macro", "weighted"))

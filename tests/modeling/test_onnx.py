@@ -22,6 +22,7 @@ from doubleroute.modeling.onnx_answerer import (
     open_session,
     run_graph,
     write_about,
+    write_kept,
 )
 from doubleroute.modeling.onnx_graph import quantise, write_graph
 
@@ -47,6 +48,7 @@ def exported(folder: Path, model: Path) -> Path:
     write_graph(load_model(model), folder / GRAPH)
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(model / name, folder / name)
+    write_kept(folder, Answerer(model).kept)
     write_about(folder, {"precision": "float32"})
     return folder
 

@@ -132,6 +132,14 @@ def test_a_column_of_many_slices_is_cut_with_a_note():
     assert "60 smaller slices are left out" in table.note
 
 
+def test_of_retrieval_the_ranks_of_the_right_answers_are_told():
+    ranks = [5.0, 2.0, *[0.0] * 8]
+    task = {"rows": 10, "models": {"routed": {"details": {"ranks": ranks}}}}
+    (table,) = details.label_tables(task, "help")
+    assert table.title == "help by rank of the right answer, routed"
+    assert table.rows[:3] == [("1", "5.0", "50.0%"), ("2", "2.0", "70.0%"), ("3", "0.0", "70.0%")]
+
+
 def test_label_tables_show_what_routing_changed_for_each_label():
     (table,) = details.label_tables(classification(), "s")
     assert table.header == ("label", "precision", "recall", "F1", "F1 of plain", "support")

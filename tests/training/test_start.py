@@ -114,6 +114,21 @@ def test_of_a_changed_set_of_labels_the_known_ones_are_taken(root: Path, champio
         assert torch.equal(state[name][1], fresh[name][1])
 
 
+def test_of_a_crf_the_transitions_between_known_tags_are_taken(root: Path, tmp_path: Path) -> None:
+    crf, alone = "tasks.entities.head.crf=true", "router={kind: none}"
+    Run(root, crf, alone, "training.epochs=1").fit(tmp_path)
+    run = Run(root, crf, alone, "tasks.entities.labels=[O, B-time, I-time, B-number, I-number]")
+    before, state = weights(tmp_path), begun(run, Plan(Start(tmp_path / "model", "x")))
+    assert before["heads.entities.transitions"].any()
+    known = [0, 3, 4]  # the champion's O, B-number, I-number
+    for name in ("start", "end", "out.bias"):
+        assert torch.equal(state[f"heads.entities.{name}"][known], before[f"heads.entities.{name}"])
+    taken = state["heads.entities.transitions"]
+    assert torch.equal(taken[known][:, known], before["heads.entities.transitions"])
+    assert not taken[1:3].any()
+    assert not taken[:, 1:3].any()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

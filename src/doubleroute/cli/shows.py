@@ -11,6 +11,9 @@ def show_answers(terminal: Terminal, answers: Mapping[str, Mapping[str, Any]]) -
     for task, answer in answers.items():
         if "value" in answer:
             said = f"{answer['value']:.3f}"
+        elif "answers" in answer:
+            best = answer["answers"][:3]
+            said = "; ".join(f"{each.get('text') or each['id']} ({each['score']:.2f})" for each in best)
         elif "probabilities" in answer:
             chances = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
             said = ", ".join(f"{label} {chance:.2f}" for label, chance in chances[:3])

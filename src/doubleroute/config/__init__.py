@@ -1,9 +1,8 @@
 """project.yaml: what it may say (models), how it is read (reader), and the reference of it."""
 
 from doubleroute.config.keeping import Drift, Promotion, Retraining, Review, Serving
+from doubleroute.config.kinds import LOWER_IS_BETTER, METRICS
 from doubleroute.config.models import (
-    LOWER_IS_BETTER,
-    METRICS,
     Backbone,
     Columns,
     Evaluation,

@@ -12,6 +12,7 @@ from pydantic import (
 )
 
 from doubleroute.config.keeping import Drift, Promotion, Retraining, Review, Serving, WorkspaceLimit
+from doubleroute.config.kinds import LABELLED_AS, METRICS, Kind
 from doubleroute.config.routers import NoRouter, Router
 from doubleroute.config.values import (
     Column,
@@ -27,18 +28,6 @@ from doubleroute.config.values import (
     Text,
 )
 from doubleroute.config.words import Words
-
-Kind = Literal["classification", "multilabel", "regression", "tagging"]
-
-#: The metrics that a kind can be judged by; the first is its default.
-METRICS: dict[str, tuple[str, ...]] = {
-    "classification": ("accuracy", "macro_f1", "weighted_f1", "mcc"),
-    "multilabel": ("micro_f1", "macro_f1", "subset_accuracy"),
-    "regression": ("spearman", "pearson", "mae", "rmse"),
-    "tagging": ("entity_f1", "token_accuracy", "token_macro_f1"),
-}
-#: Metrics of which less is better.
-LOWER_IS_BETTER = frozenset({"mae", "rmse"})
 
 
 class Backbone(Section):
@@ -65,13 +54,24 @@ class Columns(Section):
 
     text: Column = Field("text", description="the text; not used by tagging")
     text_pair: Column | None = Field(None, description="the second text of a pair")
-    label: Column = Field("label", description="the label; regression: a number; multilabel: a list or text")
+    label: Column = Field(
+        "label",
+        description="the label; regression: a number; multilabel: a list or text; retrieval: an answer's id",
+    )
     tokens: Column = Field("tokens", description="tagging: a list of tokens, or tokens separated by spaces")
     tags: Column = Field("tags", description="tagging: as many tags as tokens")
     time: Column | None = Field(None, description="when the row was made: an ISO 8601 date or time")
     key: Column | None = Field(
         None, description="names a row for good: a review of the data matches the rows of two versions by it"
     )
+
+
+class Answers(Section):
+    """The answers that a retrieval task chooses from, a row each; the label of a query is the id of one."""
+
+    file: Text | None = Field(None, description="a file, needed by retrieval; relative to project.yaml")
+    id: Column = Field("id", description="the column that names an answer for good")
+    text: Column = Field("text", description="the column with what is answered")
 
 
 class Split(Section):
@@ -93,6 +93,7 @@ class Head(Section):
 
     pooling: Literal["mean", "first", "attention"] = Field("mean", description="not used by tagging")
     dropout: Dropout = Field(0.1, description="before the last layer")
+    crf: bool = Field(False, description="tagging: also learn which tag follows which (Lafferty et al. 2001)")
 
 
 class Task(Section):
@@ -101,8 +102,11 @@ class Task(Section):
     kind: Kind = Field(description="what sort of task it is")
     files: Files = Field(description="the task's data")
     columns: Columns = Field(Columns(), description="where things are in the files")
+    answers: Answers = Field(Answers(), description="retrieval: the table of answers")
     labels: tuple[Label, ...] | None = Field(
-        None, min_length=2, description="every label; taken from the training rows when not given"
+        None,
+        min_length=2,
+        description="every label; taken from the training rows when not given. ordinal: needed, lowest first",
     )
     separator: Text = Field(",", description="multilabel: between labels in a text cell")
     split: Split = Field(
@@ -128,10 +132,45 @@ class Task(Section):
     ) -> tuple[str, ...] | None:
         if labels is not None and info.data.get("kind") == "regression":
             raise ValueError("does not fit kind regression, whose label is a number; delete it")
+        if labels is not None and info.data.get("kind") == "retrieval":
+            raise ValueError(
+                "does not fit kind retrieval, whose labels are the ids of its answers; delete it"
+            )
         twice = sorted({label for label in labels or () if labels and labels.count(label) > 1})
         if twice:
             raise ValueError(f"stand twice: {', '.join(twice)}; keep one of each")
         return labels
+
+    @model_validator(mode="after")
+    def _an_order_is_given(self) -> "Task":
+        if self.kind == "ordinal" and len(self.labels or ()) < 3:
+            raise ValueError(
+                "kind ordinal needs labels, three or more from the lowest to the highest, "
+                'as in labels: ["1", "2", "3"]; two are kind classification'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _answers_are_there_to_be_found(self) -> "Task":
+        if (self.answers.file is None) == (self.kind == "retrieval"):
+            raise ValueError(
+                "kind retrieval needs a table of answers, as in answers: {file: data/answers.csv}"
+                if self.answers.file is None
+                else f"answers does not fit kind {self.kind}; delete it, or write kind: retrieval"
+            )
+        return self
+
+    @field_validator("head")
+    @classmethod
+    def _head_fits_the_kind(cls, head: Head, info: ValidationInfo) -> Head:
+        if head.crf and info.data.get("kind", "tagging") != "tagging":
+            raise ValueError(f"crf does not fit kind {info.data['kind']}, which has no tags; delete it")
+        return head
+
+    @property
+    def labelled_as(self) -> str:
+        """The kind whose labels look like this one's."""
+        return LABELLED_AS.get(self.kind, self.kind)
 
     @property
     def judged_by(self) -> str:
@@ -275,8 +314,14 @@ class Project(Section):
         names = (value,) if isinstance(value, str) else (value or ())
         return tuple(self.root / name for name in names)
 
+    def answers_path(self, task: str) -> Path | None:
+        """The table of answers of a retrieval task, absolute."""
+        file = self.tasks[task].answers.file
+        return None if file is None else self.root / file
+
     @property
     def all_paths(self) -> tuple[Path, ...]:
-        """The data files of all tasks and splits, absolute."""
+        """The data files of all tasks and splits and the tables of answers, absolute."""
         splits = ("train", "validation", "test")
-        return tuple(path for task in self.tasks for split in splits for path in self.paths(task, split))
+        rows = [path for task in self.tasks for split in splits for path in self.paths(task, split)]
+        return (*rows, *filter(None, map(self.answers_path, self.tasks)))

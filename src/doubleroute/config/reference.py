@@ -8,7 +8,8 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from doubleroute.config.models import METRICS, Project
+from doubleroute.config.kinds import METRICS
+from doubleroute.config.models import Project
 from doubleroute.config.words import describe, is_union, unwrap
 
 INTRODUCTION = """\

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -68,8 +69,8 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Batch:
-    """A mixed batch: which of its rows each task reads, their targets, and optionally the stored outputs of
-    layers of the trunk, by depth, bfloat16 [batch, seq, hidden]."""
+    """A mixed batch: which of its rows each task reads, their targets (see ``Kind.loss``), and optionally the
+    stored outputs of layers of the trunk, by depth, bfloat16 [batch, seq, hidden]."""
 
     inputs: Inputs
     rows: dict[str, Tensor]
@@ -112,30 +113,60 @@ def parts_of(packed: Packed, rows: np.ndarray) -> list[tuple[Packed, slice]]:
     return [(packed, slice(int(packed.starts[row]), int(packed.starts[row + 1]))) for row in rows]
 
 
+#: By depth, for each task a layer's outputs beside its ids, [tokens, hidden] bfloat16 as uint16.
+States = Mapping[int, Mapping[str, np.ndarray]]
+
+
+class Answers(NamedTuple):
+    """The stored answers of retrieval tasks, their row being the label, and their states as those of rows."""
+
+    encoded: Mapping[str, Encoded]
+    states: States | None
+
+
+NO_ANSWERS = Answers({}, None)
+
+
 def collate(
     chosen: Mapping[str, np.ndarray],
     encoded: Mapping[str, Encoded],
     pad_id: int,
-    states: Mapping[int, Mapping[str, np.ndarray]] | None = None,
+    states: States | None = None,
+    answers: Answers = NO_ANSWERS,
 ) -> Batch:
     """Make one batch of the ``chosen`` rows [k_task] of each task; a task may have none.
 
-    ``states``: by depth, for each task a layer's outputs beside its ids, [tokens, hidden] bfloat16 as uint16.
+    Behind the rows of a retrieval task stands each of their distinct ``answers`` once, and the target of a
+    row is the place of its answer there.
     """
-    parts = {task: parts_of(encoded[task].packed, rows) for task, rows in chosen.items()}
-    inputs = inputs_of([part for each in parts.values() for part in each], pad_id)
+    parts = {task: parts_of(encoded[task].packed, numbers) for task, numbers in chosen.items()}
+    asked = {
+        task: np.unique(encoded[task].labels[chosen[task]], return_inverse=True)
+        for task in chosen
+        if task in answers.encoded
+    }
+    behind = {task: parts_of(answers.encoded[task].packed, which) for task, (which, _) in asked.items()}
+    everything = {task: [*parts[task], *behind.get(task, ())] for task in chosen}
+    inputs = inputs_of([part for each in everything.values() for part in each], pad_id)
     width = inputs.ids.shape[1]
     rows, targets, first = {}, {}, 0
     for task, numbers in chosen.items():
-        rows[task] = torch.arange(first, first + len(numbers))
-        targets[task] = _targets(encoded[task], numbers, parts[task], width)
-        first += len(numbers)
-    stored = None
-    if states is not None:
-        stored = {
-            depth: padded_states([of[task][part] for task, each in parts.items() for _, part in each], width)
-            for depth, of in states.items()
-        }
+        rows[task] = torch.arange(first, first + len(everything[task]))
+        first += len(everything[task])
+        targets[task] = (
+            torch.from_numpy(asked[task][1])
+            if task in asked
+            else _targets(encoded[task], numbers, parts[task], width)
+        )
+    if states is None:
+        return Batch(inputs, rows, targets, None)
+    stored = {}
+    for depth, of in states.items():
+        of_answers, found = (answers.states or {}).get(depth, {}), list[np.ndarray]()
+        for task in chosen:
+            found += [of[task][part] for _, part in parts[task]]
+            found += [of_answers[task][part] for _, part in behind.get(task, ())]
+        stored[depth] = padded_states(found, width)
     return Batch(inputs, rows, targets, stored)
 
 

@@ -24,6 +24,7 @@ TOKENS = "_tokens"
 TAGS = "_tags"
 CHARACTERS = "_characters"
 MALFORMED_TAG = "_malformed_tag"
+MISPLACED_TAG = "_misplaced_tag"
 UNKNOWN_LABEL = "_unknown_label"
 ROWS_OF_LABEL = "_rows_of_rarest_label"
 
@@ -124,6 +125,21 @@ def malformed_tag(tags: Sequence[Sequence[str] | None]) -> list[str | None]:
     return [_first(row, lambda tag: TAG.fullmatch(tag) is not None, good) for row in tags]
 
 
+def misplaced_tag(tags: Sequence[Sequence[str] | None]) -> list[str | None]:
+    """The first I-x of a row that follows neither B-x nor I-x: the older scheme IOB1, or a slip."""
+    return [
+        next(
+            (
+                tag
+                for before, tag in zip(["O", *row], row, strict=False)
+                if tag.startswith("I-") and before not in (tag, f"B-{tag[2:]}")
+            ),
+            None,
+        )
+        for row in (each or () for each in tags)
+    ]
+
+
 def unknown_label(labels: Sequence[Any], known: Collection[str]) -> list[str | None]:
     """The first label or tag of a row that is not one of ``known``."""
     good = set(known)
@@ -184,6 +200,7 @@ def facts(rows_of: Mapping[str, Rows], kind: str) -> dict[str, Rows]:
             found[split][TAGS] = [None if tags is None else len(tags) for tags in labels]
             found[split][CHARACTERS] = characters(rows)
             found[split][MALFORMED_TAG] = malformed_tag(labels)
+            found[split][MISPLACED_TAG] = misplaced_tag(labels)
     return found
 
 

@@ -221,7 +221,7 @@ def _kind(column: Column, roles: Roles) -> tuple[str, str | None]:
         counted = column.name.lower() in NUMBER_NAMES and len(column.counts) > 2
         if not whole or counted or len(column.counts) > 100:
             if whole:
-                hint = "as classes they are kind: classification"
+                hint = "as classes they are kind: classification, of an order kind: ordinal"
                 roles.doubts.append(f"'{column.name}' holds numbers and is taken for a quantity; {hint}")
             return "regression", None
         return "classification", None

@@ -141,7 +141,9 @@ def _label_parser(task: Task, unlabelled: bool) -> Callable[[Any], Any]:
     def tags(value: Any) -> list[str] | None:
         return None if value is None or value == "" else _texts(value, "tag")
 
-    parse = {"classification": name, "multilabel": names, "regression": number, "tagging": tags}[task.kind]
+    parse = {"classification": name, "multilabel": names, "regression": number, "tagging": tags}[
+        task.labelled_as
+    ]
     if unlabelled:
         return parse
     noun = "tags" if task.kind == "tagging" else "label"

@@ -82,4 +82,4 @@ def _rows(names: Sequence[str], before: np.ndarray, shares: Shares) -> dict[str,
     }
 
 
-_ESTIMATES = {"classification": _of_one, "multilabel": _of_many}
+_ESTIMATES = {"classification": _of_one, "ordinal": _of_one, "multilabel": _of_many}

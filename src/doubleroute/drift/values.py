@@ -228,7 +228,9 @@ class _Form(NamedTuple):
 #: By kind (see ``kinds`` for the plain form of labels and answers).
 _FORMS = {
     "classification": _Form("label", _as_categories, _most_probable),
+    "ordinal": _Form("label", _as_categories, _most_probable),
     "multilabel": _Form("labels", _as_flags, _mean_certainty),
     "regression": _Form("value", _as_numbers),
+    "retrieval": _Form("label", _as_categories, lambda answer: float(answer["score"])),
     "tagging": _Form("tags", _as_tag_shares),
 }

@@ -105,7 +105,7 @@ class Exporter:
 
     def _make(self, folder: Path, precision: GraphPrecision) -> dict[str, Any]:
         """Fill the folder of an export; the figures of its acceptance."""
-        from doubleroute.modeling.onnx_answerer import GRAPH, OnnxAnswerer, write_about
+        from doubleroute.modeling.onnx_answerer import GRAPH, OnnxAnswerer, write_about, write_kept
         from doubleroute.modeling.onnx_graph import quantise, write_graph
 
         traced = folder / (GRAPH if precision == "float32" else f".{GRAPH}")
@@ -116,6 +116,7 @@ class Exporter:
         for name in BESIDE:
             if (self.model / name).is_file():
                 shutil.copyfile(self.model / name, folder / name)
+        write_kept(folder, self.answerer.kept)
         about = {"model": self.digest, "precision": precision, **self._made_by()}
         write_about(folder, about)
         graph_answerer = OnnxAnswerer(folder, self.project.serving.threads)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from doubleroute.config import Project
+from doubleroute.config import METRICS, Project
 from doubleroute.data.arrivals import text_keys
 from doubleroute.drift.detectors import measure as measure_drift
 from doubleroute.drift.sample import Sample, TaskRows
@@ -76,7 +76,9 @@ def _measure_task(
     trained = None
     if not looked_at.same and not cannot_tell(looked_at):
         trained = train(looked_at, rules.seeds, progress)
-    coding, metric = kind(project.tasks[task].kind), project.tasks[task].judged_by
+    options = project.tasks[task]
+    like = options.labelled_as  # the probe learns labels of that kind
+    coding, metric = kind(like), options.judged_by if like == options.kind else METRICS[like][0]
     found.impact[task] = impact(looked_at, trained, coding, metric)
     if trained is not None and found.impact[task]["verdict"] == "worse":
         found.blame[task] = blame(
@@ -137,6 +139,8 @@ def _champion_says(
 
 
 def _in_words(answer: Mapping[str, Any]) -> str:
+    if "answers" in answer:
+        return f"{answer['label']} ({answer['score']:.2f})"
     if "label" in answer:
         return f"{answer['label']} ({answer['probabilities'][answer['label']]:.2f})"
     return " ".join(map(str, answer.get("labels", answer.get("tags", [answer.get("value")]))))

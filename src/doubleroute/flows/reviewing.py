@@ -229,7 +229,7 @@ def _side(workspace: Workspace, version: Revision, changes: Sequence[str], may_f
         if not may_fail:
             raise InputError(f"{version.name}: {_within(version, error)}") from None
         return Side(version, project, {}, {}, {}, {}, None, _within(version, error))
-    rows = {task: version_rows(project.tasks[task].kind, each) for task, each in found.rows.items()}
+    rows = {task: version_rows(project.tasks[task].labelled_as, each) for task, each in found.rows.items()}
     stage, problem = validated(project, workspace, found)
     if stage is None:
         return Side(version, project, rows, found.columns, {}, {}, None, _within(version, problem))

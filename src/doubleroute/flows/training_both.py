@@ -58,14 +58,16 @@ def train_both(
         if len(frame) == 0:
             found[task] = about | {"verdict": "cannot tell", "why": "no test row is untouched by the change"}
             continue
+        # Those of the study are sorted by name; where they have an order, the project gives it.
+        labels = (project.tasks[task].kind == "ordinal" and project.tasks[task].labels) or study.labels
         given = [
             [
-                _answers(workspace, model, task, frame, names, study.labels)
+                _answers(workspace, model, task, frame, names, labels)
                 for model, names in zip(pair, _names(tasks[task]), strict=True)
             ]
             for pair in models
         ]
-        found[task] = about | _compared(project, task, study.labels, frame["label"].tolist(), given)
+        found[task] = about | _compared(project, task, labels, frame["label"].tolist(), given)
     return found
 
 
@@ -127,6 +129,8 @@ def _called(answer: dict[str, Any], names: Mapping[str, str], labels: Sequence[s
     found = dict(answer)
     if "label" in found:
         found["label"] = names.get(found["label"], found["label"])
+    if "answers" in found:
+        found["answers"] = [{**each, "id": names.get(each["id"], each["id"])} for each in found["answers"]]
     for key in ("labels", "tags"):
         if key in found:
             found[key] = [names.get(name, name) for name in found[key]]

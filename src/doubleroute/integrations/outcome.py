@@ -84,7 +84,10 @@ def settle(
     warnings = [warning for result in results for warning in _warning(result, batches, rows)]
     for name, known in labels.items():
         warnings += _alike(name, known)
-        warnings += _rare(project, name, known, class_counts[name]["train"])
+        if (
+            project.tasks[name].kind != "retrieval"
+        ):  # an answer that nobody has asked for yet may be found too
+            warnings += _rare(project, name, known, class_counts[name]["train"])
     warnings += checks.learned_elsewhere(kept)
     summary = {
         "tasks": counts,
@@ -241,9 +244,9 @@ def _check_enough(project: Project, name: str, splits: Mapping[str, Rows]) -> No
         raise DataError(
             f"tasks.{name}: every tag of the training rows is O; tagging needs B-type and I-type tags"
         )
-    if task.kind == "classification" and len(found) < 2:
+    if task.labelled_as == "classification" and len(found) < 2:
         raise DataError(
-            f"tasks.{name}: every training row has the label '{short(found[0])}'; classification needs "
+            f"tasks.{name}: every training row has the label '{short(found[0])}'; {task.kind} needs "
             "two or more labels"
         )
     if task.kind == "multilabel" and not found:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from doubleroute.config import Project, Task
 from doubleroute.data import checks
+from doubleroute.data.answers import read_answers
 from doubleroute.data.raw import Table, shown
 from doubleroute.data.rows import Rows, canonical_rows, chosen, joined
 from doubleroute.data.splits import assign
@@ -19,13 +20,14 @@ SPLITS = ("train", "validation", "test")
 @dataclass(frozen=True)
 class Read:
     """What the files of a project hold before validation takes any row out: canonical rows by task and split,
-    rows that cannot be read as rows of their task, the names of the columns of each file, and the digests of
-    the files that were read."""
+    rows that cannot be read as rows of their task, the names of the columns of each file, the digests of the
+    files that were read, and {id: text} of the answers of each retrieval task."""
 
     rows: dict[str, dict[str, Rows]]
     bad: list[Bad]
     columns: dict[str, list[str]]
     sources: dict[Path, dict[str, str]]
+    answers: dict[str, dict[str, str]]
 
 
 def read_rows(project: Project, extras: Mapping[str, set[str]] | None = None) -> Read:
@@ -44,13 +46,24 @@ def read_rows(project: Project, extras: Mapping[str, set[str]] | None = None) ->
             relative(project, table.path): list(table.names) for each in tables.values() for table in each
         },
         sources=sources,
+        answers=_answers(project, sources),
     )
 
 
 def sources_of(project: Project) -> dict[Path, dict[str, str]]:
     """Every file or folder that a task names, with its digests."""
-    paths = {path for task in project.tasks for split in SPLITS for path in project.paths(task, split)}
-    return {path: digests(path) for path in sorted(paths)}
+    return {path: digests(path) for path in sorted(set(project.all_paths))}
+
+
+def _answers(project: Project, sources: Mapping[Path, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    found = {}
+    for name, task in project.tasks.items():
+        path = project.answers_path(name)
+        if path is not None:
+            tables = read_tables(path, {task.answers.id, task.answers.text})
+            _check_unchanged(path, tables, sources[path])
+            found[name] = read_answers(task, name, tables)
+    return found
 
 
 def read_files(

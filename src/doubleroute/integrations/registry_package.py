@@ -252,10 +252,19 @@ def _signature(tasks: Mapping[str, Mapping[str, Any]]) -> "ModelSignature":
             Property("text", text, required=False),
         ]
     )
+    found = [Property("id", text), Property("score", number), Property("rank", number)]
+    stored = Object([*found, Property("text", text, required=False)])
+    one_label = [Property("label", text), Property("probabilities", Map(number))]
     outputs = {
-        "classification": [Property("label", text), Property("probabilities", Map(number))],
+        "classification": one_label,
+        "ordinal": one_label,
         "multilabel": [Property("labels", Array(text)), Property("probabilities", Map(number))],
         "regression": [Property("value", number)],
+        "retrieval": [
+            Property("label", text),
+            Property("score", number),
+            Property("answers", Array(stored)),
+        ],
         "tagging": [
             Property("tags", Array(text)),
             Property("confidences", Array(number)),

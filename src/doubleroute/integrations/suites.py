@@ -133,7 +133,19 @@ def _tokens(task: Task, rules: Validation) -> list[Check]:
             lambda row: f"tag '{short(row[checks.MALFORMED_TAG])}' is not O, B-type or I-type",
             "tags are O, B-type or I-type",
         ),
+        Check(
+            "expect_column_values_to_be_null",
+            {"column": checks.MISPLACED_TAG},
+            tags,
+            lambda row: _misplaced(str(row[checks.MISPLACED_TAG])),
+            "an I-type follows the B-type or I-type of its entity",
+            "warning",
+        ),
     ]
+
+
+def _misplaced(tag: str) -> str:
+    return f"tag '{short(tag)}' begins an entity and is read as '{short('B-' + tag[2:])}'"
 
 
 def _labels(
@@ -141,7 +153,7 @@ def _labels(
 ) -> list[Check]:
     tagging, regression = task.kind == "tagging", task.kind == "regression"
     column = task.columns.tags if tagging else task.columns.label
-    type_ = {"classification": "str", "regression": "float"}.get(task.kind, "list")
+    type_ = {"classification": "str", "regression": "float"}.get(task.labelled_as, "list")
     found = _present(column, type_, nullable=unlabelled)
     if regression:
         return found
@@ -150,18 +162,20 @@ def _labels(
     def explain(row: Mapping[str, Any]) -> str:
         return checks.unknown_reason(row[checks.UNKNOWN_LABEL], labels, noun)
 
-    if task.kind == "classification":
+    stored = task.kind == "retrieval"  # its labels are all answers, many and some without a row
+    listed_all = task.labelled_as == "classification" and not stored
+    if listed_all:
         kwargs: dict[str, Any] = {"column": column, "value_set": list(labels)}
         found.append(Check("expect_column_values_to_be_in_set", kwargs, column, explain, rule="label"))
     else:
         kwargs = {"column": checks.UNKNOWN_LABEL}
         said = f"every {noun} is one of {listed(labels)}"
         found.append(Check("expect_column_values_to_be_null", kwargs, column, explain, said, rule="label"))
-    if split == "train":
+    if split == "train" and not stored:
         kwargs = {"column": checks.ROWS_OF_LABEL, "min_value": rules.min_rows_per_class}
         said = f"every label has at least {rules.min_rows_per_class} rows"
         found.append(Check("expect_column_values_to_be_between", kwargs, column, lambda _: "", said, "note"))
-        if task.kind == "classification":
+        if listed_all:
             kwargs = {"column": column, "value_set": list(labels)}
             type_ = "expect_column_distinct_values_to_contain_set"
             found.append(Check(type_, kwargs, column, lambda _: "", severity="note"))

@@ -2,8 +2,9 @@
 
 The stage's folder holds ``<task>/<split>.parquet`` with the columns file (relative to the project), row
 (1-based in that file), text and optional text_pair or tokens, label, time and key if there are, and
-slice_<column>; ``labels.json``; ``quarantine.jsonl``, one object a bad row; ``summary.json``;
-``data_docs/``. For every task and split, rows in = rows out + quarantined.
+slice_<column>; of a retrieval task ``<task>/answers.parquet`` with id and text; ``labels.json``;
+``quarantine.jsonl``, one object a bad row; ``summary.json``; ``data_docs/``. For every task and split, rows
+in = rows out + quarantined.
 """
 
 import json
@@ -13,6 +14,7 @@ from typing import Any
 
 from doubleroute.config import Project, Task
 from doubleroute.data import checks
+from doubleroute.data.answers import write_answers
 from doubleroute.data.raw import shown
 from doubleroute.data.rows import Rows, chosen
 from doubleroute.errors import DataError, InputError
@@ -23,10 +25,13 @@ from doubleroute.integrations.suites import project_checks
 from doubleroute.workspace import Stage, Workspace, code_digest, versions_of, write_json, write_text
 
 #: What of a task decides about its rows; the rest of project.yaml can change without a new validation.
-_TASK_KEYS = {"kind", "files", "columns", "labels", "separator", "split", "slices"}
+_TASK_KEYS = {"kind", "files", "columns", "answers", "labels", "separator", "split", "slices"}
 #: The code that decides about rows.
 _CODE = (
-    *(f"data/{name}" for name in ("checks", "encoding", "formats_arrow", "formats_text", "raw", "rows")),
+    *(
+        f"data/{name}"
+        for name in ("answers", "checks", "encoding", "formats_arrow", "formats_text", "raw", "rows")
+    ),
     *(f"data/{name}" for name in ("splits", "tables")),
     *(f"integrations/{name}" for name in ("expectations", "outcome", "reading", "suites", "validation")),
 )
@@ -112,7 +117,8 @@ def _make(
     for name, task in project.tasks.items():
         facts = checks.facts(rows[name], task.kind)
         sound = checks.sound(rows[name]["train"], facts["train"], project.validation)
-        labels[name] = _labels(name, task, chosen(rows[name]["train"], sound))
+        train = chosen(rows[name]["train"], sound)
+        labels[name] = list(read.answers.get(name) or _labels(name, task, train))
         unlabelled = any(
             shared(project, name, path) for split in SPLITS for path in project.paths(name, split)
         )
@@ -127,6 +133,8 @@ def _make(
     results = expectations.run(batches, folder / "data_docs")
     outcome = settle(project, rows, bad, batches, results, labels, workspace.root / "quarantine")
     _write(project, outcome, labels, folder)
+    for name, answers in read.answers.items():
+        write_answers(folder, name, answers)
 
 
 def _labels(name: str, task: Task, train: Rows) -> list[str]:

@@ -7,21 +7,28 @@ A kind is a class without state; ``kind(name)`` gives it. Labels travel as canon
 |---|---|---|---|
 | classification | str | int64 [n] | {"label": str, "probabilities": {label: float}} |
 | multilabel | list[str] | float32 [n, labels] | {"labels": [str], "probabilities": {label: float}} |
+| ordinal | str | float32 [n, labels - 1] | as classification |
+| retrieval | str | int64 [n] | {"label": str, "score": float, "answers": [{"id", "score", "rank"}]} |
 | regression | float | float32 [n] | {"value": float} |
 | tagging | list[str], one tag a token | int64 [n tokens] a row | {"tags", "confidences", "entities"} |
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from doubleroute.data.batches import IGNORE as IGNORE
+
+if TYPE_CHECKING:
+    from doubleroute.kinds.heads import Head
+
+#: What most heads keep for loss and decoding: nothing.
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Kind(ABC):
@@ -36,16 +43,25 @@ class Kind(ABC):
         """Canonical labels of n rows -> array [n, ...] (tagging: a list of int64 arrays [tokens])."""
 
     @abstractmethod
-    def outputs(self, labels: Sequence[str]) -> int:
-        """How many logits the head gives for a row or token."""
+    def head(self, hidden: int, labels: Sequence[str], options: Mapping[str, Any]) -> "Head":
+        """F: states [rows, seq, hidden] -> logits [rows, outputs] or [rows, seq, outputs]. ``options``: of
+        the task in the model's config, "pooling", "dropout" and what a kind has besides."""
 
     @abstractmethod
-    def loss(self, logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
+    def loss(
+        self, logits: Tensor, targets: Tensor, label_smoothing: float, kept: Mapping[str, Tensor] = NOTHING
+    ) -> Tensor:
         """Mean loss over what counts: logits [rows, outputs] or [rows, seq, outputs], a float32 scalar.
-        Positions with target IGNORE (or NaN for float targets) do not count; none at all gives zero."""
+        Positions with target IGNORE (or NaN for float targets) do not count; none at all gives zero.
+        ``kept``: what the head keeps (``Head.kept``)."""
 
     @abstractmethod
-    def decode(self, logits: Sequence[np.ndarray], labels: Sequence[str]) -> list[dict[str, Any]]:
+    def decode(
+        self,
+        logits: Sequence[np.ndarray],
+        labels: Sequence[str],
+        kept: Mapping[str, np.ndarray] = NOTHING,
+    ) -> list[dict[str, Any]]:
         """Logits of n rows (float32 [outputs]; tagging [tokens, outputs], one line a word) -> answers."""
 
     @abstractmethod
@@ -74,50 +90,3 @@ def kind(name: str) -> Kind:
     module = import_module(f"doubleroute.kinds.{name}")
     found: Kind = getattr(module, f"{name.capitalize()}Kind")()
     return found
-
-
-class RowHead(nn.Module):
-    """Pool the routed states of a row, then one linear layer. See Devlin et al. 2019 (first) and
-    Reimers & Gurevych 2019 (mean)."""
-
-    def __init__(self, hidden: int, outputs: int, pooling: str, dropout: float) -> None:
-        super().__init__()
-        self.pooling = pooling
-        self.dropout = nn.Dropout(dropout)
-        self.query = nn.Linear(hidden, 1) if pooling == "attention" else None
-        self.out = nn.Linear(hidden, outputs)
-
-    def forward(
-        self, states: Float[Tensor, "rows seq hidden"], mask: Int[Tensor, "rows seq"]
-    ) -> Float[Tensor, "rows outputs"]:
-        """states [rows, seq, hidden], mask [rows, seq] (1 = a token) -> logits [rows, outputs]."""
-        if self.pooling == "first":
-            pooled = states[:, 0]
-        else:
-            weights = mask.to(states.dtype)
-            if self.query is not None:
-                scores = self.query(states).squeeze(-1).float()
-                weights = scores.masked_fill(mask == 0, float("-inf")).softmax(-1).to(states.dtype)
-            else:
-                weights = weights / weights.sum(-1, keepdim=True).clamp(min=1)
-            pooled = torch.einsum("rs,rsh->rh", weights, states)
-        logits: Tensor = self.out(self.dropout(pooled))
-        return logits
-
-
-class TokenHead(nn.Module):
-    """One linear layer on the routed state of each token."""
-
-    def __init__(self, hidden: int, outputs: int, dropout: float) -> None:
-        super().__init__()
-        self.dropout = nn.Dropout(dropout)
-        self.out = nn.Linear(hidden, outputs)
-
-    def forward(
-        self,
-        states: Float[Tensor, "rows seq hidden"],
-        mask: Int[Tensor, "rows seq"],  # noqa: ARG002
-    ) -> Float[Tensor, "rows seq outputs"]:
-        """states [rows, seq, hidden] -> logits [rows, seq, outputs]."""
-        logits: Tensor = self.out(self.dropout(states))
-        return logits

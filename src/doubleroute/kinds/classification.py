@@ -1,12 +1,13 @@
 """Classification: one label a row."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
 
-from doubleroute.kinds import Kind, Scorer
+from doubleroute.kinds import NOTHING, Kind, Scorer
+from doubleroute.kinds.heads import RowHead
 from doubleroute.kinds.labels import extended, index_of, indices
 from doubleroute.kinds.losses import cross_entropy
 from doubleroute.kinds.scores import (
@@ -31,15 +32,26 @@ class ClassificationKind(Kind):
         """Labels of n labelled rows -> int64 [n]. Raises InputError for one that is not in ``labels``."""
         return indices(values, index_of(labels))
 
-    def outputs(self, labels: Sequence[str]) -> int:
+    def head(self, hidden: int, labels: Sequence[str], options: Mapping[str, Any]) -> RowHead:
         """One logit a label."""
-        return len(labels)
+        return RowHead(hidden, len(labels), options["pooling"], options["dropout"])
 
-    def loss(self, logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
+    def loss(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        label_smoothing: float,
+        kept: Mapping[str, Tensor] = NOTHING,  # noqa: ARG002
+    ) -> Tensor:
         """Mean cross-entropy: logits [rows, labels], targets int64 [rows], IGNORE does not count."""
         return cross_entropy(logits, targets, label_smoothing)
 
-    def decode(self, logits: Sequence[np.ndarray], labels: Sequence[str]) -> list[dict[str, Any]]:
+    def decode(
+        self,
+        logits: Sequence[np.ndarray],
+        labels: Sequence[str],
+        kept: Mapping[str, np.ndarray] = NOTHING,  # noqa: ARG002
+    ) -> list[dict[str, Any]]:
         """Logits of n rows, each [labels] -> the label of the largest, and the softmax of all."""
         if not len(logits):
             return []

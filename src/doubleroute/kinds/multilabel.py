@@ -1,12 +1,13 @@
 """Multilabel: any number of labels a row, none included."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
 
-from doubleroute.kinds import Kind, Scorer
+from doubleroute.kinds import NOTHING, Kind, Scorer
+from doubleroute.kinds.heads import RowHead
 from doubleroute.kinds.labels import extended, index_of, indices
 from doubleroute.kinds.losses import binary_cross_entropy
 from doubleroute.kinds.scores import Matches, Reliability, macro_f1, micro_f1, ratio, table, times
@@ -22,15 +23,26 @@ class MultilabelKind(Kind):
         label that is not in ``labels``."""
         return _member(values, index_of(labels), len(labels)).astype(np.float32)
 
-    def outputs(self, labels: Sequence[str]) -> int:
+    def head(self, hidden: int, labels: Sequence[str], options: Mapping[str, Any]) -> RowHead:
         """One logit a label."""
-        return len(labels)
+        return RowHead(hidden, len(labels), options["pooling"], options["dropout"])
 
-    def loss(self, logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
+    def loss(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        label_smoothing: float,
+        kept: Mapping[str, Tensor] = NOTHING,  # noqa: ARG002
+    ) -> Tensor:
         """Mean binary cross-entropy: logits and targets [rows, labels]; NaN targets do not count."""
         return binary_cross_entropy(logits, targets, label_smoothing)
 
-    def decode(self, logits: Sequence[np.ndarray], labels: Sequence[str]) -> list[dict[str, Any]]:
+    def decode(
+        self,
+        logits: Sequence[np.ndarray],
+        labels: Sequence[str],
+        kept: Mapping[str, np.ndarray] = NOTHING,  # noqa: ARG002
+    ) -> list[dict[str, Any]]:
         """Logits of n rows, each [labels] -> the labels with a probability above 1/2, and all
         probabilities (sigmoids; they do not sum to one)."""
         if not len(logits):

@@ -1,14 +1,15 @@
 """Regression: one number a row."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
 
 from doubleroute.errors import InputError
-from doubleroute.kinds import Kind, Scorer
+from doubleroute.kinds import NOTHING, Kind, Scorer
+from doubleroute.kinds.heads import RowHead
 from doubleroute.kinds.losses import squared_error
 
 #: What float32 can hold.
@@ -32,16 +33,27 @@ class RegressionKind(Kind):
                 raise InputError(f"label {value!r} is not a finite number of at most {LARGEST:.2g}")
         return np.array(values, np.float32)
 
-    def outputs(self, labels: Sequence[str]) -> int:  # noqa: ARG002
-        """One: the number itself."""
-        return 1
+    def head(self, hidden: int, labels: Sequence[str], options: Mapping[str, Any]) -> RowHead:  # noqa: ARG002
+        """One number: it is the answer."""
+        return RowHead(hidden, 1, options["pooling"], options["dropout"])
 
-    def loss(self, logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:  # noqa: ARG002
+    def loss(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        label_smoothing: float,  # noqa: ARG002
+        kept: Mapping[str, Tensor] = NOTHING,  # noqa: ARG002
+    ) -> Tensor:
         """Mean squared error: logits [rows, 1], targets float32 [rows], NaN does not count. Label
         smoothing has no meaning for numbers and does nothing."""
         return squared_error(logits.squeeze(-1), targets)
 
-    def decode(self, logits: Sequence[np.ndarray], labels: Sequence[str]) -> list[dict[str, Any]]:  # noqa: ARG002
+    def decode(
+        self,
+        logits: Sequence[np.ndarray],
+        labels: Sequence[str],  # noqa: ARG002
+        kept: Mapping[str, np.ndarray] = NOTHING,  # noqa: ARG002
+    ) -> list[dict[str, Any]]:
         """Logits of n rows, each [1] -> numbers."""
         return [{"value": float(row[0])} for row in logits]
 

@@ -1,12 +1,13 @@
 """Tagging: one tag a word; BIO tags make entities (Ramshaw & Marcus 1995, IOB2 form)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
-from doubleroute.kinds import Kind, Scorer
+from doubleroute.kinds import NOTHING, Kind, Scorer
+from doubleroute.kinds.heads import CrfHead, TokenHead
 from doubleroute.kinds.labels import extended, index_of, indices
 from doubleroute.kinds.losses import cross_entropy
 from doubleroute.kinds.scores import (
@@ -19,6 +20,7 @@ from doubleroute.kinds.scores import (
     times,
     weighted_f1,
 )
+from doubleroute.kinds.sequences import Chain, crf_loss, legal_chain, marginals, viterbi
 
 
 class Entity(NamedTuple):
@@ -55,45 +57,50 @@ def entities(tags: Sequence[str]) -> list[Entity]:
 
 
 class TaggingKind(Kind):
-    """One tag a word: cross-entropy, the largest logit, repaired to a legal BIO sequence."""
+    """One tag a word: cross-entropy, or with ``head.crf`` a linear-chain conditional random field (Lafferty
+    et al. 2001); the best sequence that BIO allows (Viterbi 1967)."""
 
     name: ClassVar[str] = "tagging"
     per_token: ClassVar[bool] = True
 
     def encode(self, values: Sequence[Sequence[str]], labels: Sequence[str]) -> list[np.ndarray]:
-        """Tags of n labelled rows -> n arrays int64 [words]. Raises InputError for a tag that is not
-        in ``labels``."""
+        """Tags of n labelled rows, read as ``legal`` reads them -> n arrays int64 [words]. Raises InputError
+        for a tag that is not in ``labels``."""
         index = index_of(labels)
-        return [indices(tags, index) for tags in values]
+        for tags in values:
+            indices(tags, index)  # an unknown tag is named as it is written
+        return [indices(legal(tags), index) for tags in values]
 
-    def outputs(self, labels: Sequence[str]) -> int:
-        """One logit a tag."""
-        return len(labels)
+    def head(self, hidden: int, labels: Sequence[str], options: Mapping[str, Any]) -> TokenHead:
+        """One logit a tag and token; with "crf" transitions between tags beside."""
+        made = CrfHead if options.get("crf") else TokenHead
+        return made(hidden, len(labels), options["dropout"])
 
-    def loss(self, logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
-        """Mean cross-entropy over tokens: logits [rows, seq, tags], targets int64 [rows, seq]
-        with IGNORE where nothing counts."""
+    def loss(
+        self, logits: Tensor, targets: Tensor, label_smoothing: float, kept: Mapping[str, Tensor] = NOTHING
+    ) -> Tensor:
+        """Mean over words: logits [rows, seq, tags], targets int64 [rows, seq] with IGNORE where nothing
+        counts. Cross-entropy, or with a CRF minus the log-likelihood of a row's tags, which label smoothing
+        does nothing to."""
+        if kept:
+            return crf_loss(logits, targets, **kept)
         return cross_entropy(logits, targets, label_smoothing)
 
-    def decode(self, logits: Sequence[np.ndarray], labels: Sequence[str]) -> list[dict[str, Any]]:
-        """Logits of n rows, each [words, tags] -> tags with their ``confidences`` [words], and entities as
-        word spans (end exclusive) without their text, which only the caller knows.
+    def decode(
+        self, logits: Sequence[np.ndarray], labels: Sequence[str], kept: Mapping[str, np.ndarray] = NOTHING
+    ) -> list[dict[str, Any]]:
+        """Logits of n rows, each [words, tags] -> the legal tags whose logits (and transitions) have the
+        largest sum, with their ``confidences`` [words], and entities as word spans (end exclusive) without
+        their text, which only the caller knows.
 
-        The confidence of a word is the softmax of its largest logit, whose tag may be repaired after it;
-        that of an entity the smallest of its words', a bound from above on all of them being right. Words
-        beyond the length limit have that of a guess.
+        The confidence of a word is the probability of its tag: the softmax, or with a CRF the marginal; that
+        of an entity the smallest of its words', a bound from above on all of them being right. Words beyond
+        the length limit have that of a guess.
         """
-        answers = []
-        for row in logits:
-            tags = legal(labels[best] for best in row.argmax(-1).tolist())
-            values = row.astype(np.float64)
-            confidences = 1 / np.exp(values - values.max(-1, keepdims=True)).sum(-1)
-            found = [
-                {**entity._asdict(), "confidence": float(confidences[entity.start : entity.end].min())}
-                for entity in entities(tags)
-            ]
-            answers.append({"tags": tags, "confidences": confidences.tolist(), "entities": found})
-        return answers
+        chain = legal_chain(labels)
+        if kept:
+            chain = Chain(*(getattr(chain, name) + kept[name] for name in Chain._fields))
+        return [_answer(row.astype(np.float64), labels, chain, learned=bool(kept)) for row in logits]
 
     def scorer(
         self, answers: Sequence[dict[str, Any]], truths: Sequence[Sequence[str]], labels: Sequence[str]
@@ -102,9 +109,29 @@ class TaggingKind(Kind):
         return TaggingScorer([answer["tags"] for answer in answers], truths, labels)
 
 
+def _answer(emissions: np.ndarray, labels: Sequence[str], chain: Chain, learned: bool) -> dict[str, Any]:
+    """The tags of one row [words, tags]; ``learned``: the chain has transitions of its own."""
+    if learned:
+        path, shares = viterbi(emissions, chain), marginals(emissions, chain)
+    else:
+        path = emissions.argmax(-1)
+        tags = [labels[each] for each in path]
+        if legal(tags) != tags:  # else the largest logits are the best legal sequence already
+            path = viterbi(emissions, chain)
+        powers = np.exp(emissions - emissions.max(-1, keepdims=True))
+        shares = powers / powers.sum(-1, keepdims=True)
+    tags = [labels[each] for each in path]
+    confidences = np.take_along_axis(shares, path[:, None], 1)[:, 0]
+    found = [
+        {**entity._asdict(), "confidence": float(confidences[entity.start : entity.end].min())}
+        for entity in entities(tags)
+    ]
+    return {"tags": tags, "confidences": confidences.tolist(), "entities": found}
+
+
 class TaggingScorer(Scorer):
     """entity_f1, token_accuracy, token_macro_f1, token_weighted_f1. Without tokens all are NaN;
-    entity_f1 also where there are no entities in truths or answers."""
+    entity_f1 also where there are no entities in truths or answers. Truths are read as ``legal`` does."""
 
     def __init__(
         self, answers: Sequence[Sequence[str]], truths: Sequence[Sequence[str]], labels: Sequence[str]
@@ -116,7 +143,10 @@ class TaggingScorer(Scorer):
         answered = [tag for tags in answers for tag in tags]
         names = extended(labels, answered)
         self.labels, self.names, self.size = labels, names, len(truths)
-        self.truths = indices([tag for tags in truths for tag in tags], index_of(labels))
+        index = index_of(labels)
+        for tags in truths:
+            indices(tags, index)  # an unknown tag is named as it is written
+        self.truths = indices([tag for tags in truths for tag in legal(tags)], index)
         self.answers = indices(answered, index_of(names))
         rows = np.repeat(np.arange(self.size), [len(tags) for tags in truths])
         right = self.truths == self.answers

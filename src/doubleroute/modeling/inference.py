@@ -21,6 +21,8 @@ from doubleroute.modeling.model import DoublerouteModel, load_model
 
 #: Tokens a pass, padding included.
 TOKENS_A_PASS = 4096
+#: What answering asks of a task in the model's config.
+ASKED = ("kind", "labels", "answers")
 #: Given the rows of a pass: their parts in the packed arrays and the padded width.
 Before = Callable[[list[tuple[Packed, slice]], int], None]
 #: One pass: a batch's inputs -> {task: float32 [batch, outputs] or [batch, seq, outputs]}.
@@ -102,12 +104,14 @@ class _Asked(NamedTuple):
 class Answering(ABC):
     """A saved model that answers texts, whatever runs it.
 
-    ``tasks``: {task: {"kind", "labels"}}, in the model's order; ``precision``: torch, float32 or int8, the
-    last two of an exported graph.
+    ``tasks``: {task: {"kind", "labels"}}, in the model's order, of retrieval also the texts of its "answers";
+    ``kept``: for each task what its head keeps
+    for decoding; ``precision``: torch, float32 or int8, the last two of an exported graph.
     """
 
     precision: str
     tasks: dict[str, dict[str, Any]]
+    kept: dict[str, dict[str, np.ndarray]]
     tokenizer: Any
     max_tokens: int
 
@@ -144,17 +148,21 @@ class Answering(ABC):
     def decode(
         self, rows: Sequence[Mapping[str, Any]], logits: Mapping[str, Sequence[np.ndarray]]
     ) -> list[dict[str, dict[str, Any]]]:
-        """The answers that the logits of these rows mean; entities get their text."""
+        """The answers that the logits of these rows mean; entities and stored answers get their text."""
         answers: list[dict[str, dict[str, Any]]] = [{} for _ in rows]
         for task, values in logits.items():
             about = self.tasks[task]
-            for row, answer in enumerate(kind(about["kind"]).decode(values, about["labels"])):
+            texts = dict(zip(about["labels"], about.get("answers", ()), strict=False))
+            found = kind(about["kind"]).decode(values, about["labels"], self.kept[task])
+            for row, answer in enumerate(found):
                 if answer.get("entities"):
                     asked = _asked(rows[row], row)
                     spans = word_spans(asked.text, asked.tokens)
                     for entity in answer["entities"]:
                         first, last = spans[entity["start"]][0], spans[entity["end"] - 1][1]
                         entity["text"] = asked.text[first:last]
+                for each in answer.get("answers", ()):
+                    each["text"] = texts[each["id"]]
                 answers[row][task] = answer
         return answers
 
@@ -195,9 +203,10 @@ class Answerer(Answering):
         self.tokenizer = load_tokenizer(Source(str(folder), folder))
         self.max_tokens = self.model.config.max_tokens
         self.tasks = {
-            task: {"kind": options["kind"], "labels": options["labels"]}
+            task: {key: options[key] for key in ASKED if key in options}
             for task, options in self.model.config.tasks.items()
         }
+        self.kept = {task: self.model.kept(task) for task in self.tasks}
 
     def _run(self, packed: Packed, tasks: Sequence[str], words: Sequence[int]) -> dict[str, list[np.ndarray]]:
         return logits_of(self.model, packed, tasks, self.tokenizer.pad_token_id or 0, words)

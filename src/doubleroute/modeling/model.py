@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -14,7 +15,8 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from transformers.utils import ModelOutput
 
 from doubleroute.errors import ModelError
-from doubleroute.kinds import RowHead, TokenHead, kind
+from doubleroute.kinds import kind
+from doubleroute.kinds.heads import Head
 from doubleroute.modeling.backbone import drop_pooler, refuse_bad_weights, refuse_long_texts, states_of
 from doubleroute.modeling.routers import Router, Sizes, make_router
 from doubleroute.modeling.trunk import caught_layers
@@ -22,8 +24,8 @@ from doubleroute.modeling.trunk import caught_layers
 
 class DoublerouteConfig(PreTrainedConfig):
     """What builds the model: the backbone's own config, the router's resolved options, and for each task, in
-    order, ``{"kind", "labels", "pooling", "dropout", "weight"}``. ``origin`` says which pretrained backbone
-    it came from: {"source", "digest"}; empty where that is not known."""
+    order, ``{"kind", "labels", "pooling", "dropout", "weight"}`` and what a kind has besides. ``origin`` says
+    which pretrained backbone it came from: {"source", "digest"}; empty where that is not known."""
 
     model_type = "doubleroute"
 
@@ -71,7 +73,12 @@ class DoublerouteModel(PreTrainedModel):
         hidden = int(inner.hidden_size)
         sizes = Sizes(hidden, len(config.tasks), int(inner.num_hidden_layers))
         self.router: Router = make_router(config.router, sizes)
-        self.heads = nn.ModuleDict({name: _make_head(task, hidden) for name, task in config.tasks.items()})
+        self.heads = nn.ModuleDict(
+            {
+                name: kind(task["kind"]).head(hidden, task["labels"], task)
+                for name, task in config.tasks.items()
+            }
+        )
         self.task_numbers = {name: number for number, name in enumerate(config.tasks)}
         self.post_init()
 
@@ -93,8 +100,8 @@ class DoublerouteModel(PreTrainedModel):
         input_ids, attention_mask, token_type_ids: [batch, seq]. ``rows``: for each task the indices [rows] of
         the batch rows that it reads; by default every task (or those in ``tasks``) reads all. ``targets``:
         for each task the labels of those rows, [rows] or [rows, seq] as its kind says. The loss is the sum
-        over tasks of weight * (rows of the task / all rows) * mean loss: each row counts the same, times its
-        task's weight; and, in training mode, the router's penalty where it has one.
+        over tasks of weight * (targets of the task / all targets) * mean loss: each labelled row counts the
+        same, times its task's weight; and, in training mode, the router's penalty where it has one.
         """
         states, layers = self.encode_layers(input_ids, attention_mask, token_type_ids)
         if rows is None:
@@ -104,15 +111,26 @@ class DoublerouteModel(PreTrainedModel):
         penalty = self.router.take_penalty()
         if targets is None:
             return RoutedOutput(logits=logits)
-        total = sum(len(rows[name]) for name in rows)
+        total = sum(len(each) for each in targets.values())
         loss = states.new_zeros((), dtype=torch.float32)
         for name, values in logits.items():
             options = self.config.tasks[name]
-            part = kind(options["kind"]).loss(values, targets[name], label_smoothing)
-            loss = loss + part * (options["weight"] * len(rows[name]) / total)
+            given = (values, targets[name], label_smoothing, self.head(name).kept())
+            part = kind(options["kind"]).loss(*given)
+            loss = loss + part * (options["weight"] * len(targets[name]) / total)
         if penalty is not None:
             loss = loss + penalty
         return RoutedOutput(loss=loss, logits=logits)
+
+    def head(self, task: str) -> Head:
+        """F of a task."""
+        found = self.heads[task]
+        assert isinstance(found, Head)
+        return found
+
+    def kept(self, task: str) -> dict[str, np.ndarray]:
+        """What the head of a task keeps for decoding (``Kind.decode``), as float32 arrays."""
+        return {name: value.detach().float().cpu().numpy() for name, value in self.head(task).kept().items()}
 
     def encode(
         self,
@@ -160,14 +178,6 @@ class DoublerouteModel(PreTrainedModel):
         return logits
 
 
-def _make_head(task: Mapping[str, Any], hidden: int) -> nn.Module:
-    found = kind(task["kind"])
-    outputs = found.outputs(task["labels"])
-    if found.per_token:
-        return TokenHead(hidden, outputs, task["dropout"])
-    return RowHead(hidden, outputs, task["pooling"], task["dropout"])
-
-
 def assemble(
     config: DoublerouteConfig, backbone: PreTrainedModel, seed: int, root: Path = Path()
 ) -> DoublerouteModel:
@@ -192,6 +202,8 @@ def assemble(
                     nn.init.normal_(module.weight, std=0.02)
                     if module.bias is not None:
                         nn.init.zeros_(module.bias)
+    for name in model.heads:
+        model.head(name).begin()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(zlib.crc32(f"{seed} token gate".encode()))
         model.router.begin(root)
@@ -208,6 +220,9 @@ def load_model(folder: Path) -> DoublerouteModel:
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise ModelError(f"{folder} cannot be loaded: {error}") from error
     refuse_bad_weights(model, info["missing_keys"], str(folder))
+    lost = sorted(name for name in info["missing_keys"] if name.startswith("heads."))
+    if lost:
+        raise ModelError(f"{folder} lacks what a head keeps: {lost[0]}")
     if info["unexpected_keys"]:
         raise ModelError(f"{folder} holds unknown weights, such as {sorted(info['unexpected_keys'])[0]}")
     model.eval()

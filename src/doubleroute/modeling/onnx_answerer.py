@@ -1,7 +1,7 @@
 """An exported graph that answers texts: one ONNX Runtime session for all tasks."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -12,13 +12,15 @@ from doubleroute.data.tokens import Packed
 from doubleroute.errors import MachineError, ModelError
 from doubleroute.kinds import kind
 from doubleroute.modeling.backbone import Source, load_tokenizer
-from doubleroute.modeling.inference import Answering, in_passes
+from doubleroute.modeling.inference import ASKED, Answering, in_passes
 from doubleroute.workspace import file_digest, write_json
 
 if TYPE_CHECKING:
     import onnxruntime
 
 GRAPH = "model.onnx"
+#: What the heads keep for decoding, beside the graph: float32 arrays "<task>/<name>"; not there when empty.
+KEPT = "kept.npz"
 #: What the exported folder is: {"files": {name: sha256}, ...}; every file but itself stands in it.
 ABOUT = "export.json"
 #: The name of a task's output in the graph is this and the task's.
@@ -40,9 +42,10 @@ class OnnxAnswerer(Answering):
         self.tokenizer = load_tokenizer(Source(str(folder), folder))
         self.max_tokens = int(config["max_tokens"])
         self.tasks = {
-            task: {"kind": config["tasks"][task]["kind"], "labels": config["tasks"][task]["labels"]}
+            task: {key: config["tasks"][task][key] for key in ASKED if key in config["tasks"][task]}
             for task in config["task_names"]
         }
+        self.kept = _read_kept(folder, self.tasks)
 
     def _run(self, packed: Packed, tasks: Sequence[str], words: Sequence[int]) -> dict[str, list[np.ndarray]]:
         per_token = {task: kind(self.tasks[task]["kind"]).per_token for task in tasks}
@@ -91,6 +94,25 @@ def onnx_runtime() -> Any:
 def missing(package: str) -> str:
     """What to do when a package of the extra is not installed."""
     return f"the Python package '{package}' is not installed; `pip install 'doubleroute[onnx]'` brings it"
+
+
+def write_kept(folder: Path, kept: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """Write what the heads keep for decoding, {task: {name: array}}."""
+    arrays: dict[str, Any] = {
+        f"{task}/{name}": each for task, of in kept.items() for name, each in of.items()
+    }
+    if arrays:
+        np.savez(folder / KEPT, **arrays)
+
+
+def _read_kept(folder: Path, tasks: Iterable[str]) -> dict[str, dict[str, np.ndarray]]:
+    found: dict[str, dict[str, np.ndarray]] = {task: {} for task in tasks}
+    if (folder / KEPT).is_file():
+        with np.load(folder / KEPT, allow_pickle=False) as arrays:
+            for key in arrays.files:
+                task, name = key.split("/")
+                found[task][name] = arrays[key]
+    return found
 
 
 def write_about(folder: Path, about: Mapping[str, Any]) -> None:

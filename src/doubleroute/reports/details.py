@@ -36,18 +36,32 @@ class Source:
 
 
 def label_tables(task: Mapping[str, Any], name: str) -> list[Table]:
-    """Precision, recall, F1 and support for each label, entity type and tag, with plain's F1 beside."""
+    """Precision, recall, F1 and support for each label, entity type and tag, with plain's F1 beside; of
+    retrieval the ranks of the right answers."""
     model = headline(task["models"])
     details = task["models"][model].get("details") or {} if model else {}
     other = "plain" if model == "routed" and "plain" in task["models"] else None
     beside = (task["models"][other].get("details") or {}) if other else {}
     titles = {"per_label": ("label", "by label"), "entities": ("entity", "by entity type")}
     titles["tokens"] = ("tag", "by tag of each token")
+    ranks = details.get("ranks")
+    if ranks:
+        return [_ranks_table(f"{shown(name, 70)} by rank of the right answer, {model}", ranks, task["rows"])]
     return [
         _label_table(f"{shown(name, 70)} {title}, {model}", word, task, details[key], beside.get(key))
         for key, (word, title) in titles.items()
         if details.get(key)
     ]
+
+
+def _ranks_table(title: str, ranks: list[float], total: int) -> Table:
+    """At which rank rows have their right answer; rows that share a rank between answers count in parts."""
+    rows = [
+        (str(place), f"{found:,.1f}", f"{sum(ranks[:place]) / total:.1%}")
+        for place, found in enumerate(ranks, start=1)
+    ]
+    note = f"Of {total:,} rows. Answers with the same score share their ranks."
+    return Table(title, ("rank", "rows", "found up to here"), rows, note=note)
 
 
 def confused_pairs(labels: list[str], confusion: list[list[int]], title: str, unit: str) -> Table:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from doubleroute.config.models import LOWER_IS_BETTER
+from doubleroute.config import LOWER_IS_BETTER
 from doubleroute.reports.wording import bounds_of, count, interval, is_number, number, shown
 
 #: The models side by side, in the order of reading, and what a report calls them.

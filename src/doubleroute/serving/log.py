@@ -166,7 +166,7 @@ def _words(text: str | None) -> Sequence[str]:
 def short_answer(answer: Mapping[str, Any]) -> dict[str, Any]:
     """An answer as it is written down, in the form of its kind: probabilities and confidences to six
     digits, with more than MOST_LABELS labels only those of what was answered; ``confidence``, the
-    probability of the one label; entities without their text, which nothing redacts."""
+    probability of the one label; entities without their text, which nothing redacts, and so answers."""
     short = dict(answer)
     if "probabilities" in short:
         chances = short["probabilities"]
@@ -174,7 +174,11 @@ def short_answer(answer: Mapping[str, Any]) -> dict[str, Any]:
             answered = short["labels"] if "labels" in short else [short["label"]]
             chances = {label: chances[label] for label in answered}
         short["probabilities"] = {label: round(chance, 6) for label, chance in chances.items()}
-    if "label" in short:
+    if "answers" in short:
+        short["answers"] = [
+            {key: value for key, value in each.items() if key != "text"} for each in short["answers"]
+        ]
+    elif "label" in short:
         short["confidence"] = short["probabilities"][short["label"]]
     if "confidences" in short:
         short["confidences"] = [round(each, 6) for each in short["confidences"]]

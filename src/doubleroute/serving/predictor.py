@@ -147,12 +147,19 @@ def _write(
 
 def _columns(task: str, about: Mapping[str, Any]) -> list[str]:
     """The CSV columns of a task."""
-    second = {"classification": ["_probability"], "multilabel": ["_probabilities"]}
+    second = {
+        "classification": ["_probability"],
+        "ordinal": ["_probability"],
+        "multilabel": ["_probabilities"],
+        "retrieval": ["_score"],
+    }
     return [task, *(task + suffix for suffix in second.get(about["kind"], []))]
 
 
 def _cells(answer: Mapping[str, Any]) -> list[Any]:
     """The cells of one answer; lists and mappings as JSON."""
+    if "answers" in answer:
+        return [answer["label"], answer["score"]]
     if "label" in answer:
         return [answer["label"], answer["probabilities"][answer["label"]]]
     if "labels" in answer:

@@ -24,7 +24,7 @@ from doubleroute.data.batches import inputs_of
 from doubleroute.data.tokens import Packed
 from doubleroute.modeling.backbone import load_backbone, locate, refuse_long_texts, states_of
 from doubleroute.modeling.trunk import Trunk, caught_layers
-from doubleroute.training.encode import load_split, read_meta
+from doubleroute.training.encode import ANSWERS, load_split, read_meta
 from doubleroute.training.machine import autocast, compute_device
 from doubleroute.training.plan import Start
 from doubleroute.training.start import trunk_weights
@@ -53,8 +53,9 @@ def activations(
     start: Start | None = None,
 ) -> Stage:
     """Give the stage with ``<layer>/<task>/<split>.bin``: the states after each of these layers (1 is
-    the lowest), for the training and validation rows. Those of a row that an earlier stage of the same
-    trunk has are copied; the others are computed in one pass, each distinct row once.
+    the lowest), for the training and validation rows, and as a split of their own the answers of a retrieval
+    task. Those of a row that an earlier stage of the same trunk has are copied; the others are computed in
+    one pass, each distinct row once.
 
     The trunk is that of the pretrained backbone, or of ``start`` where that one's is another.
     ``progress(done, total)`` counts computed tokens. ``rows/<task>/<split>.npy``, uint64 [rows, 3], holds
@@ -76,7 +77,7 @@ def activations(
             Trunk(backbone, layer)  # refuses a backbone that cannot be cut there
         rows = {
             (task, split): each.packed
-            for split in SPLITS
+            for split in (*SPLITS, ANSWERS)
             for task, each in load_split(encoded.path, split).items()
         }
         sheet = _Sheet(folder, rows, wanted, int(backbone.config.hidden_size))

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "validation", "test")
 META = "meta.json"
+#: Beside the splits of a retrieval task: its stored answers, as ``load_split`` takes them.
+ANSWERS = "answers"
 
 
 def encode(project: Project, workspace: Workspace, validated: Stage) -> Stage:
@@ -64,6 +66,10 @@ def encode(project: Project, workspace: Workspace, validated: Stage) -> Stage:
                     place,
                     task,
                     split,
+                )
+            if options.kind == "retrieval":
+                about["answers"] = _encode_answers(
+                    tokenizer, known, validated.path, task, project.backbone.max_tokens, folder
                 )
             meta["tasks"][task] = about
         write_json(folder / META, meta)
@@ -112,6 +118,27 @@ def _encode_split(
     }
 
 
+def _encode_answers(
+    tokenizer: "PreTrainedTokenizerBase",
+    known: KnownTokens,
+    validated: Path,
+    task: str,
+    max_tokens: int,
+    folder: Path,
+) -> list[str]:
+    """Write the tokens of a task's answers as a split of their own; give their texts."""
+    texts: list[str] = read_validated(validated, task, ANSWERS)["text"].tolist()
+    place = folder / task / ANSWERS
+    place.mkdir()
+    keys = row_keys(texts, None, None)
+    packed = known.packed(
+        keys, lambda rows: encode_texts(tokenizer, [texts[row] for row in rows], max_tokens)
+    )
+    np.save(place / KEYS, keys, allow_pickle=False)
+    Encoded(packed, np.arange(len(texts)), np.arange(len(texts))).save(place)
+    return texts
+
+
 def _beside_ids(words: np.ndarray | None, starts: np.ndarray, tags: list[np.ndarray]) -> np.ndarray:
     """Put each word's tag at its first sub-word, IGNORE elsewhere: int64 [tokens]."""
     assert words is not None
@@ -124,11 +151,14 @@ def _beside_ids(words: np.ndarray | None, starts: np.ndarray, tags: list[np.ndar
 
 
 def read_meta(encoded: Path) -> dict[str, Any]:
-    """``{"backbone": digest, "tasks": {task: {"kind", "labels", "splits": {split: counts}}}}``."""
+    """``{"backbone": digest, "tasks": {task: {"kind", "labels", "splits": {split: counts}}}}``; of retrieval
+    tasks also ``"answers"``, the texts of the answers in the order of the labels."""
     meta: dict[str, Any] = json.loads((encoded / META).read_text(encoding="utf-8"))
     return meta
 
 
 def load_split(encoded: Path, split: str) -> dict[str, Encoded]:
-    """The encoded rows of every task in one split, mapped into memory."""
-    return {task: Encoded.load(encoded / task / split) for task in read_meta(encoded)["tasks"]}
+    """The encoded rows of every task in one split, mapped into memory; ANSWERS of those that have them."""
+    tasks = read_meta(encoded)["tasks"]
+    chosen = [task for task, about in tasks.items() if split != ANSWERS or ANSWERS in about]
+    return {task: Encoded.load(encoded / task / split) for task in chosen}

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from doubleroute.config import Training
-from doubleroute.data.batches import Batch, Encoded, collate
+from doubleroute.data.batches import NO_ANSWERS, Answers, Batch, Encoded, collate
 from doubleroute.data.mixture import batches, draw, quotas
 from doubleroute.errors import DataError
 from doubleroute.training import activations
@@ -16,7 +16,8 @@ class Feed:
     """Mixed batches of the training rows of all tasks. What it gives depends on seed and epoch alone.
 
     ``weights``: for each task float64 [rows], how often a row is drawn in an epoch; None: once. ``alone``:
-    give this task's rows of the same batches, in the same order; a batch may then have none. Raises DataError
+    give this task's rows of the same batches, in the same order; a batch may then have none. ``answers``: the
+    stored answers of retrieval tasks, which go into a batch with the rows that have them. Raises DataError
     when a task has no row of any weight.
     """
 
@@ -29,7 +30,9 @@ class Feed:
         pad_id: int,
         weights: Mapping[str, np.ndarray] | None = None,
         alone: str | None = None,
+        answers: Answers = NO_ANSWERS,
     ) -> None:
+        self.answers = answers
         self.encoded = encoded
         self.alone = alone
         self.weights = weights or {}
@@ -75,7 +78,7 @@ class Feed:
         """Collate one planned batch, or this process's share of it."""
         if world > 1:
             chosen = _share(chosen, rank, world)
-        return collate(chosen, self.encoded, self.pad_id, self.states)
+        return collate(chosen, self.encoded, self.pad_id, self.states, self.answers)
 
 
 def _size(task: str, rows: int, weights: np.ndarray | None) -> int:

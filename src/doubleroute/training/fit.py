@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from doubleroute.config import Project
-from doubleroute.data.batches import Batch
+from doubleroute.data.batches import Answers, Batch
 from doubleroute.errors import ConfigError
 from doubleroute.training import checkpoints
-from doubleroute.training.encode import load_split
+from doubleroute.training.encode import ANSWERS, load_split
 from doubleroute.training.feed import Feed, load_states
 from doubleroute.training.history import History, read_history
 from doubleroute.training.machine import autocast, compute_device
@@ -29,7 +29,7 @@ from doubleroute.training.optimise import (
     schedule,
 )
 from doubleroute.training.plan import FROM_NOTHING, Plan
-from doubleroute.training.scoring import Truths, answers_of, feeder, scorer_of
+from doubleroute.training.scoring import Truths, answers_of, feeder, keep_answers, scorer_of
 from doubleroute.training.selection import read_selection
 from doubleroute.training.start import begin
 from doubleroute.training.variants import Variant
@@ -111,7 +111,11 @@ class Learner:
         weights = read_selection(self.plan.selection, self.learning)
         alone = self.plan.alone  # the batches are those of all tasks
         drawn = rows["train"] if alone is None else everything["train"]
-        self.feed = Feed(drawn, states["train"], self.training, seed, pad_id, weights, alone)
+        answers = load_split(encoded.path, ANSWERS)
+        self.answers = {task: each for task, each in answers.items() if task in self.model.config.tasks}
+        self.answer_states = load_states(stored, variant.stored, ANSWERS, self.answers)
+        beside = Answers(self.answers, self.answer_states)
+        self.feed = Feed(drawn, states["train"], self.training, seed, pad_id, weights, alone, beside)
         self.validation, self.validation_states = rows["validation"], states["validation"]
         tasks = self.model.config.tasks
         self.truths = {
@@ -217,11 +221,16 @@ class Learner:
         """{task: {its metric: value}} on the validation rows."""
         self.model.eval()
         scores = {}
+        stored = {task: each for task, each in self.answers.items() if task in self.validation}
+        before = {task: feeder(self.trunk, self.answer_states, task) for task in stored}
+        with autocast(self.precision):
+            keep_answers(self.model, stored, self.feed.pad_id, before)
         for task, encoded in self.validation.items():
             options = self.model.config.tasks[task]
-            before = feeder(self.trunk, self.validation_states, task)
+            given = (encoded, self.truths[task], self.feed.pad_id)
             with autocast(self.precision):
-                answers = answers_of(self.model, task, encoded, self.truths[task], self.feed.pad_id, before)
+                states = feeder(self.trunk, self.validation_states, task)
+                answers = answers_of(self.model, task, *given, states)
             score = scorer_of(options["kind"], answers, self.truths[task]).score()
             scores[task] = {options["metric"]: score[options["metric"]]}
         return scores
@@ -235,6 +244,7 @@ class Learner:
         if self._rank:
             return
         self.model.eval()
+        keep_answers(self.model, self.answers, self.feed.pad_id)
         taken, drawn = self.feed.drawn(self.step)
         self.model.save_pretrained(folder / "model")
         self.tokenizer.save_pretrained(folder / "model")

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from doubleroute import linear
-from doubleroute.kinds import RowHead, TokenHead
+from doubleroute.kinds.heads import RowHead, TokenHead
 from doubleroute.modeling.model import DoublerouteModel
 from doubleroute.modeling.routers.layers import LayersRouter
 
@@ -22,7 +22,7 @@ from doubleroute.modeling.routers.layers import LayersRouter
 STRENGTHS = (30_000.0, 10_000.0, 3000.0, 1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0)
 #: After so many strengths without a smaller loss the weaker ones are not tried.
 _PATIENCE = 2
-#: Kinds whose heads are linear models of ``doubleroute.linear``.
+#: Kinds whose heads, but for that of a CRF, are linear models of ``doubleroute.linear``.
 LINEAR = ("classification", "multilabel", "regression", "tagging")
 
 
@@ -112,7 +112,7 @@ def place(model: DoublerouteModel, task: str, solved: Solved) -> None:
 
 def head_of(model: DoublerouteModel, task: str) -> RowHead | TokenHead:
     """The head of a task whose kind is one of LINEAR."""
-    head = model.heads[task]
+    head = model.head(task)
     assert isinstance(head, RowHead | TokenHead)
     return head
 

@@ -99,7 +99,7 @@ class HeadsFit:
             options["kind"],
             _examples(train, self.rows["train"][task], weights),
             _examples(held, self.rows["validation"][task], None),
-            kind(options["kind"]).outputs(options["labels"]),
+            head_of(self.model, task).out.out_features,
         )
         score = self._score(task, held, solved)
         if self.plan.start is not None and task not in self.fresh:

@@ -117,15 +117,18 @@ def ladder_of(project: Project, name: Name, plan: Plan) -> tuple[RungName | None
     Raises ConfigError when a task's head cannot be solved and mode heads asks for it.
     """
     mode = (plan.start and project.retraining.mode) or project.training.mode
-    others = [task for task, options in project.tasks.items() if options.kind not in LINEAR]
+    others = [
+        task for task, options in project.tasks.items() if options.kind not in LINEAR or options.head.crf
+    ]
     if name == "frozen" and not others:
         return ("heads",)
     if mode == "full" or plan.alone is not None:
         return (None,)
     if mode == "heads" and others:
-        kind = project.tasks[others[0]].kind
+        options = project.tasks[others[0]]
+        what = "with a CRF" if options.head.crf else f"of kind {options.kind}"
         raise ConfigError(
-            f"training.mode: heads has no solution for tasks.{others[0]} of kind {kind}; write auto or full"
+            f"training.mode: heads has no solution for tasks.{others[0]} {what}; write auto or full"
         )
     lowest: tuple[RungName | None, ...] = () if others else ("heads",)
     if lowest and (mode == "heads" or plan.moved is not None):

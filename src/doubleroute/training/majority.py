@@ -6,20 +6,26 @@ from typing import Any
 
 import numpy as np
 
+from doubleroute.kinds.retrieval import best_answers
+
 
 def majority_answer(kind: str, values: Sequence[Any], labels: Sequence[str]) -> dict[str, Any]:
     """What always answering the commonest thing says, from the n canonical training labels.
 
-    classification: the commonest label, with the labels' shares as probabilities; multilabel: the
-    labels that more than half of the rows have; regression: the mean; tagging: the commonest tag of all
+    classification and ordinal: the commonest label, with the labels' shares as probabilities; multilabel: the
+    labels that more than half of the rows have; retrieval: the commonest answers, their shares as scores;
+    regression: the mean; tagging: the commonest tag of all
     tokens, as the only item of ``tags`` (see ``for_words``).
     """
     if kind == "regression":
         return {"value": float(np.mean(values))}
-    if kind == "classification":
+    if kind in ("classification", "ordinal"):
         counts = Counter(values)
         shares = {label: counts[label] / len(values) for label in labels}
         return {"label": max(labels, key=lambda label: shares[label]), "probabilities": shares}
+    if kind == "retrieval":
+        counts = Counter(values)
+        return best_answers(np.array([counts[label] for label in labels]) / len(values), labels)
     counts = Counter(item for value in values for item in value)
     if kind == "multilabel":
         shares = {label: counts[label] / len(values) for label in labels}

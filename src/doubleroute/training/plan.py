@@ -185,8 +185,10 @@ def task_options(project: Project, encoded: Path) -> dict[str, dict[str, Any]]:
             "labels": about[task]["labels"],
             "pooling": options.head.pooling,
             "dropout": options.head.dropout,
+            "crf": options.head.crf,
             "weight": options.weight,
             "metric": options.judged_by,
+            **({"answers": about[task]["answers"]} if options.kind == "retrieval" else {}),
         }
         for task, options in project.tasks.items()
     }

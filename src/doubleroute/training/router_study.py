@@ -38,7 +38,7 @@ def study_router(
         logits = logits_by_gate(model, router, encoded.packed, task, pad_id, truth.words)
         samples = {}
         for by, values in logits.items():
-            scorer = scorer_of(name, kind(name).decode(values, truth.labels), truth)
+            scorer = scorer_of(name, kind(name).decode(values, truth.labels, model.kept(task)), truth)
             samples[by] = sample(
                 scorer, np.arange(len(truth.values)), project.evaluation.bootstrap, project.seed
             )

@@ -9,7 +9,7 @@ import numpy as np
 from doubleroute.data.batches import Encoded, padded_states
 from doubleroute.data.tables import read_validated
 from doubleroute.data.tokens import Packed
-from doubleroute.kinds import Scorer, kind
+from doubleroute.kinds import NOTHING, Scorer, kind
 from doubleroute.modeling.trunk import Trunk
 
 if TYPE_CHECKING:
@@ -41,7 +41,25 @@ def answers_of(
     from doubleroute.modeling.inference import logits_of
 
     logits = logits_of(model, encoded.packed, [task], pad_id, truths.words, before)[task]
-    return kind(model.config.tasks[task]["kind"]).decode(logits, truths.labels)
+    return kind(model.config.tasks[task]["kind"]).decode(logits, truths.labels, model.kept(task))
+
+
+def keep_answers(
+    model: "DoublerouteModel",
+    answers: Mapping[str, Encoded],
+    pad_id: int,
+    before: "Mapping[str, Before | None]" = NOTHING,
+) -> None:
+    """Set the vectors of the stored answers of each retrieval task: those that the model gives their texts
+    as it is now. ``before``: by task, called before each pass."""
+    import torch
+
+    from doubleroute.modeling.inference import logits_of
+
+    for task, encoded in answers.items():
+        found = logits_of(model, encoded.packed, [task], pad_id, before=before.get(task))[task]
+        vectors = model.head(task).kept()["vectors"]
+        vectors.copy_(torch.from_numpy(np.stack(found)))
 
 
 def scorer_of(kind_name: str, answers: list[dict[str, Any]], truths: Truths) -> Scorer:

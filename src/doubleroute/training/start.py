@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -166,12 +167,19 @@ def _take_head(model: "DoublerouteModel", given: "DoublerouteModel", task: str) 
     old: dict[str, Tensor] = dict(given.heads[task].named_parameters())
     known = {label: row for row, label in enumerate(theirs["labels"])}
     rows = [(row, known[label]) for row, label in enumerate(ours["labels"]) if label in known]
+    whole = bool(ours["pooling"] == theirs["pooling"])
+    of_labels = model.head(task).of_labels if ours["labels"] else {}
     for name, value in model.heads[task].named_parameters():
-        if name.startswith("out.") and ours["labels"]:
-            value[[row for row, _ in rows]] = old[name][[row for _, row in rows]]
-        elif name in old:
+        if name in of_labels and name in old:
+            mine, places = ([each[side] for each in rows] for side in (0, 1))
+            axes = len(of_labels[name])
+            value[np.ix_(*[mine] * axes)] = old[name][np.ix_(*[places] * axes)]
+            whole = whole and len(rows) == len(ours["labels"])
+        elif name in old and old[name].shape == value.shape:
             value.copy_(old[name])
-    return len(rows) == len(ours["labels"]) and ours["pooling"] == theirs["pooling"]
+        else:
+            whole = False
+    return whole
 
 
 def trunk_weights(project: Project, digest: str, depth: int, start: Start | None) -> tuple[str, Start | None]:

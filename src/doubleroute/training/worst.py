@@ -34,9 +34,15 @@ def _badness(kind: str, truth: Any, answer: dict[str, Any]) -> tuple[float, Any,
     if kind == "tagging":
         wrong = sum(first != second for first, second in zip(truth, answer["tags"], strict=True))
         return float(wrong), answer["tags"], None
+    if kind == "retrieval":
+        rank = next((each["rank"] for each in answer["answers"] if each["id"] == truth), WORST)
+        return float(rank - 1), answer["label"], answer["score"]
     shares = answer["probabilities"]
     if kind == "multilabel":
         wrong_by = sum(abs((label in truth) - share) for label, share in shares.items())
         return (wrong_by if set(truth) != set(answer["labels"]) else 0.0), answer["labels"], None
     sure = shares[answer["label"]]
+    if kind == "ordinal":  # its probabilities stand in the order of the labels
+        order = list(shares)
+        return float(abs(order.index(truth) - order.index(answer["label"]))), answer["label"], sure
     return (sure if answer["label"] != truth else 0.0), answer["label"], sure
