@@ -108,6 +108,23 @@ def test_answers_in_json_are_one_document_with_the_version(trained: tuple[Path, 
     assert found["answers"][0]["answers"]["sentiment"]["label"] in ("neg", "pos")
 
 
+def test_the_way_of_each_token_through_the_router_is_shown_and_is_in_the_json(
+    trained: tuple[Path, str],
+) -> None:
+    result = call(trained[0], "predict", "--text", "a good film 42", "--explain")
+    assert result.exit_code == 0, result.stderr
+    assert "sentiment: weights of the experts" in result.stdout
+    assert any(line.split()[:1] == ["good"] for line in result.stdout.splitlines())
+    found = json.loads(call(trained[0], "predict", "--text", "good", "--explain", "--json").stdout)
+    told = found["answers"][0]["explanation"]
+    assert told["tokens"] == ["[CLS]", "good", "[SEP]"]
+    assert set(told["tasks"]) == {"sentiment", "entities"}
+    lines = call(
+        trained[0], "predict", "--input", "-", "--task", "sentiment", "--explain", stdin="good\nbad\n"
+    )
+    assert [list(each["explanation"]["tasks"]) for each in rows(lines.stdout)] == [["sentiment"]] * 2
+
+
 def test_texts_and_answers_are_kept_when_the_option_says_so_and_not_by_default(
     trained: tuple[Path, str],
 ) -> None:
@@ -127,6 +144,7 @@ WRONG = {
     "task": (["--text", "a", "--task", "mood"], "it has: sentiment, entities"),
     "version": (["--text", "a", "--model-version", "9"], "there are: 1, champion"),
     "missing file": (["--input", "gone.csv"], "gone.csv cannot be read"),
+    "explained in CSV": (["--text", "a", "--explain", "--format", "csv"], "CSV has no place for --explain"),
     "unknown ending": (["--input", "a.xlsx"], "names no format of requests"),
 }
 

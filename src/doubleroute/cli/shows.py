@@ -19,6 +19,41 @@ def show_answers(terminal: Terminal, answers: Mapping[str, Mapping[str, Any]]) -
         print(f"{task}: {said}", file=terminal.out)
 
 
+#: Columns of a table of experts; with more, those that carry most are shown.
+_EXPERTS = 8
+
+
+def show_way(terminal: Terminal, explanation: Mapping[str, Any]) -> None:
+    """Which experts each token of one text went through, a table for each task, and the mixture of layers."""
+    for task, gate in explanation.get("tasks", {}).items():
+        names, weights = explanation["experts"], gate["weights"]
+        load = [sum(token[place] for token in weights) for place in range(len(names))]
+        chosen = sorted(sorted(range(len(names)), key=lambda place: -load[place])[:_EXPERTS])
+        rows = [
+            (name, names[max(range(len(names)), key=token.__getitem__)], *(f"{token[e]:.2f}" for e in chosen))
+            for name, token in zip(explanation["tokens"], weights, strict=True)
+        ]
+        if gate["task"] is not None:
+            by_task = gate["task"]
+            most = names[max(range(len(names)), key=by_task.__getitem__)]
+            rows.append(("(the task alone)", most, *(f"{by_task[place]:.2f}" for place in chosen)))
+        shown = "" if len(chosen) == len(names) else f", the {len(chosen)} of {len(names)} that carry most"
+        print(f"\n{task}: weights of the experts{shown}", file=terminal.out)
+        header = ("token", "most", *(names[place] for place in chosen))
+        terminal.table(header, rows, words=2, asked=True)
+    mixture = explanation.get("layers")
+    if mixture:
+        said = "weights of the layers, the same for every token of a task; strength: of their mixture"
+        print(f"\n{said}", file=terminal.out)
+        tasks = mixture["tasks"].values()
+        rows = [
+            (name, *(f"{each['weights'][place]:.2f}" for each in tasks))
+            for place, name in enumerate(mixture["layers"])
+        ]
+        rows.append(("strength", *(f"{each['strength']:+.3f}" for each in tasks)))
+        terminal.table(("layer", *mixture["tasks"]), rows, asked=True)
+
+
 def show_stages(terminal: Terminal, result: dict[str, Any]) -> None:
     """One line a stage: reused, or how long it took."""
     for stage in result["stages"]:
