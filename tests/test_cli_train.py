@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,21 @@ def test_training_again_reuses_every_stage_and_is_the_same_version(trained: tupl
     assert found["version"] == "1"
     made = {stage["name"] for stage in found["stages"] if not stage["reused"]}
     assert made == {"pull", "register", "promote"}, "these look at the world again; all else is reused"
+
+
+def test_a_router_that_does_not_show_what_the_project_asks_ends_the_first_run_with_code_3_after_the_report(
+    trained: tuple[Path, str], tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(trained[0], tmp_path / "project", symlinks=True))
+    shutil.rmtree(root / "mlflow")  # its stages are there, and no version
+    result = train(root, "--set", "promotion.router_checks.min_gain=0.9")
+    assert result.returncode == 3, result.stderr
+    assert "version 1 of tiny is refused: it is no champion, and there is none" in result.stdout
+    assert "router_checks.min_gain 0.9 is certainly reached in no task" in result.stdout
+    assert "the promotion gate refused the new version; there is still no champion" in result.stderr
+    assert Path(result.stdout.split("report: ")[1].splitlines()[0]).is_file()
+    (version,) = Registry(root, "tiny").versions()
+    assert (version.aliases, version.as_dict()["verdict"]) == (("challenger",), "refuse")
 
 
 def test_evaluate_scores_the_champion_and_writes_a_report(trained: tuple[Path, str]) -> None:

@@ -73,6 +73,11 @@ ONE_MISTAKE = {
         "router: {kind: experts, by_token: false, jitter: 0.1}",
         "line 4: router.jitter: moves what the gate reads of a token, but by_token is false; write 0",
     ),
+    "checks of a gate that is not there": (
+        "router: {kind: linear}\npromotion: {router_checks: {max_dead: 0.2}}",
+        "line 1: promotion.router_checks: the router, linear, has no gate to check; use kind experts, or "
+        "take the checks out",
+    ),
     "no for a boolean": (
         "router: {kind: experts, by_task: no}",
         "line 4: router.by_task: must be true or false, not 'no'; write false",

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from doubleroute.cli.app import WAITING, Debug, Folder, Json, Set, app, load, option_for
-from doubleroute.cli.shows import show_answers, show_decision, show_scores, show_stages, show_way
+from doubleroute.cli.shows import (
+    end_if_refused,
+    show_answers,
+    show_decision,
+    show_scores,
+    show_stages,
+    show_way,
+)
 from doubleroute.console import progress_of, session
 
 if TYPE_CHECKING:
@@ -96,9 +103,7 @@ def train(project: Folder = Path(), changes: Set = None, as_json: Json = False, 
         terminal.line(f"  doubleroute status{option_for(project)}")
         uri = Registry(loaded.root, loaded.model_name).tracking_uri
         terminal.line(f"  mlflow ui --backend-store-uri {uri}")
-        if decision["verdict"] == "refuse":
-            terminal.note("error: the promotion gate refused the new version; the champion stays")
-            raise typer.Exit(3)
+        end_if_refused(terminal, decision)
 
 
 @app.command()

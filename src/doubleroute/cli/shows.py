@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import typer
+
 from doubleroute.console import Terminal
 
 
@@ -83,6 +85,8 @@ def show_scores(terminal: Terminal, result: dict[str, Any]) -> None:
 
 def show_decision(terminal: Terminal, version: str, decision: Mapping[str, Any]) -> None:
     """What the promotion gate made of a version ("version 2 of NAME"), and its reasons."""
+    from doubleroute.promotion import NO_CHAMPION
+
     first, *others = decision["reasons"]
     said = {
         "promote": f"{version} is champion now",
@@ -90,9 +94,26 @@ def show_decision(terminal: Terminal, version: str, decision: Mapping[str, Any])
         "cannot tell": f"{version} stays challenger: nothing shows that it is the better one",
     }
     special = {
-        "there is no champion yet": f"{version} is champion: there was none before",
-        "this very model is the champion already": f"{version} is champion already: it is this very model",
+        ("promote", NO_CHAMPION): f"{version} is champion: there was none before",
+        ("refuse", NO_CHAMPION): f"{version} is refused: it is no champion, and there is none",
+        (
+            "promote",
+            "this very model is the champion already",
+        ): f"{version} is champion already: it is this very model",
     }
-    terminal.line(special.get(first, said[decision["verdict"]]))
-    for reason in others if first in special else decision["reasons"]:
+    key = (decision["verdict"], first)
+    terminal.line(special.get(key, said[decision["verdict"]]))
+    for reason in others if key in special else decision["reasons"]:
         terminal.line(f"  {reason}")
+
+
+def end_if_refused(terminal: Terminal, decision: Mapping[str, Any]) -> None:
+    """Say that the promotion gate refused, and end with exit code 3."""
+    from doubleroute.promotion import NO_CHAMPION
+
+    if decision["verdict"] == "refuse":
+        stays = (
+            "there is still no champion" if decision["reasons"][0] == NO_CHAMPION else "the champion stays"
+        )
+        terminal.note(f"error: the promotion gate refused the new version; {stays}")
+        raise typer.Exit(3)

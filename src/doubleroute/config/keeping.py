@@ -72,6 +72,19 @@ class Retraining(Section):
     ) = Field(None, description="each decision is sent there as a POST with JSON")
 
 
+class RouterChecks(Section):
+    """What a router's gate must show on the test rows, or the version is refused, a first one too. Where a
+    check is null the report tells its figures and nothing follows from them."""
+
+    min_gain: float | None = Field(
+        None,
+        ge=0,
+        description="what the gate must gain over equal weights in one task at least, for certain, in its "
+        "metric; 0: anything",
+    )
+    max_dead: Fraction | None = Field(None, description="the share of its experts that may be dead")
+
+
 class Promotion(Section):
     """When a challenger becomes champion."""
 
@@ -94,6 +107,9 @@ class Promotion(Section):
     max_size_ratio: float = Field(2.0, ge=1, description="refused when its files are so many times larger")
     max_dead_experts: Fraction = Field(
         0.5, description="refused when a larger share of the router's experts is given nothing"
+    )
+    router_checks: RouterChecks = Field(
+        RouterChecks(), description="what the router of any version must show, a first one too"
     )
 
 

@@ -11,7 +11,15 @@ from pydantic import (
     model_validator,
 )
 
-from doubleroute.config.keeping import Drift, Promotion, Retraining, Review, Serving, WorkspaceLimit
+from doubleroute.config.keeping import (
+    Drift,
+    Promotion,
+    Retraining,
+    Review,
+    RouterChecks,
+    Serving,
+    WorkspaceLimit,
+)
 from doubleroute.config.routers import NoRouter, Router
 from doubleroute.config.values import (
     Column,
@@ -224,6 +232,13 @@ class Project(Section):
         if unknown:
             raise ValueError(
                 f"promotion.margins: there is no task '{unknown[0]}'; there are: {', '.join(self.tasks)}"
+            )
+        checks = self.promotion.router_checks
+        routers = self.router.routers if self.router.kind == "stack" else (self.router,)
+        if checks != RouterChecks() and all(each.kind != "experts" for each in routers):
+            raise ValueError(
+                f"promotion.router_checks: the router, {self.router.kind}, has no gate to check; use kind "
+                "experts, or take the checks out"
             )
         timed = any(task.columns.time for task in self.tasks.values())
         if self.retraining.rows != "all" and not timed:

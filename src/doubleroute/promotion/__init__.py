@@ -3,7 +3,7 @@
 The rule, on paired 95% intervals of the difference challenger - champion over the same test rows
 (signed so that more is better, in units of each task's metric; see ``training.evaluate``):
 
-1. No champion: promote.
+1. No champion: promote, unless part 8 refuses.
 2. A task that the champion answers and the challenger does not: refuse. The same weights: cannot tell.
 3. Each task is a non-inferiority test (Piaggio et al. 2012, JAMA 308:2594) with margin ``max_loss``, or
    its own of ``margins``: it holds when the interval's lower end is at least -margin. It is certainly
@@ -24,6 +24,11 @@ The rule, on paired 95% intervals of the difference challenger - champion over t
 7. More than ``max_dead_experts`` of the router's experts are dead, which is to say that no task's tokens give
    them a tenth of an even share (``modeling.diagnostics``): refuse. Such a model may score well today and
    has lost what routing is for.
+8. Of every version, a first one too, and only where the project asks for it: unless the gate certainly gains
+   ``router_checks.min_gain`` over equal weights for all experts in one task at least (the lower end of its
+   paired 95% interval above zero, the gain itself at least ``min_gain``; see ``training.router_study``), or
+   when more than ``router_checks.max_dead`` of the experts are dead: refuse. The interval is each task's own:
+   of a gate that is worth nothing in any of m tasks up to one in forty times m passes.
 
 Only "promote" moves the champion. The mean must be above zero even with ``min_gain: 0``, because the
 difference of two models changes its sign when they change places: on the same test rows at most one of
@@ -41,6 +46,6 @@ ten, 12 for sixty. A smaller loss passes part 5, as does every loss that is not 
 its numbers, and is left to part 3, which asks for proof of the opposite.
 """
 
-from doubleroute.promotion.decision import Decision, Verdict, decide
+from doubleroute.promotion.decision import NO_CHAMPION, Decision, Verdict, decide
 
-__all__ = ["Decision", "Verdict", "decide"]
+__all__ = ["NO_CHAMPION", "Decision", "Verdict", "decide"]

@@ -7,7 +7,15 @@ from typing import Any
 
 from doubleroute.config import Promotion
 from doubleroute.promotion.findings import Finding, Verdict, finite
-from doubleroute.promotion.guards import cost_findings, guard_findings, router_findings
+from doubleroute.promotion.guards import (
+    cost_findings,
+    guard_findings,
+    router_check_findings,
+    router_findings,
+)
+
+#: The first reason about a version that there was nothing to compare with.
+NO_CHAMPION = "there is no champion yet"
 
 
 @dataclass(frozen=True)
@@ -46,8 +54,11 @@ def decide(
         "held_out": evaluation.get("held_out"),
         "tasks": {},
     }
+    checked = router_check_findings(evaluation, promotion, numbers, challenger)
     if champion not in evaluation["models"]:
-        return Decision("promote", ("there is no champion yet",), numbers)
+        refused = any(finding.verdict for finding in checked)
+        reasons = (NO_CHAMPION, *(finding.reason for finding in checked))
+        return Decision("refuse" if refused else "promote", reasons, numbers)
     findings = [*_lost_tasks(evaluation, challenger, champion), *_same(evaluation, challenger, champion)]
     for name, task in evaluation["tasks"].items():
         if challenger not in task["models"]:
@@ -62,6 +73,7 @@ def decide(
     findings += guard_findings(evaluation, promotion, numbers)
     findings += cost_findings(evaluation.get("costs"), promotion, numbers, challenger, champion)
     findings += router_findings(evaluation, promotion, numbers, challenger, champion)
+    findings += checked
     verdicts = {finding.verdict for finding in findings}
     verdict: Verdict = (
         "refuse" if "refuse" in verdicts else "cannot tell" if "cannot tell" in verdicts else "promote"
