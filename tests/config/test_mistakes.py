@@ -133,7 +133,8 @@ ONE_MISTAKE = {
         "training:",
         "line 4: training: must be a section with the keys epochs, batch_size, trainable, optimizer, "
         "learning_rate, head_learning_rate, schedule, warmup, weight_decay, dropout, clip, label_smoothing, "
-        "sampling_temperature, early_stopping, precision, checkpoint_seconds, but nothing is given",
+        "sampling, sampling_temperature, task_weights, gradients, early_stopping, task_early_stopping, "
+        "precision, checkpoint_seconds, but nothing is given",
     ),
     "model name with a slash": (
         "promotion: {model_name: a/b}",

@@ -117,6 +117,13 @@ class Task(Section):
     )
     metric: Text | None = Field(None, description="what the task is judged by; the kind's first by default")
     weight: Positive = Field(1.0, description="of the task's loss")
+    class_weights: (
+        Literal["balanced"]
+        | Annotated[dict[Label, Positive], Words("a section with a label and its weight each")]
+        | None
+    ) = Field(
+        None, description="of labels in the loss: balanced by the training rows, or a map; others have 1"
+    )
     slices: tuple[Column, ...] = Field((), description="columns whose values get scores of their own")
     head: Head = Field(Head(), description="F of this task")
 
@@ -139,6 +146,13 @@ class Task(Section):
         if twice:
             raise ValueError(f"stand twice: {', '.join(twice)}; keep one of each")
         return labels
+
+    @field_validator("class_weights")
+    @classmethod
+    def _there_are_classes(cls, weights: Any, info: ValidationInfo) -> Any:
+        if weights is not None and info.data.get("kind") == "regression":
+            raise ValueError("do not fit kind regression, which has no labels; delete them")
+        return weights
 
     @property
     def judged_by(self) -> str:
@@ -167,14 +181,40 @@ class Training(Section):
     dropout: Dropout = Field(0.1, description="inside the trained layers of the backbone")
     clip: Positive | None = Field(1.0, description="largest gradient norm; null switches it off")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Szegedy et al. 2016; 0 switches it off")
+    sampling: Literal["temperature", "uniform", "annealed"] = Field(
+        "temperature",
+        description="rows of a task in an epoch: size^(1/T); the same for all; or proportional in the first "
+        "epoch and size^(1/T) in the last (Stickland & Murray 2019; their T is 5)",
+    )
     sampling_temperature: float = Field(
         1.0, ge=1, le=100, description="T of size^(1/T): 1 is proportional, larger favours small tasks"
     )
+    task_weights: Literal["fixed", "uncertainty"] = Field(
+        "fixed",
+        description="of the tasks' losses: their weight, or times a learned one (Kendall et al. 2018)",
+    )
+    gradients: Literal["sum", "upgrad", "mgda", "pcgrad", "imtl_g", "aligned_mtl"] = Field(
+        "sum", description="of the tasks in a step: summed, or combined by torchjd (the extra mtl)"
+    )
     early_stopping: int | None = Field(None, ge=1, description="epochs without gain before it stops")
+    task_early_stopping: int | None = Field(
+        None,
+        ge=1,
+        description="epochs without gain in a task's own score before it is drawn a tenth as often; when all "
+        "tasks are there it stops",
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: what the machine has"
     )
     checkpoint_seconds: float = Field(30.0, ge=0, description="between checkpoints")
+
+    @model_validator(mode="after")
+    def _sampling_has_an_effect(self) -> "Training":
+        if self.sampling == "annealed" and self.sampling_temperature == 1:
+            raise ValueError("sampling: annealed needs a sampling_temperature above 1 to end at; write 5")
+        if self.sampling == "uniform" and self.sampling_temperature != 1:
+            raise ValueError("sampling_temperature has no effect on sampling: uniform; take one of them out")
+        return self
 
 
 class Validation(Section):

@@ -40,9 +40,12 @@ class Kind(ABC):
         """How many logits the head gives for a row or token."""
 
     @abstractmethod
-    def loss(self, logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
+    def loss(
+        self, logits: Tensor, targets: Tensor, label_smoothing: float, class_weights: Tensor | None = None
+    ) -> Tensor:
         """Mean loss over what counts: logits [rows, outputs] or [rows, seq, outputs], a float32 scalar.
-        Positions with target IGNORE (or NaN for float targets) do not count; none at all gives zero."""
+        Positions with target IGNORE (or NaN for float targets) do not count; none at all gives zero.
+        ``class_weights`` float32 [outputs]: of each label; no kind without labels is given them."""
 
     @abstractmethod
     def decode(self, logits: Sequence[np.ndarray], labels: Sequence[str]) -> list[dict[str, Any]]:

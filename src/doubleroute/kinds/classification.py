@@ -35,9 +35,11 @@ class ClassificationKind(Kind):
         """One logit a label."""
         return len(labels)
 
-    def loss(self, logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
+    def loss(
+        self, logits: Tensor, targets: Tensor, label_smoothing: float, class_weights: Tensor | None = None
+    ) -> Tensor:
         """Mean cross-entropy: logits [rows, labels], targets int64 [rows], IGNORE does not count."""
-        return cross_entropy(logits, targets, label_smoothing)
+        return cross_entropy(logits, targets, label_smoothing, class_weights)
 
     def decode(self, logits: Sequence[np.ndarray], labels: Sequence[str]) -> list[dict[str, Any]]:
         """Logits of n rows, each [labels] -> the label of the largest, and the softmax of all."""

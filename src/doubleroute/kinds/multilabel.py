@@ -26,9 +26,11 @@ class MultilabelKind(Kind):
         """One logit a label."""
         return len(labels)
 
-    def loss(self, logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
+    def loss(
+        self, logits: Tensor, targets: Tensor, label_smoothing: float, class_weights: Tensor | None = None
+    ) -> Tensor:
         """Mean binary cross-entropy: logits and targets [rows, labels]; NaN targets do not count."""
-        return binary_cross_entropy(logits, targets, label_smoothing)
+        return binary_cross_entropy(logits, targets, label_smoothing, class_weights)
 
     def decode(self, logits: Sequence[np.ndarray], labels: Sequence[str]) -> list[dict[str, Any]]:
         """Logits of n rows, each [labels] -> the labels with a probability above 1/2, and all

@@ -36,7 +36,13 @@ class RegressionKind(Kind):
         """One: the number itself."""
         return 1
 
-    def loss(self, logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:  # noqa: ARG002
+    def loss(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        label_smoothing: float,  # noqa: ARG002
+        class_weights: Tensor | None = None,  # noqa: ARG002
+    ) -> Tensor:
         """Mean squared error: logits [rows, 1], targets float32 [rows], NaN does not count. Label
         smoothing has no meaning for numbers and does nothing."""
         return squared_error(logits.squeeze(-1), targets)

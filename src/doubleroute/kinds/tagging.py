@@ -70,10 +70,12 @@ class TaggingKind(Kind):
         """One logit a tag."""
         return len(labels)
 
-    def loss(self, logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
+    def loss(
+        self, logits: Tensor, targets: Tensor, label_smoothing: float, class_weights: Tensor | None = None
+    ) -> Tensor:
         """Mean cross-entropy over tokens: logits [rows, seq, tags], targets int64 [rows, seq]
         with IGNORE where nothing counts."""
-        return cross_entropy(logits, targets, label_smoothing)
+        return cross_entropy(logits, targets, label_smoothing, class_weights)
 
     def decode(self, logits: Sequence[np.ndarray], labels: Sequence[str]) -> list[dict[str, Any]]:
         """Logits of n rows, each [words, tags] -> tags with their ``confidences`` [words], and entities as

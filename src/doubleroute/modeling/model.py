@@ -22,7 +22,8 @@ from doubleroute.modeling.trunk import caught_layers
 
 class DoublerouteConfig(PreTrainedConfig):
     """What builds the model: the backbone's own config, the router's resolved options, and for each task, in
-    order, ``{"kind", "labels", "pooling", "dropout", "weight"}``. ``origin`` says which pretrained backbone
+    order, ``{"kind", "labels", "pooling", "dropout", "weight"}``, and ``"class_weights"`` [labels] where it
+    learned with some. ``origin`` says which pretrained backbone
     it came from: {"source", "digest"}; empty where that is not known."""
 
     model_type = "doubleroute"
@@ -49,10 +50,13 @@ class DoublerouteConfig(PreTrainedConfig):
 
 @dataclass
 class RoutedOutput(ModelOutput):
-    """``logits``: {task: [rows, outputs] or [rows, seq, outputs]}; ``loss``: float32 scalar or None."""
+    """``logits``: {task: [rows, outputs] or [rows, seq, outputs]}; ``loss``: float32 scalar or None;
+    ``losses``: each task's part of it; ``penalty``: the router's, None without one."""
 
     loss: Tensor | None = None
     logits: dict[str, Tensor] | None = None
+    losses: dict[str, Tensor] | None = None
+    penalty: Tensor | None = None
 
 
 class DoublerouteModel(PreTrainedModel):
@@ -105,14 +109,18 @@ class DoublerouteModel(PreTrainedModel):
         if targets is None:
             return RoutedOutput(logits=logits)
         total = sum(len(rows[name]) for name in rows)
-        loss = states.new_zeros((), dtype=torch.float32)
+        losses, loss = {}, states.new_zeros((), dtype=torch.float32)
         for name, values in logits.items():
             options = self.config.tasks[name]
-            part = kind(options["kind"]).loss(values, targets[name], label_smoothing)
-            loss = loss + part * (options["weight"] * len(rows[name]) / total)
+            of_labels = options.get("class_weights")
+            if of_labels is not None:
+                of_labels = torch.tensor(of_labels, dtype=torch.float32, device=values.device)
+            part = kind(options["kind"]).loss(values, targets[name], label_smoothing, of_labels)
+            losses[name] = part * (options["weight"] * len(rows[name]) / total)
+            loss = loss + losses[name]
         if penalty is not None:
             loss = loss + penalty
-        return RoutedOutput(loss=loss, logits=logits)
+        return RoutedOutput(loss=loss, logits=logits, losses=losses, penalty=penalty)
 
     def encode(
         self,

@@ -228,11 +228,13 @@ def _gain_findings(
     if wanted is None:
         yield Finding(None, text)
         return
-    reached = any(
-        None not in each.values() and each["low"] > 0 and each["value"] >= wanted for each in gains.values()
-    )
+    reached = any(_reaches(each["value"], each["low"], wanted) for each in gains.values())
     said = f"router_checks.min_gain {wanted:g} is {'reached' if reached else 'certainly reached in no task'}"
     yield Finding(None if reached else "refuse", f"{text}: {said}")
+
+
+def _reaches(value: float | None, low: float | None, wanted: float) -> bool:
+    return value is not None and low is not None and low > 0 and value >= wanted
 
 
 def _dead_findings(gate: Mapping[str, Any], promotion: Promotion) -> Iterator[Finding]:

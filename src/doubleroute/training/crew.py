@@ -17,6 +17,7 @@ from doubleroute.errors import DoublerouteError, MachineError
 from doubleroute.processes import start
 from doubleroute.training.activations import activations
 from doubleroute.training.encode import read_meta
+from doubleroute.training.extras import extras
 from doubleroute.training.machine import cores, gpus, resolve_precision
 from doubleroute.training.plan import FROM_NOTHING, Plan, fit_inputs
 from doubleroute.training.start import refuse_another
@@ -79,7 +80,8 @@ def store(
     """The stored outputs of every trunk that the run's models share; None when all layers learn.
 
     ``names``: the models; all that the project wants by default. ``routers``: of further models. Raises
-    ConfigError when the plan's start has another backbone or router.
+    ConfigError when the plan's start has another backbone or router, or the training needs a package that is
+    not installed.
     """
     _check(project, encoded, plan)
     models = list(variants(project, names).values())
@@ -96,6 +98,7 @@ def store(
 
 
 def _check(project: Project, encoded: Stage, plan: Plan) -> None:
+    extras(project.training)  # told before hours of training
     if plan.start is not None:
         refuse_another(project, read_meta(encoded.path)["backbone"], plan.start)
 

@@ -21,6 +21,7 @@ from doubleroute.training.encode import load_split, read_meta
 from doubleroute.training.feed import Feed, load_states
 from doubleroute.training.history import History
 from doubleroute.training.machine import autocast, compute_device
+from doubleroute.training.objective import Objective
 from doubleroute.training.optimise import (
     count,
     freeze,
@@ -120,7 +121,8 @@ class Learner:
         weights = read_selection(self.plan.selection, self.learning)
         alone = self.plan.alone  # the batches are those of all tasks
         drawn = rows["train"] if alone is None else everything["train"]
-        self.feed = Feed(drawn, states["train"], self.training, seed, pad_id, weights, alone)
+        epochs = self.plan.epochs(self.project)
+        self.feed = Feed(drawn, states["train"], self.training, seed, pad_id, weights, alone, epochs)
         self.validation, self.validation_states = rows["validation"], states["validation"]
         tasks = self.model.config.tasks
         self.truths = {
@@ -130,7 +132,8 @@ class Learner:
 
     def _build_optimizer(self) -> None:
         share = self.project.retraining.rate if self.plan.start else 1.0
-        groups = parameter_groups(self.model, self.training, share, self.fresh)
+        self.objective = Objective(self.training, self.model, self.parallel)
+        groups = parameter_groups(self.model, self.training, share, self.fresh) + self.objective.groups
         self.rates = [group["lr"] for group in groups]
         self.optimizer = make_optimizer(self.training, groups)
         self.total = max(1, round(self.plan.epochs(self.project) * self.feed.steps))
@@ -168,17 +171,14 @@ class Learner:
         if self.trunk is not None and batch.states is not None:
             self.trunk.feed(batch.states)
         with autocast(self.precision):
-            loss = runner(
+            output = runner(
                 **batch.inputs.keywords,
                 rows=batch.rows,
                 targets=batch.targets,
                 label_smoothing=self.training.label_smoothing,
-            ).loss
+            )
         self.optimizer.zero_grad(set_to_none=True)
-        if self.parallel:
-            self.parallel.backward(loss)
-        else:
-            loss.backward()
+        loss = self.objective.backward(output, batch.rows)
         if self.training.clip is not None:
             torch.nn.utils.clip_grad_norm_(checkpoints.learned(self.model).values(), self.training.clip)
         self.optimizer.step()
@@ -201,6 +201,12 @@ class Learner:
             scores = said_by_the_first(scores)
         if self.history.note_epoch(epoch, self.step, scores):
             self.best = {name: value.detach().clone() for name, value in weights.items()}
+        self._note_finished()
+
+    def _note_finished(self) -> None:
+        """Draw the tasks that have finished rarely from now on."""
+        if self.training.task_early_stopping is not None and self.plan.alone is None:
+            self.feed.finished = self.history.finished(self.training.task_early_stopping)
 
     def _diverged(self, what: str) -> ConfigError:
         return ConfigError(f"{what} at step {self.step}; lower training.learning_rate or training.clip")
@@ -234,6 +240,8 @@ class Learner:
             folder / "history.json",
             {
                 **self.history.as_dict(),
+                "finished": self.feed.finished,
+                "task_weights": self.objective.as_dict(),
                 "total_steps": taken,
                 "rows": drawn,
                 "parameters": count(self.model.parameters()),
@@ -250,8 +258,10 @@ class Learner:
             return
         tensors, state = found
         self.best = checkpoints.unpack(tensors, self.model, self.optimizer)
+        self.objective.put_back(tensors)
         self.step = state["step"]
         self.history.go_on(state["log"])
+        self._note_finished()
         # Another number of threads sums in another order: keep the one that the fit began with.
         torch.set_num_threads(state["threads"])
 
@@ -260,11 +270,14 @@ class Learner:
             return
         self._saved = time.monotonic()
         state = {"step": self.step, "log": self.history.kept(), "threads": torch.get_num_threads()}
-        checkpoints.save(partial, self.step, checkpoints.pack(self.model, self.optimizer, self.best), state)
+        tensors = checkpoints.pack(self.model, self.optimizer, self.best) | self.objective.tensors()
+        checkpoints.save(partial, self.step, tensors, state)
 
     @property
     def _is_over(self) -> bool:
-        return self.history.is_over(self.training.early_stopping)
+        patience = self.training.task_early_stopping
+        finished = patience is not None and set(self.learning) <= self.history.finished(patience).keys()
+        return finished or self.history.is_over(self.training.early_stopping)
 
     @property
     def _is_due(self) -> bool:

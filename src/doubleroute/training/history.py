@@ -101,6 +101,22 @@ class History:
         """Whether ``patience`` epochs have passed since the best one (None: never)."""
         return patience is not None and len(self.log["epochs"]) - self.log["best_epoch"] >= patience
 
+    def finished(self, patience: int) -> dict[str, int]:
+        """{task: how many epochs had passed when ``patience`` of them had not bettered its own score} of the
+        tasks that have finished; a score that rises later changes nothing."""
+        best: dict[str, tuple[float, int]] = {}
+        found: dict[str, int] = {}
+        for number, epoch in enumerate(self.log["epochs"], start=1):
+            for task, scores in epoch["validation"].items():
+                gain = sum(
+                    _gain(metric, math.nan if value is None else value) for metric, value in scores.items()
+                )
+                if task not in best or gain > best[task][0]:
+                    best[task] = (gain, number)
+                elif number - best[task][1] >= patience:
+                    found.setdefault(task, number)
+        return found
+
     def as_dict(self) -> dict[str, Any]:
         """What ``history.json`` says about the course of the fit."""
         return {name: self.log[name] for name in ("steps", "epochs", "best_epoch", "seconds")}
