@@ -50,6 +50,18 @@ def test_without_a_champion_the_challenger_is_promoted() -> None:
     assert decision.reasons == ("there is no champion yet",)
 
 
+def test_equal_answers_and_one_task_more_are_promoted_and_without_it_they_are_not() -> None:
+    more = evaluation(a=task(0.0, 0.0, 0.0), tone=task(None, None, None, models=("routed",)))
+    decision = decide(more, RULE)
+    assert decision.promoted
+    assert decision.reasons[-1] == (
+        "mean gain over 1 task +0.0000: nothing is lost, and the champion does not answer tone"
+    )
+    assert decide(evaluation(a=task(0.0, 0.0, 0.0)), RULE).verdict == "cannot tell"
+    more["tasks"]["a"] = task(-0.001, -0.002, 0.0)
+    assert decide(more, RULE).verdict == "cannot tell"
+
+
 GATE = {"gate": {"experts": 4, "dead": [2, 3], "tasks": {}}}
 
 

@@ -78,6 +78,14 @@ ONE_MISTAKE = {
         "line 1: promotion.router_checks: the router, linear, has no gate to check; use kind experts, or "
         "take the checks out",
     ),
+    "a key of an optional section": (
+        "training: {lora: {rnak: 4}}",
+        "line 4: training.lora.rnak: unknown key; did you mean 'rank'?",
+    ),
+    "a value of an optional section": (
+        "training: {lora: {rank: 0}}",
+        "line 4: training.lora.rank: must be a whole number from 1 to 1024, not 0",
+    ),
     "no for a boolean": (
         "router: {kind: experts, by_task: no}",
         "line 4: router.by_task: must be true or false, not 'no'; write false",
@@ -131,7 +139,7 @@ ONE_MISTAKE = {
     ),
     "empty section": (
         "training:",
-        "line 4: training: must be a section with the keys epochs, batch_size, trainable, optimizer, "
+        "line 4: training: must be a section with the keys epochs, batch_size, trainable, lora, optimizer, "
         "learning_rate, head_learning_rate, schedule, warmup, weight_decay, dropout, clip, label_smoothing, "
         "sampling, sampling_temperature, task_weights, gradients, early_stopping, task_early_stopping, "
         "precision, checkpoint_seconds, but nothing is given",

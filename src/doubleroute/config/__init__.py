@@ -1,6 +1,7 @@
 """project.yaml: what it may say (models), how it is read (reader), and the reference of it."""
 
 from doubleroute.config.keeping import Drift, Promotion, Retraining, Review, Serving
+from doubleroute.config.lora import Lora
 from doubleroute.config.models import (
     LOWER_IS_BETTER,
     METRICS,
@@ -30,6 +31,7 @@ __all__ = [
     "Files",
     "Head",
     "LinearRouter",
+    "Lora",
     "MlpRouter",
     "NoRouter",
     "Project",

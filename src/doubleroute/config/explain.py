@@ -162,7 +162,8 @@ def _sections(model: type[BaseModel], path: str) -> Iterable[tuple[str, type[Bas
         step = f"{name}.NAME" if get_origin(bare) is dict else name
         for branch in get_args(inner) if is_union(inner) else (inner,):
             if isinstance(branch, type) and issubclass(branch, BaseModel):
-                kind = f" of kind {_tags(branch)[0]}" if is_union(inner) else ""
+                tags = _tags(branch) if is_union(inner) else ()
+                kind = f" of kind {tags[0]}" if tags else ""
                 yield from _sections(branch, (f"{path}.{step}" if path else step) + kind)
 
 

@@ -67,6 +67,10 @@ class Retraining(Section):
         False,
         description="freeze all but the heads of the tasks that moved: the other answers stay as they are",
     )
+    only_new_tasks: bool = Field(
+        False,
+        description="freeze all but the heads of tasks that the champion lacks: its answers stay as they are",
+    )
     webhook: (
         Annotated[str, Field(pattern=r"^https?://"), Words("an address that begins with http")] | None
     ) = Field(None, description="each decision is sent there as a POST with JSON")

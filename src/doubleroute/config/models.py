@@ -20,6 +20,7 @@ from doubleroute.config.keeping import (
     Serving,
     WorkspaceLimit,
 )
+from doubleroute.config.lora import Lora
 from doubleroute.config.routers import NoRouter, Router
 from doubleroute.config.values import (
     Column,
@@ -170,6 +171,9 @@ class Training(Section):
     trainable: Literal["all", "frozen"] | Annotated[int, Field(ge=1)] = Field(
         "all", description="all layers, frozen (router and heads alone), or how many top layers"
     )
+    lora: Lora | None = Field(
+        None, description="adapters learn in place of the trainable layers' weights (the extra lora)"
+    )
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="adamw: Loshchilov & Hutter 2019")
     learning_rate: Positive = Field(5e-5, description="of the backbone")
     head_learning_rate: Positive = Field(1e-3, description="of the heads")
@@ -207,6 +211,12 @@ class Training(Section):
         "auto", description="auto: what the machine has"
     )
     checkpoint_seconds: float = Field(30.0, ge=0, description="between checkpoints")
+
+    @model_validator(mode="after")
+    def _adapters_have_a_layer(self) -> "Training":
+        if self.lora is not None and self.trainable == "frozen":
+            raise ValueError("lora: with trainable: frozen no layer has adapters; write all or a number")
+        return self
 
     @model_validator(mode="after")
     def _sampling_has_an_effect(self) -> "Training":

@@ -9,7 +9,8 @@ The rule, on paired 95% intervals of the difference challenger - champion over t
    its own of ``margins``: it holds when the interval's lower end is at least -margin. It is certainly
    worse, and the challenger refused, when the whole interval lies below zero and the difference below
    -margin. Anything between: cannot tell.
-4. The mean difference over the compared tasks must reach ``min_gain`` and be above zero. When even
+4. The mean difference over the compared tasks must reach ``min_gain`` and be above zero, or zero where the
+   challenger answers a task that the champion does not. When even
    the mean of the upper ends stays below ``min_gain`` the challenger is refused; otherwise a mean that
    is too small is: cannot tell.
 5. A slice of a task that is certainly worse and lost more than ``slice_margin``, or a task whose
@@ -32,7 +33,8 @@ The rule, on paired 95% intervals of the difference challenger - champion over t
 
 Only "promote" moves the champion. The mean must be above zero even with ``min_gain: 0``, because the
 difference of two models changes its sign when they change places: on the same test rows at most one of
-the two can replace the other, so equal models never take turns. A task that the champion cannot answer
+the two can replace the other, so equal models never take turns; where one answers more tasks, part 2 keeps
+the other from coming back. A task that the champion cannot answer
 is not compared and stands in nobody's way. The mean weighs tasks as their metrics are scaled, so
 ``max_loss``, ``margins``, ``slice_margin`` and ``min_gain`` for a task judged by mae or rmse are in units
 of its label.

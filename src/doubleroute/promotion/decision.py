@@ -53,6 +53,7 @@ def decide(
         **promotion.model_dump(mode="json", exclude={"model_name"}),
         "held_out": evaluation.get("held_out"),
         "tasks": {},
+        "new_tasks": [],
     }
     checked = router_check_findings(evaluation, promotion, numbers, challenger)
     if champion not in evaluation["models"]:
@@ -65,6 +66,7 @@ def decide(
             continue
         if champion not in task["models"]:
             findings.append(Finding(None, f"{name}: the champion does not answer this task; not compared"))
+            numbers["new_tasks"].append(name)
             continue
         difference = _difference(task, challenger, champion)
         numbers["tasks"][name] = difference
@@ -162,6 +164,9 @@ def _mean_finding(numbers: dict[str, Any], min_gain: float) -> Finding:
     text = f"mean gain over {over} {mean:+.4f}"
     if mean >= min_gain and mean > 0:
         return Finding(None, f"{text}: reaches min_gain {min_gain:g}")
+    if mean >= min_gain and numbers["new_tasks"]:
+        more = ", ".join(numbers["new_tasks"])
+        return Finding(None, f"{text}: nothing is lost, and the champion does not answer {more}")
     if highest < min_gain:
         return Finding("refuse", f"{text}, at most {highest:+.4f}: stays below min_gain {min_gain:g}")
     wanted = f"min_gain {min_gain:g}" if min_gain else "a gain above zero"

@@ -14,6 +14,9 @@ def extras(training: Training) -> tuple[str, ...]:
         if training.gradients == "upgrad":  # it solves a quadratic program
             found += ["qpsolvers", "quadprog"]
         _refuse_missing(f"gradients: {training.gradients}", found, "mtl")
+    if training.lora is not None:
+        _refuse_missing("lora", ["peft"], "lora")
+        found.append("peft")
     return tuple(found)
 
 

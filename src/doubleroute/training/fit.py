@@ -20,6 +20,7 @@ from doubleroute.training import checkpoints
 from doubleroute.training.encode import load_split, read_meta
 from doubleroute.training.feed import Feed, load_states
 from doubleroute.training.history import History
+from doubleroute.training.lora import adapt
 from doubleroute.training.machine import autocast, compute_device
 from doubleroute.training.objective import Objective
 from doubleroute.training.optimise import (
@@ -101,10 +102,11 @@ class Learner:
         if self.plan.moved is not None:
             self.learning = [task for task in config.tasks if task in {*self.plan.moved, *self.fresh}]
             if not self.learning:
-                raise ConfigError(
-                    "retraining.keep_unmoved: no task of the project moved: nothing is to learn"
-                )
+                raise ConfigError("retraining: no task moved and none is new: nothing is to learn")
             freeze_all_but(self.model, self.learning)
+        self.adapters = None
+        if self.training.lora is not None:
+            self.adapters = adapt(backbone, self.training.lora, self.project.seed)
         self.model.to(compute_device())
 
     def _open_data(self, variant: Variant, validated: Stage, encoded: Stage, stored: Stage | None) -> None:
@@ -230,6 +232,9 @@ class Learner:
             value.data.copy_(self.best[name])
         if self.trunk is not None:
             self.trunk.put_back()
+        trained = count(checkpoints.learned(self.model).values())
+        if self.adapters is not None:
+            self.adapters.merge_and_unload()
         if self._rank:
             return
         self.model.eval()
@@ -245,7 +250,7 @@ class Learner:
                 "total_steps": taken,
                 "rows": drawn,
                 "parameters": count(self.model.parameters()),
-                "trained_parameters": count(checkpoints.learned(self.model).values()),
+                "trained_parameters": trained,
                 "precision": self.precision,
                 "threads": torch.get_num_threads(),
             },

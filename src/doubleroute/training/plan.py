@@ -95,6 +95,7 @@ _CODE = tuple(
         "fit",
         "gradients",
         "history",
+        "lora",
         "machine",
         "objective",
         "optimise",
