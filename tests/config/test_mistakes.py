@@ -86,6 +86,11 @@ ONE_MISTAKE = {
         "training: {lora: {rank: 0}}",
         "line 4: training.lora.rank: must be a whole number from 1 to 1024, not 0",
     ),
+    "new tasks alone, and no champion to keep": (
+        "retraining: {start: pretrained, only_new_tasks: true}",
+        "line 4: retraining.only_new_tasks: keeps what the champion has, but start is pretrained; write "
+        "start: champion",
+    ),
     "no for a boolean": (
         "router: {kind: experts, by_task: no}",
         "line 4: router.by_task: must be true or false, not 'no'; write false",

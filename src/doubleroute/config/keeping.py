@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from doubleroute.config.values import Fraction, ModelName, Positive, Section, TaskName, Text
 from doubleroute.config.words import Words
@@ -74,6 +74,13 @@ class Retraining(Section):
     webhook: (
         Annotated[str, Field(pattern=r"^https?://"), Words("an address that begins with http")] | None
     ) = Field(None, description="each decision is sent there as a POST with JSON")
+
+    @field_validator("only_new_tasks")
+    @classmethod
+    def _there_is_a_champion_to_keep(cls, only: bool, info: ValidationInfo) -> bool:
+        if only and info.data.get("start") == "pretrained":
+            raise ValueError("keeps what the champion has, but start is pretrained; write start: champion")
+        return only
 
 
 class RouterChecks(Section):
