@@ -163,6 +163,17 @@ def test_a_mistake_gets_one_line_with_place_and_remedy(tmp_path: Path, text: str
 
 #: What stands in the task (line 4 on), and the lines that the error must hold.
 IN_A_TASK = {
+    "weights of labels by another word": (
+        "class_weights: balancd",
+        [
+            "line 4: tasks.mood.class_weights: must be 'balanced', a section with a label and its weight "
+            "each or null, not 'balancd'; did you mean 'balanced'?"
+        ],
+    ),
+    "a weight of a label": (
+        "class_weights: {a: 0}",
+        ["line 4: tasks.mood.class_weights.a: must be a number above 0, not 0"],
+    ),
     "labels as numbers, bools, dates, nothing": (
         "labels: [0, yes, true, 2020-01-01, 01, ~]",
         [

@@ -80,8 +80,8 @@ def _step(part: str | int, branches: Iterable[Any]) -> Any:
         bare, _ = unwrap(branch)
         if get_origin(bare) is tuple and isinstance(part, int):
             return unwrap(get_args(bare)[0]), None
-        if get_origin(bare) is dict:
-            return unwrap(get_args(bare)[1]), None
+        if get_origin(bare) is dict and not str(part).startswith(("dict[", "literal[")):
+            return unwrap(get_args(bare)[1]), None  # and not a branch of a union beside the section
         if isinstance(bare, type) and issubclass(bare, BaseModel):
             models.append(bare)
     if len(models) > 1:
