@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,21 @@ def test_training_again_reuses_every_stage_and_is_the_same_version(trained: tupl
     assert made == {"pull", "register", "promote"}, "these look at the world again; all else is reused"
 
 
+def test_a_router_that_does_not_show_what_the_project_asks_ends_the_first_run_with_code_3_after_the_report(
+    trained: tuple[Path, str], tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(trained[0], tmp_path / "project", symlinks=True))
+    shutil.rmtree(root / "mlflow")  # its stages are there, and no version
+    result = train(root, "--set", "promotion.router_checks.min_gain=0.9")
+    assert result.returncode == 3, result.stderr
+    assert "version 1 of tiny is refused: it is no champion, and there is none" in result.stdout
+    assert "router_checks.min_gain 0.9 is certainly reached in no task" in result.stdout
+    assert "the promotion gate refused the new version; there is still no champion" in result.stderr
+    assert Path(result.stdout.split("report: ")[1].splitlines()[0]).is_file()
+    (version,) = Registry(root, "tiny").versions()
+    assert (version.aliases, version.as_dict()["verdict"]) == (("challenger",), "refuse")
+
+
 def test_evaluate_scores_the_champion_and_writes_a_report(trained: tuple[Path, str]) -> None:
     result = call(trained[0], "evaluate")
     assert result.exit_code == 0, result.stderr
@@ -108,6 +124,23 @@ def test_answers_in_json_are_one_document_with_the_version(trained: tuple[Path, 
     assert found["answers"][0]["answers"]["sentiment"]["label"] in ("neg", "pos")
 
 
+def test_the_way_of_each_token_through_the_router_is_shown_and_is_in_the_json(
+    trained: tuple[Path, str],
+) -> None:
+    result = call(trained[0], "predict", "--text", "a good film 42", "--explain")
+    assert result.exit_code == 0, result.stderr
+    assert "sentiment: weights of the experts" in result.stdout
+    assert any(line.split()[:1] == ["good"] for line in result.stdout.splitlines())
+    found = json.loads(call(trained[0], "predict", "--text", "good", "--explain", "--json").stdout)
+    told = found["answers"][0]["explanation"]
+    assert told["tokens"] == ["[CLS]", "good", "[SEP]"]
+    assert set(told["tasks"]) == {"sentiment", "entities"}
+    lines = call(
+        trained[0], "predict", "--input", "-", "--task", "sentiment", "--explain", stdin="good\nbad\n"
+    )
+    assert [list(each["explanation"]["tasks"]) for each in rows(lines.stdout)] == [["sentiment"]] * 2
+
+
 def test_texts_and_answers_are_kept_when_the_option_says_so_and_not_by_default(
     trained: tuple[Path, str],
 ) -> None:
@@ -127,6 +160,7 @@ WRONG = {
     "task": (["--text", "a", "--task", "mood"], "it has: sentiment, entities"),
     "version": (["--text", "a", "--model-version", "9"], "there are: 1, champion"),
     "missing file": (["--input", "gone.csv"], "gone.csv cannot be read"),
+    "explained in CSV": (["--text", "a", "--explain", "--format", "csv"], "CSV has no place for --explain"),
     "unknown ending": (["--input", "a.xlsx"], "names no format of requests"),
 }
 

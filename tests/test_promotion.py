@@ -50,6 +50,70 @@ def test_without_a_champion_the_challenger_is_promoted() -> None:
     assert decision.reasons == ("there is no champion yet",)
 
 
+def test_equal_answers_and_one_task_more_are_promoted_and_without_it_they_are_not() -> None:
+    more = evaluation(a=task(0.0, 0.0, 0.0), tone=task(None, None, None, models=("routed",)))
+    decision = decide(more, RULE)
+    assert decision.promoted
+    assert decision.reasons[-1] == (
+        "mean gain over 1 task +0.0000: nothing is lost, and the champion does not answer tone"
+    )
+    assert decide(evaluation(a=task(0.0, 0.0, 0.0)), RULE).verdict == "cannot tell"
+    more["tasks"]["a"] = task(-0.001, -0.002, 0.0)
+    assert decide(more, RULE).verdict == "cannot tell"
+
+
+GATE = {"gate": {"experts": 4, "dead": [2, 3], "tasks": {}}}
+
+
+def gained(*, champion: bool = False, **tasks: tuple[float | None, float | None]) -> dict[str, Any]:
+    """An evaluation whose gate gains so much over equal weights, with the lower end of its interval."""
+    found = evaluation(**{name: task(0.02, 0.01, 0.04) for name in tasks})
+    found["models"] = {"routed": {"digest": "aa", **GATE}} | (
+        {"champion": {"digest": "bb"}} if champion else {}
+    )
+    found["router"] = {
+        name: [{"gate": "uniform", "value": value, "low": low, "high": value}, {"gate": "shuffled"}]
+        for name, (value, low) in tasks.items()
+    }
+    return found
+
+
+def checked(**checks: float) -> Promotion:
+    return Promotion.model_validate({"max_dead_experts": 1.0, "router_checks": checks})
+
+
+@pytest.mark.parametrize("champion", [False, True])
+@pytest.mark.parametrize(
+    ("tasks", "checks", "promoted"),
+    [
+        ({"a": (-0.01, -0.02)}, {}, True),  # told, and nothing follows
+        ({"a": (0.03, 0.01), "b": (-0.2, -0.3)}, {"min_gain": 0.02}, True),  # one task is enough
+        ({"a": (0.03, -0.01)}, {"min_gain": 0.02}, False),  # not certain
+        ({"a": (0.01, 0.005)}, {"min_gain": 0.02}, False),  # certain, and too little
+        ({"a": (0.0, 0.0)}, {"min_gain": 0.0}, False),  # one expert: equal weights are its gate
+        ({"a": (None, None)}, {"min_gain": 0.0}, False),
+        ({"a": (0.03, 0.01)}, {"max_dead": 0.5}, True),
+        ({"a": (0.03, 0.01)}, {"max_dead": 0.25}, False),
+    ],
+)
+def test_a_router_that_does_not_show_what_the_project_asks_is_refused_also_without_a_champion(
+    champion: bool, tasks: dict[str, Any], checks: dict[str, float], promoted: bool
+) -> None:
+    decision = decide(gained(champion=champion, **tasks), checked(**checks))
+    assert decision.verdict == ("promote" if promoted else "refuse")
+    assert json.loads(json.dumps(decision.as_dict())) == decision.as_dict()
+
+
+def test_a_check_says_what_was_measured_and_what_was_asked() -> None:
+    decision = decide(gained(a=(0.03, -0.01)), checked(min_gain=0.02, max_dead=0.25))
+    assert decision.reasons == (
+        "there is no champion yet",
+        "the router's gate gains over equal weights: a +0.0300 (-0.0100 to +0.0300): router_checks.min_gain "
+        "0.02 is certainly reached in no task",
+        "2 of the router's 4 experts are dead: more than router_checks.max_dead 0.25",
+    )
+
+
 def test_a_gain_that_loses_nothing_is_promoted_and_says_its_numbers() -> None:
     decision = decide(evaluation(a=task(0.02, -0.005, 0.04)), RULE)
     assert decision.verdict == "promote"

@@ -21,7 +21,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 #: Direct dependencies that no file imports, and why they are there.
-NOT_IMPORTED = {"fastapi": "pinned for Prefect"}
+NOT_IMPORTED = {
+    "fastapi": "pinned for Prefect",
+    "qpsolvers": "torchjd imports it",
+    "quadprog": "torchjd's qpsolvers imports it",
+}
 
 
 def direct(section: str = "dependencies") -> dict[str, Requirement]:
@@ -30,6 +34,16 @@ def direct(section: str = "dependencies") -> dict[str, Requirement]:
         project["dependencies"] if section == "dependencies" else project["optional-dependencies"][section]
     )
     return {canonicalize_name(each.name): each for each in map(Requirement, lines)}
+
+
+def extras() -> dict[str, Requirement]:
+    """What users install besides for some options."""
+    return {
+        name: each
+        for extra in PYPROJECT["project"]["optional-dependencies"]
+        if extra != "dev"
+        for name, each in direct(extra).items()
+    }
 
 
 def pins() -> dict[str, str]:
@@ -73,19 +87,19 @@ def tracked() -> list[Path]:
 
 
 def test_every_package_that_the_source_imports_is_a_direct_dependency() -> None:
-    known = direct() | direct("onnx")
+    known = direct() | extras()
     missing = {name: file for name, file in imported("src").items() if name not in known}
     assert missing == {}
 
 
 def test_every_direct_dependency_is_imported_by_the_source() -> None:
-    assert set(direct() | direct("onnx")) - set(imported("src")) - set(NOT_IMPORTED) == set()
+    assert set(direct() | extras()) - set(imported("src")) - set(NOT_IMPORTED) == set()
 
 
-def test_the_tests_have_what_the_extra_brings() -> None:
+def test_the_tests_have_what_the_extras_bring() -> None:
     dev = direct("dev")
-    assert {name: str(dev.get(name)) for name in direct("onnx")} == {
-        name: str(each) for name, each in direct("onnx").items()
+    assert {name: str(dev.get(name)) for name in extras()} == {
+        name: str(each) for name, each in extras().items()
     }
 
 

@@ -51,14 +51,17 @@ class Terminal:
         """A remark about the run, always on stderr."""
         print(text, file=sys.stderr, flush=True)
 
-    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> None:
-        """A table whose first ``words`` columns hold words and the others numbers."""
+    def table(
+        self, header: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1, asked: bool = False
+    ) -> None:
+        """A table whose first ``words`` columns hold words and the others numbers. ``asked``: it is what the
+        command was asked for, and stands on stdout in pure mode too."""
         from rich.box import SIMPLE_HEAD
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
 
-        stream = sys.stderr if self.pure else self.out
+        stream = sys.stderr if self.pure and not asked else self.out
         console = Console(file=stream, width=None if stream.isatty() else 160, highlight=False)
         table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
         for index, name in enumerate(header):

@@ -73,6 +73,24 @@ ONE_MISTAKE = {
         "router: {kind: experts, by_token: false, jitter: 0.1}",
         "line 4: router.jitter: moves what the gate reads of a token, but by_token is false; write 0",
     ),
+    "checks of a gate that is not there": (
+        "router: {kind: linear}\npromotion: {router_checks: {max_dead: 0.2}}",
+        "line 1: promotion.router_checks: the router, linear, has no gate to check; use kind experts, or "
+        "take the checks out",
+    ),
+    "a key of an optional section": (
+        "training: {lora: {rnak: 4}}",
+        "line 4: training.lora.rnak: unknown key; did you mean 'rank'?",
+    ),
+    "a value of an optional section": (
+        "training: {lora: {rank: 0}}",
+        "line 4: training.lora.rank: must be a whole number from 1 to 1024, not 0",
+    ),
+    "new tasks alone, and no champion to keep": (
+        "retraining: {start: pretrained, only_new_tasks: true}",
+        "line 4: retraining.only_new_tasks: keeps what the champion has, but start is pretrained; write "
+        "start: champion",
+    ),
     "no for a boolean": (
         "router: {kind: experts, by_task: no}",
         "line 4: router.by_task: must be true or false, not 'no'; write false",
@@ -127,9 +145,9 @@ ONE_MISTAKE = {
     "empty section": (
         "training:",
         "line 4: training: must be a section with the keys mode, budget, epochs, batch_size, trainable, "
-        "optimizer, learning_rate, head_learning_rate, schedule, warmup, weight_decay, dropout, clip, "
-        "label_smoothing, sampling_temperature, early_stopping, precision, checkpoint_seconds, but nothing "
-        "is given",
+        "lora, optimizer, learning_rate, head_learning_rate, schedule, warmup, weight_decay, dropout, clip, "
+        "label_smoothing, sampling, sampling_temperature, task_weights, gradients, early_stopping, "
+        "task_early_stopping, precision, checkpoint_seconds, but nothing is given",
     ),
     "model name with a slash": (
         "promotion: {model_name: a/b}",
@@ -145,6 +163,17 @@ def test_a_mistake_gets_one_line_with_place_and_remedy(tmp_path: Path, text: str
 
 #: What stands in the task (line 4 on), and the lines that the error must hold.
 IN_A_TASK = {
+    "weights of labels by another word": (
+        "class_weights: balancd",
+        [
+            "line 4: tasks.mood.class_weights: must be 'balanced', a section with a label and its weight "
+            "each or null, not 'balancd'; did you mean 'balanced'?"
+        ],
+    ),
+    "a weight of a label": (
+        "class_weights: {a: 0}",
+        ["line 4: tasks.mood.class_weights.a: must be a number above 0, not 0"],
+    ),
     "labels as numbers, bools, dates, nothing": (
         "labels: [0, yes, true, 2020-01-01, 01, ~]",
         [

@@ -1,10 +1,11 @@
 """Epochs and batches as pure functions of the seed."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doubleroute.data.mixture import batches, draw, quotas
+from doubleroute.data.mixture import annealed, batches, draw, quotas
 
 sizes = st.integers(1, 60)
 
@@ -69,6 +70,39 @@ def test_the_same_seed_and_epoch_give_the_same_batches_and_others_do_not() -> No
 
 def test_temperature_one_is_proportional_and_a_large_one_nearly_even() -> None:
     assert quotas({"big": 900, "small": 100}, 1.0) == {"big": 900, "small": 100}
-    even = quotas({"big": 900, "small": 100}, 100.0)
+    even = quotas({"big": 900, "small": 100}, 1 / 100.0)
     assert abs(even["big"] - even["small"]) < 30
-    assert sum(even.values()) == 1000
+    assert quotas({"big": 900, "small": 100}, 0.0) == {"big": 500, "small": 500}
+
+
+task_sizes = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 5000), min_size=1)
+
+
+@given(rows=task_sizes, exponent=st.floats(0, 1), done=st.sets(st.sampled_from("abcdefgh")))
+def test_an_epoch_has_as_many_rows_as_there_are_whoever_has_finished_and_every_task_has_one(
+    rows: dict[str, int], exponent: float, done: set[str]
+) -> None:
+    found = quotas(rows, exponent, done)
+    assert sum(found.values()) == sum(rows.values())
+    assert min(found.values()) >= 1
+
+
+def test_a_finished_task_gives_a_tenth_of_its_share_and_the_others_take_the_rest() -> None:
+    assert quotas({"a": 500, "b": 500}, 1.0, ["a"]) == {"a": 91, "b": 909}  # 1 to 10
+    assert quotas({"a": 500, "b": 500}, 1.0, ["a", "b"]) == {"a": 500, "b": 500}
+
+
+def test_annealing_goes_from_proportional_to_the_temperature_in_equal_steps() -> None:
+    # Stickland & Murray 2019: 1 - 0.8 (e - 1) / (E - 1)
+    assert [annealed(5.0, epoch, 5) for epoch in range(5)] == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2])
+    assert annealed(5.0, 0, 1) == 1.0
+
+
+@given(size=sizes, taken=st.lists(sizes, min_size=1, max_size=6), seed=st.integers(0, 9))
+def test_rows_are_seen_equally_often_when_epochs_take_different_numbers_of_them(
+    size: int, taken: list[int], seed: int
+) -> None:
+    rows = [draw(size, each, n, seed, None, sum(taken[:n])) for n, each in enumerate(taken)]
+    seen = np.bincount(np.concatenate(rows), minlength=size)
+    assert seen.sum() == sum(taken)
+    assert seen.max() - seen.min() <= 1

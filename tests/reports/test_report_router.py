@@ -6,7 +6,8 @@ import pytest
 from evaluations import HOSTILE, classification, evaluation
 
 from doubleroute.reports import router
-from doubleroute.reports.evaluation import sections_of
+from doubleroute.reports.evaluation import page, sections_of
+from doubleroute.reports.markdown import markdown_report
 
 
 def entry(gate: str, value: float, verdict: str) -> dict[str, Any]:
@@ -82,3 +83,34 @@ def test_how_alike_the_tasks_gates_are_stands_beside_what_an_expert_says_about_i
     assert all(cell.isprintable() for cell in (*loads.header, loads.note))
     assert alike.rows == [("one", "1.000", "0.500"), ("two", "0.500", "1.000")]
     assert "0.250 bits" in alike.note
+
+
+def test_example_rows_show_each_token_with_its_strongest_expert() -> None:
+    found = evaluation(one=classification())
+    weights = [[0.2, 0.8], [0.9, 0.1]]
+    row = {"file": HOSTILE, "row": 7, "tokens": ["film", HOSTILE], "experts": ["1", "own 1"]}
+    found["ways"] = {"one": [row | {"weights": weights}], "two": []}
+    (ways,) = router.ways_of(found)
+    tokens = ways.items[0].tokens
+    assert [(token.expert, token.colour, token.weight) for token in tokens] == [
+        ("own 1", 1, "0.80"),
+        ("1", 0, "0.90"),
+    ]
+    sections = [each for each in sections_of(found, {}, {}, {}) if each.title == "Router"]
+    html = page("title", [], sections)
+    assert "<script>document.title" not in html
+    assert 'title="expert own 1, weight 0.80">film<sub>own 1</sub>' in html
+    assert "film(own 1)" in markdown_report("title", [], sections)
+
+
+def test_a_mixture_of_layers_is_a_table_by_task() -> None:
+    found = evaluation(one=classification())
+    task = {"weights": [0.25, 0.75], "strength": 0.5, "entropy": 0.811}
+    found["models"]["routed"]["layers"] = {
+        "layers": ["embeddings", "1"],
+        "tasks": {"two": task, "one": task},
+        "information": 0.0,
+    }
+    (table,) = router.layer_tables(found)
+    assert table.header == ("task", "strength", "entropy", "embeddings", "1")
+    assert table.rows[0] == ("one", "0.500", "0.811", "0.250", "0.750")

@@ -159,3 +159,17 @@ def test_the_router_is_scored_with_other_gates_on_the_same_rows(evaluation: dict
     gate = evaluation["models"]["routed"]["gate"]
     assert 0 <= gate["information"] <= 1
     assert gate["similarity"]["sentiment"]["sentiment"] == pytest.approx(1)
+
+
+def test_a_few_test_rows_show_their_tokens_by_expert(folder: Path, evaluation: dict[str, Any]) -> None:
+    assert evaluation["models"]["routed"]["layers"] is None
+    data = folder.parents[2] / "data" / "sentiment.csv"
+    texts = data.read_text(encoding="utf-8").splitlines()[1:]
+    for task, ways in evaluation["ways"].items():
+        assert len(ways) == 3, task
+        for way in ways:
+            assert way["experts"] == ["1", "2"]
+            assert len(way["tokens"]) == len(way["weights"])
+            assert all(sum(weights) == pytest.approx(1, abs=1e-3) for weights in way["weights"])
+    for way in evaluation["ways"]["sentiment"]:
+        assert " ".join(way["tokens"][1:-1]) == texts[way["row"] - 1].split(",")[0]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from conftest import write_tiny_project
 from test_fit import Run, weights
@@ -47,3 +48,17 @@ def test_a_group_of_two_learns_as_one_process_does_and_ends_when_the_stage_is_th
     assert torch.cosine_similarity(moved, expected, dim=0) > 0.9
     assert history["epochs"][-1]["validation"] == alone["epochs"][-1]["validation"]
     assert fit_in_a_group(run).digest == stage.digest  # and no process waits for the other
+
+
+def test_a_group_of_two_learns_the_weights_of_tasks_that_one_process_learns(
+    tiny_backbone: Path, tmp_path: Path
+) -> None:
+    rate = "training.head_learning_rate=1e-2"
+    run = Run(
+        write_tiny_project(tmp_path / "project", tiny_backbone), "training.task_weights=uncertainty", rate
+    )
+    stage = fit_in_a_group(run)
+    history = json.loads((stage.path / "history.json").read_text(encoding="utf-8"))
+    alone = run.fit(tmp_path / "alone")["task_weights"]
+    assert all(value != 1 for value in alone.values())
+    assert history["task_weights"] == pytest.approx(alone, rel=0.02)

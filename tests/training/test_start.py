@@ -202,7 +202,7 @@ def test_where_one_task_moved_the_answers_to_the_others_stay_as_they_were_bit_by
 def test_what_the_champion_has_not_got_learns_though_it_did_not_move(root: Path, champion: Start) -> None:
     run = Run(root, "tasks.sentiment.labels=[pos, mixed, neg]")
     assert run.learner(plan=Plan(champion, moved=("entities",))).learning == ["sentiment", "entities"]
-    with pytest.raises(ConfigError, match="no task of the project moved"):
+    with pytest.raises(ConfigError, match="no task moved and none is new"):
         Run(root).learner(plan=Plan(champion, moved=()))
     with pytest.raises(InputError, match="none to start from"):
         Plan(moved=("entities",))

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from doubleroute.cli.app import WAITING, Debug, Folder, Json, Set, app, load, option_for
-from doubleroute.cli.shows import show_answers, show_decision, show_scores, show_stages
+from doubleroute.cli.shows import (
+    end_if_refused,
+    show_answers,
+    show_decision,
+    show_scores,
+    show_stages,
+    show_way,
+)
 from doubleroute.console import progress_of, session
 
 if TYPE_CHECKING:
@@ -96,9 +103,7 @@ def train(project: Folder = Path(), changes: Set = None, as_json: Json = False, 
         terminal.line(f"  doubleroute status{option_for(project)}")
         uri = Registry(loaded.root, loaded.model_name).tracking_uri
         terminal.line(f"  mlflow ui --backend-store-uri {uri}")
-        if decision["verdict"] == "refuse":
-            terminal.note("error: the promotion gate refused the new version; the champion stays")
-            raise typer.Exit(3)
+        end_if_refused(terminal, decision)
 
 
 @app.command()
@@ -147,6 +152,10 @@ def predict(
     threads: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Of the processor; by default serving.threads.")
     ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Say which experts and layers each token went through."),
+    ] = False,
     log: Annotated[
         bool | None,
         typer.Option("--log/--no-log", help="Keep texts and answers; by default as serving.log says."),
@@ -167,14 +176,18 @@ def predict(
             raise InputError(
                 f"--{'input' if source == '' else 'output'} is empty; name a file, or - for a stream"
             )
+        if explain and (form == "csv" or (form is None and output.lower().endswith(".csv"))):
+            raise InputError("CSV has no place for --explain; write --format jsonl")
         requests = _requests(loaded, source, text, text_column, pair_column)
         if output != "-":
             predictor.place(Path(output))
         registry = Registry(loaded.root, loaded.model_name)
         chosen = registry.version(version)
+        if explain and precision is None:
+            precision = "torch"
         answerer = _answerer(loaded, registry, chosen, precision, threads)
         kept = _log(loaded, chosen) if log or (log is None and loaded.serving.log) else None
-        answers = predictor.predict(answerer, requests, tasks, log=kept)
+        answers = predictor.predict(answerer, requests, tasks, log=kept, explained=explain)
         terminal.document = {
             "model": loaded.model_name,
             "version": chosen.number,
@@ -185,13 +198,12 @@ def predict(
             terminal.document |= {"answers": count, "output": output}
             terminal.line(f"{count} answers in {output}")
         elif as_json:
-            given = [
-                {"row": each.request.row, "id": each.request.id, "answers": each.tasks} for each in answers
-            ]
-            terminal.document["answers"] = given
+            terminal.document["answers"] = [{"id": None, **each.as_dict()} for each in answers]
         elif text is not None and form is None:
             for answer in answers:
                 show_answers(terminal, answer.tasks)
+                if answer.explanation is not None:
+                    show_way(terminal, answer.explanation)
         else:
             predictor.write(answers, _about(answerer, tasks), terminal.out, form)
 

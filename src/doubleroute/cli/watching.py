@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from doubleroute.cli.app import Debug, Folder, Json, Set, app, load
-from doubleroute.cli.shows import show_decision, show_scores, show_stages
+from doubleroute.cli.shows import end_if_refused, show_decision, show_scores, show_stages
 from doubleroute.console import Terminal, progress_of, session
 
 if TYPE_CHECKING:
@@ -76,9 +76,7 @@ def retrain(
         show_scores(terminal, trained)
         decision = trained["decision"]
         show_decision(terminal, f"version {trained['version']} of {loaded.model_name}", decision)
-        if decision["verdict"] == "refuse":
-            terminal.note("error: the promotion gate refused the new version; the champion stays")
-            raise typer.Exit(3)
+        end_if_refused(terminal, decision)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from doubleroute.config.keeping import Drift, Promotion, Retraining, Review, Serving
 from doubleroute.config.kinds import LOWER_IS_BETTER, METRICS
+from doubleroute.config.lora import Lora
 from doubleroute.config.models import (
     Backbone,
     Columns,
@@ -29,6 +30,7 @@ __all__ = [
     "Files",
     "Head",
     "LinearRouter",
+    "Lora",
     "MlpRouter",
     "NoRouter",
     "Project",

@@ -80,8 +80,8 @@ def _step(part: str | int, branches: Iterable[Any]) -> Any:
         bare, _ = unwrap(branch)
         if get_origin(bare) is tuple and isinstance(part, int):
             return unwrap(get_args(bare)[0]), None
-        if get_origin(bare) is dict:
-            return unwrap(get_args(bare)[1]), None
+        if get_origin(bare) is dict and not str(part).startswith(("dict[", "literal[")):
+            return unwrap(get_args(bare)[1]), None  # and not a branch of a union beside the section
         if isinstance(bare, type) and issubclass(bare, BaseModel):
             models.append(bare)
     if len(models) > 1:
@@ -162,7 +162,8 @@ def _sections(model: type[BaseModel], path: str) -> Iterable[tuple[str, type[Bas
         step = f"{name}.NAME" if get_origin(bare) is dict else name
         for branch in get_args(inner) if is_union(inner) else (inner,):
             if isinstance(branch, type) and issubclass(branch, BaseModel):
-                kind = f" of kind {_tags(branch)[0]}" if is_union(inner) else ""
+                tags = _tags(branch) if is_union(inner) else ()
+                kind = f" of kind {tags[0]}" if tags else ""
                 yield from _sections(branch, (f"{path}.{step}" if path else step) + kind)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from doubleroute.config.values import Fraction, ModelName, Positive, Section, TaskName, Text
 from doubleroute.config.words import Words
@@ -70,9 +70,33 @@ class Retraining(Section):
         False,
         description="freeze all but the heads of the tasks that moved: the other answers stay as they are",
     )
+    only_new_tasks: bool = Field(
+        False,
+        description="freeze all but the heads of tasks that the champion lacks: its answers stay as they are",
+    )
     webhook: (
         Annotated[str, Field(pattern=r"^https?://"), Words("an address that begins with http")] | None
     ) = Field(None, description="each decision is sent there as a POST with JSON")
+
+    @field_validator("only_new_tasks")
+    @classmethod
+    def _there_is_a_champion_to_keep(cls, only: bool, info: ValidationInfo) -> bool:
+        if only and info.data.get("start") == "pretrained":
+            raise ValueError("keeps what the champion has, but start is pretrained; write start: champion")
+        return only
+
+
+class RouterChecks(Section):
+    """What a router's gate must show on the test rows, or the version is refused, a first one too. Where a
+    check is null the report tells its figures and nothing follows from them."""
+
+    min_gain: float | None = Field(
+        None,
+        ge=0,
+        description="what the gate must gain over equal weights in one task at least, for certain, in its "
+        "metric; 0: anything",
+    )
+    max_dead: Fraction | None = Field(None, description="the share of its experts that may be dead")
 
 
 class Promotion(Section):
@@ -97,6 +121,9 @@ class Promotion(Section):
     max_size_ratio: float = Field(2.0, ge=1, description="refused when its files are so many times larger")
     max_dead_experts: Fraction = Field(
         0.5, description="refused when a larger share of the router's experts is given nothing"
+    )
+    router_checks: RouterChecks = Field(
+        RouterChecks(), description="what the router of any version must show, a first one too"
     )
 
 

@@ -13,6 +13,8 @@ METRICS: dict[str, tuple[str, ...]] = {
     "retrieval": ("mrr_at_10", "recall_at_1", "recall_at_5"),
     "tagging": ("entity_f1", "token_accuracy", "token_macro_f1"),
 }
+#: Kinds whose labels can weigh differently in the loss.
+CLASSES = ("classification", "multilabel", "tagging")
 #: Kinds whose labels look like those of another: for the checks of the data and for a review it is that one.
 LABELLED_AS = {"ordinal": "classification", "retrieval": "classification"}
 #: Metrics of which less is better.

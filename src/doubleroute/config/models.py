@@ -11,8 +11,17 @@ from pydantic import (
     model_validator,
 )
 
-from doubleroute.config.keeping import Drift, Promotion, Retraining, Review, Serving, WorkspaceLimit
-from doubleroute.config.kinds import LABELLED_AS, METRICS, Kind
+from doubleroute.config.keeping import (
+    Drift,
+    Promotion,
+    Retraining,
+    Review,
+    RouterChecks,
+    Serving,
+    WorkspaceLimit,
+)
+from doubleroute.config.kinds import CLASSES, LABELLED_AS, METRICS, Kind
+from doubleroute.config.lora import Lora
 from doubleroute.config.routers import NoRouter, Router
 from doubleroute.config.values import (
     Column,
@@ -114,6 +123,13 @@ class Task(Section):
     )
     metric: Text | None = Field(None, description="what the task is judged by; the kind's first by default")
     weight: Positive = Field(1.0, description="of the task's loss")
+    class_weights: (
+        Literal["balanced"]
+        | Annotated[dict[Label, Positive], Words("a section with a label and its weight each")]
+        | None
+    ) = Field(
+        None, description="of labels in the loss: balanced by the training rows, or a map; others have 1"
+    )
     slices: tuple[Column, ...] = Field((), description="columns whose values get scores of their own")
     head: Head = Field(Head(), description="F of this task")
 
@@ -165,12 +181,22 @@ class Task(Section):
     def _head_fits_the_kind(cls, head: Head, info: ValidationInfo) -> Head:
         if head.crf and info.data.get("kind", "tagging") != "tagging":
             raise ValueError(f"crf does not fit kind {info.data['kind']}, which has no tags; delete it")
+        if head.crf and info.data.get("class_weights") is not None:
+            raise ValueError("crf knows no class_weights; delete one of them")
         return head
 
     @property
     def labelled_as(self) -> str:
         """The kind whose labels look like this one's."""
         return LABELLED_AS.get(self.kind, self.kind)
+
+    @field_validator("class_weights")
+    @classmethod
+    def _there_are_classes(cls, weights: Any, info: ValidationInfo) -> Any:
+        kind = info.data.get("kind", CLASSES[0])
+        if weights is not None and kind not in CLASSES:
+            raise ValueError(f"do not fit kind {kind}, but {', '.join(CLASSES)}; delete them")
+        return weights
 
     @property
     def judged_by(self) -> str:
@@ -199,6 +225,9 @@ class Training(Section):
     trainable: Literal["all", "frozen"] | Annotated[int, Field(ge=1)] = Field(
         "all", description="all layers, frozen (router and heads alone), or how many top layers"
     )
+    lora: Lora | None = Field(
+        None, description="adapters learn in place of the trainable layers' weights (the extra lora)"
+    )
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="adamw: Loshchilov & Hutter 2019")
     learning_rate: Positive = Field(5e-5, description="of the backbone")
     head_learning_rate: Positive = Field(1e-3, description="of the heads")
@@ -210,10 +239,28 @@ class Training(Section):
     dropout: Dropout = Field(0.1, description="inside the trained layers of the backbone")
     clip: Positive | None = Field(1.0, description="largest gradient norm; null switches it off")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Szegedy et al. 2016; 0 switches it off")
+    sampling: Literal["temperature", "uniform", "annealed"] = Field(
+        "temperature",
+        description="rows of a task in an epoch: size^(1/T); the same for all; or proportional in the first "
+        "epoch and size^(1/T) in the last (Stickland & Murray 2019; their T is 5)",
+    )
     sampling_temperature: float = Field(
         1.0, ge=1, le=100, description="T of size^(1/T): 1 is proportional, larger favours small tasks"
     )
+    task_weights: Literal["fixed", "uncertainty"] = Field(
+        "fixed",
+        description="of the tasks' losses: their weight, or times a learned one (Kendall et al. 2018)",
+    )
+    gradients: Literal["sum", "upgrad", "mgda", "pcgrad", "imtl_g", "aligned_mtl"] = Field(
+        "sum", description="of the tasks in a step: summed, or combined by torchjd (the extra mtl)"
+    )
     early_stopping: int | None = Field(None, ge=1, description="epochs without gain before it stops")
+    task_early_stopping: int | None = Field(
+        None,
+        ge=1,
+        description="epochs without gain in a task's own score before it is drawn a tenth as often; when all "
+        "tasks are there it stops",
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: what the machine has"
     )
@@ -230,6 +277,20 @@ class Training(Section):
     def seconds(self) -> float | None:
         """The budget in seconds."""
         return None if self.budget is None else float(self.budget[:-1]) * _SECONDS[self.budget[-1]]
+
+    @model_validator(mode="after")
+    def _adapters_have_a_layer(self) -> "Training":
+        if self.lora is not None and self.trainable == "frozen":
+            raise ValueError("lora: with trainable: frozen no layer has adapters; write all or a number")
+        return self
+
+    @model_validator(mode="after")
+    def _sampling_has_an_effect(self) -> "Training":
+        if self.sampling == "annealed" and self.sampling_temperature == 1:
+            raise ValueError("sampling: annealed needs a sampling_temperature above 1 to end at; write 5")
+        if self.sampling == "uniform" and self.sampling_temperature != 1:
+            raise ValueError("sampling_temperature has no effect on sampling: uniform; take one of them out")
+        return self
 
 
 class Validation(Section):
@@ -287,6 +348,13 @@ class Project(Section):
         if unknown:
             raise ValueError(
                 f"promotion.margins: there is no task '{unknown[0]}'; there are: {', '.join(self.tasks)}"
+            )
+        checks = self.promotion.router_checks
+        routers = self.router.routers if self.router.kind == "stack" else (self.router,)
+        if checks != RouterChecks() and all(each.kind != "experts" for each in routers):
+            raise ValueError(
+                f"promotion.router_checks: the router, {self.router.kind}, has no gate to check; use kind "
+                "experts, or take the checks out"
             )
         timed = any(task.columns.time for task in self.tasks.values())
         if self.retraining.rows != "all" and not timed:

@@ -62,10 +62,14 @@ def _sections(model: type[BaseModel], title: str) -> Iterable[tuple[str, type[Ba
         named = get_origin(bare) is dict
         inner = get_args(bare)[1] if named else bare
         step = f"{title}.{name}".lstrip(".") + (".NAME" if named else "")
-        for branch in get_args(inner) if is_union(inner) else (inner,):
-            if isinstance(branch, type) and issubclass(branch, BaseModel):
-                kind = get_args(branch.model_fields["kind"].annotation)[0] if is_union(inner) else None
-                yield from _sections(branch, f"{step}, kind {kind}" if kind else step)
+        sections = [
+            branch
+            for branch in (get_args(inner) if is_union(inner) else (inner,))
+            if isinstance(branch, type) and issubclass(branch, BaseModel)
+        ]
+        for branch in sections:
+            kind = get_args(branch.model_fields["kind"].annotation)[0] if len(sections) > 1 else None
+            yield from _sections(branch, f"{step}, kind {kind}" if kind else step)
 
 
 def _section(title: str, model: type[BaseModel]) -> str:
@@ -81,8 +85,10 @@ def _section(title: str, model: type[BaseModel]) -> str:
 def _value(info: FieldInfo) -> str:
     bare, metadata = unwrap(info.annotation, info.metadata)
     branches = get_args(bare) if is_union(bare) else (bare,)
-    if any(isinstance(branch, type) and issubclass(branch, BaseModel) for branch in branches):
-        return "a section" + (" by `kind`" if len(branches) > 1 else "")
+    sections = [each for each in branches if isinstance(each, type) and issubclass(each, BaseModel)]
+    if sections:
+        kinds = " by `kind`" if len(sections) > 1 else ""
+        return f"a section{kinds}" + (" or null" if type(None) in branches else "")
     return _escaped(describe(bare, metadata))
 
 

@@ -1,6 +1,7 @@
 """Which rows of which tasks make up an epoch, and in which batches. Pure functions of the seed."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -8,18 +9,48 @@ import numpy as np
 _WINDOW = 64
 
 
-def quotas(sizes: Mapping[str, int], temperature: float) -> dict[str, int]:
-    """Rows that each task gives to an epoch: shares size^(1/T) of the total (Devlin et al. 2019, mBERT)."""
-    powers = {task: size ** (1 / temperature) for task, size in sizes.items()}
+#: Share of its rows that a task is still drawn with when it has finished: enough that what it shares with
+#: the others does not forget it.
+_FINISHED = 0.1
+
+
+def quotas(sizes: Mapping[str, int], exponent: float, finished: Collection[str] = ()) -> dict[str, int]:
+    """Rows that each task gives to an epoch: shares size^exponent of the total (Devlin et al. 2019, mBERT),
+    rounded so that they sum to it; each task has one at least.
+
+    exponent 1 is proportional, 1/T a temperature of T, 0 the same for all. A ``finished`` task gives a tenth
+    of its share, and the others what it leaves, so that an epoch has the same length whoever has finished.
+    """
+    powers = {task: size**exponent * (_FINISHED if task in finished else 1.0) for task, size in sizes.items()}
     total, norm = sum(sizes.values()), sum(powers.values())
-    return {task: max(1, round(total * power / norm)) for task, power in powers.items()}
+    exact = {task: total * power / norm for task, power in powers.items()}
+    found = {task: max(1, math.floor(each)) for task, each in exact.items()}
+    for task in sorted(exact, key=lambda task: found[task] - exact[task])[: total - sum(found.values())]:
+        found[task] += 1
+    while sum(found.values()) > total:  # many tasks of hardly a row each
+        found[max(found, key=found.__getitem__)] -= 1
+    return found
 
 
-def draw(size: int, quota: int, epoch: int, seed: int, weights: np.ndarray | None = None) -> np.ndarray:
+def annealed(temperature: float, epoch: int, epochs: int) -> float:
+    """The exponent of ``quotas`` in epoch 0..epochs-1: it falls in equal steps from 1 in the first to
+    1/temperature in the last (Stickland & Murray 2019, section 3.3, whose last exponent is 0.2)."""
+    return 1 - (1 - 1 / temperature) * epoch / max(1, epochs - 1)
+
+
+def draw(
+    size: int,
+    quota: int,
+    epoch: int,
+    seed: int,
+    weights: np.ndarray | None = None,
+    before: int | None = None,
+) -> np.ndarray:
     """The rows of one task in an epoch: int64 [quota].
 
     The task's rows are shuffled again and again into one endless stream, of which epoch e takes its
-    part: after any number of epochs each row was seen equally often, give or take one.
+    part: after any number of epochs each row was seen equally often, give or take one. ``before``: how many
+    rows the epochs before took; None: as many as this one each.
 
     With ``weights`` [size], at least 0 and not all 0, epochs are independent, and in each a row comes
     quota * weight / sum of weights times, rounded up or down at random (systematic sampling of the rows in
@@ -27,7 +58,8 @@ def draw(size: int, quota: int, epoch: int, seed: int, weights: np.ndarray | Non
     """
     if weights is not None and (weights != weights[0]).any():
         return _draw_by(weights, quota, np.random.default_rng([seed, epoch, 2]))
-    first, last = epoch * quota, (epoch + 1) * quota
+    first = epoch * quota if before is None else before
+    last = first + quota
     passes = range(first // size, -(-last // size))
     stream = np.concatenate([np.random.default_rng([seed, each]).permutation(size) for each in passes])
     return stream[first - passes[0] * size :][:quota]

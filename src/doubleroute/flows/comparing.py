@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from doubleroute.config import LOWER_IS_BETTER, Project, Router
-from doubleroute.data.mixture import quotas
 from doubleroute.data.tables import read_validated
 from doubleroute.errors import InputError
 from doubleroute.flows.pages import with_page
@@ -93,11 +92,15 @@ def compare(
 
 def _at_length(project: Project, encoded: Stage, steps: int | None) -> Project:
     """The project with as many epochs as make ``steps`` steps in one fit, never stopped early."""
-    changes: dict[str, Any] = {"early_stopping": None, "mode": "full", "budget": None}
+    changes: dict[str, Any] = {
+        "early_stopping": None,
+        "task_early_stopping": None,
+        "mode": "full",
+        "budget": None,
+    }
     if steps is not None:
-        rows = {task: len(each) for task, each in load_split(encoded.path, "train").items()}
-        drawn = sum(quotas(rows, project.training.sampling_temperature).values())
-        epoch = -(-drawn // project.training.batch_size)
+        rows = sum(len(each) for each in load_split(encoded.path, "train").values())
+        epoch = -(-rows // project.training.batch_size)
         if not 0.1 <= steps / epoch <= 1000:
             raise InputError(f"--steps {steps}: an epoch has {epoch} steps; give 0.1 to 1,000 epochs' worth")
         changes["epochs"] = steps / epoch

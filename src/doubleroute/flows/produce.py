@@ -84,6 +84,8 @@ def _plan(
     if project.retraining.start == "pretrained":
         return Plan(selection=chosen)
     start = Start(registry.model_folder(champion), champion.digest or champion.source)
+    if project.retraining.only_new_tasks:
+        return Plan(start, chosen, ())
     moved = (record["facts"]["drift"] or {}).get("moved") or []
     tasks = tuple(task for task in project.tasks if task in moved)
     # The inputs as a whole moved, or nothing was told of a task: every task learns.

@@ -49,11 +49,17 @@ class Kind(ABC):
 
     @abstractmethod
     def loss(
-        self, logits: Tensor, targets: Tensor, label_smoothing: float, kept: Mapping[str, Tensor] = NOTHING
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        label_smoothing: float,
+        kept: Mapping[str, Tensor] = NOTHING,
+        class_weights: Tensor | None = None,
     ) -> Tensor:
         """Mean loss over what counts: logits [rows, outputs] or [rows, seq, outputs], a float32 scalar.
         Positions with target IGNORE (or NaN for float targets) do not count; none at all gives zero.
-        ``kept``: what the head keeps (``Head.kept``)."""
+        ``kept``: what the head keeps (``Head.kept``). ``class_weights`` float32 [labels]: of each label; no
+        kind is given them that ``config.kinds.CLASSES`` does not name."""
 
     @abstractmethod
     def decode(

@@ -42,9 +42,10 @@ class ClassificationKind(Kind):
         targets: Tensor,
         label_smoothing: float,
         kept: Mapping[str, Tensor] = NOTHING,  # noqa: ARG002
+        class_weights: Tensor | None = None,
     ) -> Tensor:
         """Mean cross-entropy: logits [rows, labels], targets int64 [rows], IGNORE does not count."""
-        return cross_entropy(logits, targets, label_smoothing)
+        return cross_entropy(logits, targets, label_smoothing, class_weights)
 
     def decode(
         self,

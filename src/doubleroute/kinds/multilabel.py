@@ -33,9 +33,10 @@ class MultilabelKind(Kind):
         targets: Tensor,
         label_smoothing: float,
         kept: Mapping[str, Tensor] = NOTHING,  # noqa: ARG002
+        class_weights: Tensor | None = None,
     ) -> Tensor:
         """Mean binary cross-entropy: logits and targets [rows, labels]; NaN targets do not count."""
-        return binary_cross_entropy(logits, targets, label_smoothing)
+        return binary_cross_entropy(logits, targets, label_smoothing, class_weights)
 
     def decode(
         self,

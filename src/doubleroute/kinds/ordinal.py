@@ -37,6 +37,7 @@ class OrdinalKind(Kind):
         targets: Tensor,
         label_smoothing: float,
         kept: Mapping[str, Tensor] = NOTHING,  # noqa: ARG002
+        class_weights: Tensor | None = None,  # noqa: ARG002
     ) -> Tensor:
         """Mean binary cross-entropy over rows and thresholds: logits and targets [rows, labels - 1]; NaN
         targets do not count."""

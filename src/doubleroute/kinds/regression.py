@@ -43,6 +43,7 @@ class RegressionKind(Kind):
         targets: Tensor,
         label_smoothing: float,  # noqa: ARG002
         kept: Mapping[str, Tensor] = NOTHING,  # noqa: ARG002
+        class_weights: Tensor | None = None,  # noqa: ARG002
     ) -> Tensor:
         """Mean squared error: logits [rows, 1], targets float32 [rows], NaN does not count. Label
         smoothing has no meaning for numbers and does nothing."""

@@ -45,6 +45,7 @@ class RetrievalKind(Kind):
         targets: Tensor,
         label_smoothing: float,
         kept: Mapping[str, Tensor] = NOTHING,  # noqa: ARG002
+        class_weights: Tensor | None = None,  # noqa: ARG002
     ) -> Tensor:
         """Mean cross-entropy over the queries of SCALE times their cosines with the batch's answers.
 

@@ -77,14 +77,19 @@ class TaggingKind(Kind):
         return made(hidden, len(labels), options["dropout"])
 
     def loss(
-        self, logits: Tensor, targets: Tensor, label_smoothing: float, kept: Mapping[str, Tensor] = NOTHING
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        label_smoothing: float,
+        kept: Mapping[str, Tensor] = NOTHING,
+        class_weights: Tensor | None = None,
     ) -> Tensor:
         """Mean over words: logits [rows, seq, tags], targets int64 [rows, seq] with IGNORE where nothing
-        counts. Cross-entropy, or with a CRF minus the log-likelihood of a row's tags, which label smoothing
-        does nothing to."""
+        counts. Cross-entropy, or with a CRF minus the log-likelihood of a row's tags, which knows no label
+        smoothing and no weights of classes."""
         if kept:
             return crf_loss(logits, targets, **kept)
-        return cross_entropy(logits, targets, label_smoothing)
+        return cross_entropy(logits, targets, label_smoothing, class_weights)
 
     def decode(
         self, logits: Sequence[np.ndarray], labels: Sequence[str], kept: Mapping[str, np.ndarray] = NOTHING

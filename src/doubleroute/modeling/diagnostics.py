@@ -1,5 +1,5 @@
 """What a router's gate does while a model answers: how much each expert carries, how decided it is, and what
-is left of the answers when something else stands in its place."""
+is left of the answers when something else stands in its place. And which layers a mixture of them reads."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -15,6 +15,7 @@ from doubleroute.kinds import kind
 from doubleroute.modeling.inference import in_passes
 from doubleroute.modeling.model import DoublerouteModel
 from doubleroute.modeling.routers.experts import ExpertsRouter
+from doubleroute.modeling.routers.layers import LayersRouter
 
 #: An expert that no task gives this part of an even share is dead.
 DEAD = 0.1
@@ -114,6 +115,28 @@ def gated(model: DoublerouteModel) -> ExpertsRouter | None:
 
 
 @contextmanager
+def seen_gate(
+    model: DoublerouteModel, look: Callable[[ExpertsRouter, Tensor, Tensor, Tensor], None]
+) -> Iterator[None]:
+    """As long as this lasts, call ``look`` with the router that has a gate and what it is given in each pass:
+    states [rows, seq, hidden], mask [rows, seq], task [rows]. Never, for a router without a gate."""
+    router = gated(model)
+    if router is None:
+        yield
+        return
+
+    def tell(_: Any, inputs: tuple[Any, ...]) -> None:
+        with torch.inference_mode():
+            look(router, *inputs[:3])
+
+    hook = router.register_forward_pre_hook(tell)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@contextmanager
 def watched_gate(model: DoublerouteModel) -> Iterator[GateWatch | None]:
     """Watch the gate of a model's router as long as this lasts; None for a router without one."""
     router = gated(model)
@@ -121,17 +144,40 @@ def watched_gate(model: DoublerouteModel) -> Iterator[GateWatch | None]:
         yield None
         return
     watch = GateWatch(list(model.task_numbers), router.experts + router.private, router.private)
-
-    def look(_: Any, inputs: tuple[Any, ...]) -> None:
-        states, mask, task = inputs[:3]
-        with torch.inference_mode():
-            watch.add(router.gate(states, task), mask, task)
-
-    hook = router.register_forward_pre_hook(look)
-    try:
+    with seen_gate(
+        model, lambda router, states, mask, task: watch.add(router.gate(states, task), mask, task)
+    ):
         yield watch
-    finally:
-        hook.remove()
+
+
+def layer_mixture(model: DoublerouteModel) -> dict[str, Any] | None:
+    """{"layers": names, lowest first, "tasks": {task: {"weights" [layers], "strength", "entropy"}},
+    "information"} of a router's mixture of layers, alone or in a stack; None without one.
+
+    ``weights`` sum to one, and ``strength`` is what their mixture is multiplied with before it is added: near
+    zero the weights say nothing. Both are learned for each task and are the same for all its tokens.
+    ``entropy`` as of ``GateWatch``; ``information``: ``mutual_information`` of layer and task.
+    """
+    router = next((each for each in model.router.parts if isinstance(each, LayersRouter)), None)
+    if router is None:
+        return None
+    numbers = torch.arange(len(model.task_numbers), device=router.up.device)
+    with torch.inference_mode():
+        weights, strength = router.weights(numbers).double().cpu(), router.strength(numbers).tolist()
+    most = torch.tensor(weights.shape[-1]).log().item() if weights.shape[-1] > 1 else 1.0
+    entropy = -(weights * weights.clamp_min(1e-12).log()).sum(-1) / most
+    return {
+        "layers": [str(depth) if depth else "embeddings" for depth in (*router.reads, router.sizes.layers)],
+        "tasks": {
+            task: {
+                "weights": [round(each, 6) for each in weights[number].tolist()],
+                "strength": round(strength[number], 6),
+                "entropy": round(float(entropy[number]), 6),
+            }
+            for task, number in model.task_numbers.items()
+        },
+        "information": round(mutual_information(weights.tolist()), 6),
+    }
 
 
 #: What can stand in the place of a gate, and what that tells.

@@ -5,7 +5,7 @@ runs it with PyTorch; ``modeling.onnx_answerer`` an exported graph.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
@@ -166,8 +166,12 @@ class Answering(ABC):
                 answers[row][task] = answer
         return answers
 
-    def _logits(self, asked: Sequence[_Asked], tasks: Sequence[str]) -> dict[str, list[np.ndarray]]:
-        logits: dict[str, list[Any]] = {task: [None] * len(asked) for task in tasks}
+    def tokenised(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[list[int], Packed, list[int]]]:
+        """n rows in groups that a pass can hold: the numbers of a group's rows, their ids, and how many words
+        each has. Raises InputError as ``answer`` does."""
+        yield from self._groups([_asked(row, number) for number, row in enumerate(rows)])
+
+    def _groups(self, asked: Sequence[_Asked]) -> Iterator[tuple[list[int], Packed, list[int]]]:
         # Single texts and pairs are tokenised apart.
         for paired in (False, True):
             group = [row for row, each in enumerate(asked) if (each.pair is not None) == paired]
@@ -177,8 +181,12 @@ class Answering(ABC):
             pairs = [asked[row].pair or "" for row in group] if paired else None
             spans = [word_spans(asked[row].text, asked[row].tokens) for row in group]
             packed = encode_texts(self.tokenizer, texts, self.max_tokens, pairs, spans)
-            found = self._run(packed, tasks, [len(each) for each in spans])
-            for task, values in found.items():
+            yield group, packed, [len(each) for each in spans]
+
+    def _logits(self, asked: Sequence[_Asked], tasks: Sequence[str]) -> dict[str, list[np.ndarray]]:
+        logits: dict[str, list[Any]] = {task: [None] * len(asked) for task in tasks}
+        for group, packed, words in self._groups(asked):
+            for task, values in self._run(packed, tasks, words).items():
                 for row, value in zip(group, values, strict=True):
                     logits[task][row] = value
         return logits

@@ -24,8 +24,9 @@ from doubleroute.modeling.trunk import caught_layers
 
 class DoublerouteConfig(PreTrainedConfig):
     """What builds the model: the backbone's own config, the router's resolved options, and for each task, in
-    order, ``{"kind", "labels", "pooling", "dropout", "weight"}`` and what a kind has besides. ``origin`` says
-    which pretrained backbone it came from: {"source", "digest"}; empty where that is not known."""
+    order, ``{"kind", "labels", "pooling", "dropout", "weight"}``, what a kind has besides, and
+    ``"class_weights"`` [labels] where it learned with some. ``origin`` says which pretrained backbone it came
+    from: {"source", "digest"}; empty where that is not known."""
 
     model_type = "doubleroute"
 
@@ -51,10 +52,13 @@ class DoublerouteConfig(PreTrainedConfig):
 
 @dataclass
 class RoutedOutput(ModelOutput):
-    """``logits``: {task: [rows, outputs] or [rows, seq, outputs]}; ``loss``: float32 scalar or None."""
+    """``logits``: {task: [rows, outputs] or [rows, seq, outputs]}; ``loss``: float32 scalar or None;
+    ``losses``: each task's part of it; ``penalty``: the router's, None without one."""
 
     loss: Tensor | None = None
     logits: dict[str, Tensor] | None = None
+    losses: dict[str, Tensor] | None = None
+    penalty: Tensor | None = None
 
 
 class DoublerouteModel(PreTrainedModel):
@@ -112,15 +116,19 @@ class DoublerouteModel(PreTrainedModel):
         if targets is None:
             return RoutedOutput(logits=logits)
         total = sum(len(each) for each in targets.values())
-        loss = states.new_zeros((), dtype=torch.float32)
+        losses, loss = {}, states.new_zeros((), dtype=torch.float32)
         for name, values in logits.items():
-            options = self.config.tasks[name]
-            given = (values, targets[name], label_smoothing, self.head(name).kept())
-            part = kind(options["kind"]).loss(*given)
-            loss = loss + part * (options["weight"] * len(targets[name]) / total)
+            options, given = self.config.tasks[name], targets[name]
+            of_labels = options.get("class_weights")
+            if of_labels is not None:
+                of_labels = torch.tensor(of_labels, dtype=torch.float32, device=values.device)
+            kept = self.head(name).kept()
+            part = kind(options["kind"]).loss(values, given, label_smoothing, kept, of_labels)
+            losses[name] = part * (options["weight"] * len(given) / total)
+            loss = loss + losses[name]
         if penalty is not None:
             loss = loss + penalty
-        return RoutedOutput(loss=loss, logits=logits)
+        return RoutedOutput(loss=loss, logits=logits, losses=losses, penalty=penalty)
 
     def head(self, task: str) -> Head:
         """F of a task."""

@@ -3,13 +3,14 @@
 The rule, on paired 95% intervals of the difference challenger - champion over the same test rows
 (signed so that more is better, in units of each task's metric; see ``training.evaluate``):
 
-1. No champion: promote.
+1. No champion: promote, unless part 8 refuses.
 2. A task that the champion answers and the challenger does not: refuse. The same weights: cannot tell.
 3. Each task is a non-inferiority test (Piaggio et al. 2012, JAMA 308:2594) with margin ``max_loss``, or
    its own of ``margins``: it holds when the interval's lower end is at least -margin. It is certainly
    worse, and the challenger refused, when the whole interval lies below zero and the difference below
    -margin. Anything between: cannot tell.
-4. The mean difference over the compared tasks must reach ``min_gain`` and be above zero. When even
+4. The mean difference over the compared tasks must reach ``min_gain`` and be above zero, or zero where the
+   challenger answers a task that the champion does not. When even
    the mean of the upper ends stays below ``min_gain`` the challenger is refused; otherwise a mean that
    is too small is: cannot tell.
 5. A slice of a task that is certainly worse and lost more than ``slice_margin``, or a task whose
@@ -24,10 +25,16 @@ The rule, on paired 95% intervals of the difference challenger - champion over t
 7. More than ``max_dead_experts`` of the router's experts are dead, which is to say that no task's tokens give
    them a tenth of an even share (``modeling.diagnostics``): refuse. Such a model may score well today and
    has lost what routing is for.
+8. Of every version, a first one too, and only where the project asks for it: unless the gate certainly gains
+   ``router_checks.min_gain`` over equal weights for all experts in one task at least (the lower end of its
+   paired 95% interval above zero, the gain itself at least ``min_gain``; see ``training.router_study``), or
+   when more than ``router_checks.max_dead`` of the experts are dead: refuse. The interval is each task's own:
+   of a gate that is worth nothing in any of m tasks up to one in forty times m passes.
 
 Only "promote" moves the champion. The mean must be above zero even with ``min_gain: 0``, because the
 difference of two models changes its sign when they change places: on the same test rows at most one of
-the two can replace the other, so equal models never take turns. A task that the champion cannot answer
+the two can replace the other, so equal models never take turns; where one answers more tasks, part 2 keeps
+the other from coming back. A task that the champion cannot answer
 is not compared and stands in nobody's way. The mean weighs tasks as their metrics are scaled, so
 ``max_loss``, ``margins``, ``slice_margin`` and ``min_gain`` for a task judged by mae or rmse are in units
 of its label.
@@ -41,6 +48,6 @@ ten, 12 for sixty. A smaller loss passes part 5, as does every loss that is not 
 its numbers, and is left to part 3, which asks for proof of the opposite.
 """
 
-from doubleroute.promotion.decision import Decision, Verdict, decide
+from doubleroute.promotion.decision import NO_CHAMPION, Decision, Verdict, decide
 
-__all__ = ["Decision", "Verdict", "decide"]
+__all__ = ["NO_CHAMPION", "Decision", "Verdict", "decide"]

@@ -7,7 +7,15 @@ from typing import Any
 
 from doubleroute.config import Promotion
 from doubleroute.promotion.findings import Finding, Verdict, finite
-from doubleroute.promotion.guards import cost_findings, guard_findings, router_findings
+from doubleroute.promotion.guards import (
+    cost_findings,
+    guard_findings,
+    router_check_findings,
+    router_findings,
+)
+
+#: The first reason about a version that there was nothing to compare with.
+NO_CHAMPION = "there is no champion yet"
 
 
 @dataclass(frozen=True)
@@ -45,15 +53,20 @@ def decide(
         **promotion.model_dump(mode="json", exclude={"model_name"}),
         "held_out": evaluation.get("held_out"),
         "tasks": {},
+        "new_tasks": [],
     }
+    checked = router_check_findings(evaluation, promotion, numbers, challenger)
     if champion not in evaluation["models"]:
-        return Decision("promote", ("there is no champion yet",), numbers)
+        refused = any(finding.verdict for finding in checked)
+        reasons = (NO_CHAMPION, *(finding.reason for finding in checked))
+        return Decision("refuse" if refused else "promote", reasons, numbers)
     findings = [*_lost_tasks(evaluation, challenger, champion), *_same(evaluation, challenger, champion)]
     for name, task in evaluation["tasks"].items():
         if challenger not in task["models"]:
             continue
         if champion not in task["models"]:
             findings.append(Finding(None, f"{name}: the champion does not answer this task; not compared"))
+            numbers["new_tasks"].append(name)
             continue
         difference = _difference(task, challenger, champion)
         numbers["tasks"][name] = difference
@@ -62,6 +75,7 @@ def decide(
     findings += guard_findings(evaluation, promotion, numbers)
     findings += cost_findings(evaluation.get("costs"), promotion, numbers, challenger, champion)
     findings += router_findings(evaluation, promotion, numbers, challenger, champion)
+    findings += checked
     verdicts = {finding.verdict for finding in findings}
     verdict: Verdict = (
         "refuse" if "refuse" in verdicts else "cannot tell" if "cannot tell" in verdicts else "promote"
@@ -150,6 +164,9 @@ def _mean_finding(numbers: dict[str, Any], min_gain: float) -> Finding:
     text = f"mean gain over {over} {mean:+.4f}"
     if mean >= min_gain and mean > 0:
         return Finding(None, f"{text}: reaches min_gain {min_gain:g}")
+    if mean >= min_gain and numbers["new_tasks"]:
+        more = ", ".join(numbers["new_tasks"])
+        return Finding(None, f"{text}: nothing is lost, and the champion does not answer {more}")
     if highest < min_gain:
         return Finding("refuse", f"{text}, at most {highest:+.4f}: stays below min_gain {min_gain:g}")
     wanted = f"min_gain {min_gain:g}" if min_gain else "a gain above zero"

@@ -1,4 +1,4 @@
-"""Parts 5 to 7 of the rule: what a challenger may not do, however much it gains elsewhere."""
+"""Parts 5 to 8 of the rule: what a challenger may not do, however much it gains elsewhere."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -192,3 +192,59 @@ def router_findings(
             f"{'more than' if collapsed else 'within'} max_dead_experts {promotion.max_dead_experts:g}",
         )
     ]
+
+
+def router_check_findings(
+    evaluation: Mapping[str, Any], promotion: Promotion, numbers: dict[str, Any], challenger: str
+) -> list[Finding]:
+    """Part 8: whether the gate is worth anything; notes each task's gain in ``numbers``. Nothing where no
+    gate was studied."""
+    gate = evaluation["models"].get(challenger, {}).get("gate")
+    if not gate:
+        return []
+    return [*_gain_findings(evaluation, promotion, numbers), *_dead_findings(gate, promotion)]
+
+
+def _gain_findings(
+    evaluation: Mapping[str, Any], promotion: Promotion, numbers: dict[str, Any]
+) -> Iterator[Finding]:
+    """What the gate gains over equal weights."""
+    wanted = promotion.router_checks.min_gain
+    gains = {
+        task: {key: finite(each[key]) for key in ("value", "low", "high")}
+        for task, entries in (evaluation.get("router") or {}).items()
+        for each in entries
+        if each["gate"] == "uniform"
+    }
+    if not gains and wanted is None:
+        return
+    numbers["router_gain"] = gains
+    told = ", ".join(
+        f"{task} {each['value']:+.4f} ({each['low']:+.4f} to {each['high']:+.4f})"
+        for task, each in gains.items()
+        if None not in each.values()
+    )
+    text = f"the router's gate gains over equal weights: {told or 'nothing that could be measured'}"
+    if wanted is None:
+        yield Finding(None, text)
+        return
+    reached = any(_reaches(each["value"], each["low"], wanted) for each in gains.values())
+    said = f"router_checks.min_gain {wanted:g} is {'reached' if reached else 'certainly reached in no task'}"
+    yield Finding(None if reached else "refuse", f"{text}: {said}")
+
+
+def _reaches(value: float | None, low: float | None, wanted: float) -> bool:
+    return value is not None and low is not None and low > 0 and value >= wanted
+
+
+def _dead_findings(gate: Mapping[str, Any], promotion: Promotion) -> Iterator[Finding]:
+    most = promotion.router_checks.max_dead
+    if most is None:
+        return
+    dead, experts = len(gate["dead"]), gate["experts"]
+    over = dead > most * experts
+    yield Finding(
+        "refuse" if over else None,
+        f"{dead} of the router's {experts} experts are dead: {'more than' if over else 'within'} "
+        f"router_checks.max_dead {most:g}",
+    )

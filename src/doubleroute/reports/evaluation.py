@@ -54,7 +54,7 @@ class Items:
     kind: str = "items"
 
 
-Block = Table | Figure | Note | Source | Mistakes | Items
+Block = Table | Figure | Note | Source | Mistakes | Items | router.Ways
 
 
 @dataclass(frozen=True)
@@ -181,6 +181,7 @@ def _points(entries: Any, value: Callable[[Mapping[str, Any]], Any]) -> list[tup
 def _router(evaluation: Mapping[str, Any]) -> list[Block]:
     said = router.statement(evaluation)
     blocks: list[Block] = [*router.replaced_tables(evaluation), *router.gate_tables(evaluation)]
+    blocks += [*router.layer_tables(evaluation), *router.ways_of(evaluation)]
     return [Note(said), *blocks] if said else blocks
 
 

@@ -44,6 +44,12 @@ def _block(block: Any, page: str) -> Iterator[str]:
         ]
         parts = [markdown(block.note), *parts] if block.note else parts
         yield from _folded(f"{block.title} ({len(block.items)})", "\n\n".join(parts))
+    elif block.kind == "ways":
+        parts = [
+            fenced(" ".join(f"{token.text}({token.expert})" for token in item.tokens) + f"\n{item.place}")
+            for item in block.items
+        ]
+        yield from _folded(block.title, "\n\n".join([markdown(block.note), *parts]))
     else:
         note = ["", markdown(block.note)] if block.note else []
         text = "\n".join([markdown_table(block), *note])

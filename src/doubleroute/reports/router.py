@@ -1,6 +1,7 @@
 """What a report says about a router's gate: what it did, and what is left without it."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from doubleroute.reports.tables import Table, model_title, models_of
@@ -13,6 +14,87 @@ GATES = {
     "task": "the task's part alone",
     "token": "the token's part alone",
 }
+
+#: Colours that a page has for experts; more of them share colours and keep their numbers.
+COLOURS = 8
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token, the name of the expert that it is given to most, that expert's colour and its weight."""
+
+    text: str
+    expert: str
+    colour: int
+    weight: str
+
+
+@dataclass(frozen=True)
+class Way:
+    """The tokens of one row and where it is."""
+
+    tokens: list[Token]
+    place: str
+
+
+@dataclass(frozen=True)
+class Ways:
+    """Rows whose tokens are shown by expert."""
+
+    title: str
+    items: list[Way]
+    note: str
+    kind: str = "ways"
+
+
+def ways_of(evaluation: Mapping[str, Any]) -> list[Ways]:
+    """For each task its example rows, each token with the expert that it is given to most."""
+    note = (
+        "The first short test rows. Behind each token stands the expert that carries most of it, the darker "
+        "the larger its weight (the full weights: doubleroute predict --explain)."
+    )
+    return [
+        Ways(f"{shown(task, 70)}: tokens by expert", [_way(row) for row in rows], note)
+        for task, rows in sorted((evaluation.get("ways") or {}).items())
+        if rows
+    ]
+
+
+def _way(row: Mapping[str, Any]) -> Way:
+    tokens = []
+    for text, weights in zip(row["tokens"], row["weights"], strict=True):
+        most = max(range(len(weights)), key=weights.__getitem__)
+        name = shown(row["experts"][most], 40)
+        tokens.append(Token(shown(text, 40), name, most % COLOURS, f"{weights[most]:.2f}"))
+    return Way(tokens, f"{shown(row['file'], 120)}, row {row['row']}")
+
+
+def layer_tables(evaluation: Mapping[str, Any]) -> list[Table]:
+    """For each model whose router mixes layers: the weights of the layers by task."""
+    found = []
+    for name in models_of(evaluation["models"]):
+        mixture = evaluation["models"][name].get("layers")
+        if not mixture:
+            continue
+        rows = [
+            (
+                shown(task, 70),
+                number(each["strength"]),
+                number(each["entropy"]),
+                *map(number, each["weights"]),
+            )
+            for task, each in sorted(mixture["tasks"].items())
+        ]
+        header = ("task", "strength", "entropy", *(shown(layer, 20) for layer in mixture["layers"]))
+        note = (
+            "Learned weight of each layer, the same for all tokens of a task; strength: what the mixture is "
+            "multiplied with before it is added, near 0 the weights say nothing; entropy 1: all weigh "
+            f"alike. A layer says {number(mixture['information'])} bits about its task (mutual information)."
+        )
+        found.append(
+            Table(f"The mixture of layers, {model_title(name, evaluation)}", header, rows, note=note)
+        )
+    return found
 
 
 def gate_tables(evaluation: Mapping[str, Any]) -> list[Table]:

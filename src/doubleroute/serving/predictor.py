@@ -23,10 +23,22 @@ OutputFormat = Literal["jsonl", "csv"]
 
 @dataclass(frozen=True)
 class Answer:
-    """The answers to one request, {task: answer}."""
+    """The answers to one request, {task: answer}, and, where that was asked, its way through the router
+    (``modeling.explain``)."""
 
     request: Request
     tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    explanation: Mapping[str, Any] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON: row, id where there is one, answers, explanation where there is one."""
+        found: dict[str, Any] = {"row": self.request.row}
+        if self.request.id is not None:
+            found["id"] = self.request.id
+        found["answers"] = self.tasks
+        if self.explanation is not None:
+            found["explanation"] = self.explanation
+        return found
 
 
 def predict(
@@ -35,16 +47,21 @@ def predict(
     tasks: Sequence[str] | None = None,
     batch: int = 256,
     log: RequestLog | None = None,
+    explained: bool = False,
 ) -> Iterator[Answer]:
     """Answer requests in their order, ``batch`` at a time, for all tasks or some; ``log`` keeps them.
+    ``explained``: each with its way through the router.
 
-    Raises InputError for an unknown task before the first request is read.
+    Raises InputError before the first request is read: for an unknown task, and when there is nothing to
+    explain: a router without gate and mixture, or an exported graph.
     """
     unknown = sorted(set(tasks or ()) - set(answerer.tasks))
     if unknown:
         has = f"it has: {', '.join(answerer.tasks)}{near(unknown[0], answerer.tasks)}"
         raise InputError(f"the model has no task '{unknown[0]}'; {has}")
-    return _answers(answerer, iter(requests), tasks, batch, log)
+    if explained:
+        _refuse_unexplained(answerer)
+    return _answers(answerer, iter(requests), tasks, batch, log, explained)
 
 
 def write(
@@ -112,13 +129,39 @@ def _answers(
     tasks: Sequence[str] | None,
     batch: int,
     log: RequestLog | None,
+    explained: bool,
 ) -> Iterator[Answer]:
     while chunk := list(itertools.islice(requests, batch)):
         rows = [request.values for request in chunk]
         found = answerer.answer(rows, tasks)
         if log is not None:
             log.write(rows, found, [request.id for request in chunk])
-        yield from (Answer(request, each) for request, each in zip(chunk, found, strict=True))
+        told: Sequence[Mapping[str, Any] | None] = [None] * len(chunk)
+        if explained:
+            told = _explained(answerer, rows, tasks)
+        yield from (Answer(*each) for each in zip(chunk, found, told, strict=True))
+
+
+def _refuse_unexplained(answerer: "Answering") -> None:
+    from doubleroute.modeling.explain import refuse_without_a_way
+    from doubleroute.modeling.inference import Answerer
+
+    if not isinstance(answerer, Answerer):
+        raise InputError(
+            f"an exported graph ({answerer.precision}) does not show its gate; write --precision torch, or "
+            "leave it out"
+        )
+    refuse_without_a_way(answerer.model)
+
+
+def _explained(
+    answerer: "Answering", rows: Sequence[Mapping[str, Any]], tasks: Sequence[str] | None
+) -> list[dict[str, Any]]:
+    from doubleroute.modeling.explain import explain
+    from doubleroute.modeling.inference import Answerer
+
+    assert isinstance(answerer, Answerer)
+    return explain(answerer, rows, tasks)
 
 
 def _write(
@@ -128,9 +171,7 @@ def _write(
     if form == "jsonl":
         for answer in answers:
             count += 1
-            given = {} if answer.request.id is None else {"id": answer.request.id}
-            record = {"row": answer.request.row, **given, "answers": answer.tasks}
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            file.write(json.dumps(answer.as_dict(), ensure_ascii=False) + "\n")
         return count
     columns = ["row", "id", *(column for task, each in about.items() for column in _columns(task, each))]
     twice = sorted({column for column in columns if columns.count(column) > 1})

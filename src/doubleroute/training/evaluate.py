@@ -26,6 +26,8 @@ from doubleroute.training.task_scores import draws_for, score_task
 from doubleroute.workspace import Stage, Workspace, code_digest, digest_of, versions_of, write_json
 
 if TYPE_CHECKING:  # what brings transformers is imported where a model is loaded
+    from transformers import PreTrainedTokenizerBase
+
     from doubleroute.modeling.inference import Answerer
     from doubleroute.modeling.model import DoublerouteModel
 
@@ -57,8 +59,9 @@ def evaluate(
     All models answer the same labelled test rows; the champion those of the tasks that it has, in the
     kind that they have now. Intervals are 95% percentile bootstraps over rows; differences are paired.
     A routed model and a champion are also compared by slices, calibration and costs, and ``held_out`` says
-    which rows they answered. ``models[name]["gate"]`` is what a router's gate did (``modeling.diagnostics``),
-    and ``router`` what the routed model scores without it (``router_study``).
+    which rows they answered. ``models[name]["gate"]`` is what a router's gate did and ``["layers"]`` what its
+    mixture of layers is (``modeling.diagnostics``), ``router`` what the routed model scores without its gate,
+    and ``ways`` what the gate gives each token of a few rows (``router_study``).
     """
     inputs = {
         "rows": rows_digest(validated),
@@ -85,10 +88,11 @@ def evaluate(
         if inputs["majority"]:
             answers["majority"] = _majority(validated.path, about, truths)
         for name, stage in fits.items():
-            answers[name], models[name]["gate"] = _fitted(stage.path / "model", rows, truths)
-        found: dict[str, Any] = {"split": SPLIT, "models": models, "router": None}
+            answers[name], about_router = _fitted(stage.path / "model", rows, truths)
+            models[name] |= about_router
+        found: dict[str, Any] = {"split": SPLIT, "models": models, "router": None, "ways": None}
         if "routed" in fits:
-            found["router"] = _without_gate(project, fits["routed"].path / "model", rows, truths)
+            found |= _studied(project, fits["routed"].path / "model", rows, truths)
         if champion is not None:
             answerer, answers["champion"] = _asked(champion, models["champion"], about, truths)
             if "routed" in fits:
@@ -147,46 +151,50 @@ def _majority(validated: Path, about: dict[str, Any], truths: dict[str, Truths])
 
 def _fitted(
     folder: Path, rows: dict[str, Encoded], truths: dict[str, Truths]
-) -> tuple[Answers, dict[str, Any] | None]:
-    """A model's answers, and what its router's gate did meanwhile (None without a gate)."""
-    from doubleroute.modeling.diagnostics import watched_gate
+) -> tuple[Answers, dict[str, Any]]:
+    """A model's answers, and {"gate": what its router's gate did meanwhile, "layers": its mixture of them},
+    each None without one."""
+    from doubleroute.modeling.diagnostics import layer_mixture, watched_gate
 
-    model, pad_id = _loaded(folder)
+    model, tokenizer = _loaded(folder)
+    pad_id = tokenizer.pad_token_id or 0
     with watched_gate(model) as watch:
         found = {task: answers_of(model, task, each, truths[task], pad_id) for task, each in rows.items()}
-    return found, None if watch is None else watch.as_dict()
+    return found, {"gate": watch and watch.as_dict(), "layers": layer_mixture(model)}
 
 
-def _loaded(folder: Path) -> "tuple[DoublerouteModel, int]":
-    """A saved model and the id of its padding."""
+def _loaded(folder: Path) -> "tuple[DoublerouteModel, PreTrainedTokenizerBase]":
+    """A saved model and its tokenizer."""
     from doubleroute.modeling.model import load_model
 
-    return load_model(folder).to(compute_device()), load_tokenizer(
-        Source(str(folder), folder)
-    ).pad_token_id or 0
+    return load_model(folder).to(compute_device()), load_tokenizer(Source(str(folder), folder))
 
 
-def _without_gate(
+def _studied(
     project: Project, folder: Path, rows: dict[str, Encoded], truths: dict[str, Truths]
-) -> dict[str, list[dict[str, Any]]] | None:
-    from doubleroute.training.router_study import study_router
+) -> dict[str, Any]:
+    from doubleroute.training.router_study import example_ways, study_router
 
-    return study_router(project, *_loaded(folder), rows, truths)
+    model, tokenizer = _loaded(folder)
+    return {
+        "router": study_router(project, model, tokenizer.pad_token_id or 0, rows, truths),
+        "ways": example_ways(model, tokenizer, rows, truths),
+    }
 
 
 def _asked(
     champion: Champion, entry: dict[str, Any], about: dict[str, Any], truths: dict[str, Truths]
 ) -> "tuple[Answerer, Answers]":
-    """The champion and its answers; notes in its ``entry`` its tasks and what its gate did, and marks the
+    """The champion and its answers; notes in its ``entry`` its tasks and what its router did, and marks the
     test rows that came since it learned."""
-    from doubleroute.modeling.diagnostics import watched_gate
+    from doubleroute.modeling.diagnostics import layer_mixture, watched_gate
     from doubleroute.modeling.inference import Answerer
 
     answerer = Answerer(champion.folder)
     entry["tasks"] = list(answerer.tasks)
     with watched_gate(answerer.model) as watch:
         answers = _champion(answerer, about, truths)
-    entry["gate"] = None if watch is None else watch.as_dict()
+    entry |= {"gate": watch and watch.as_dict(), "layers": layer_mixture(answerer.model)}
     if champion.rows is not None:
         _mark_arrived(truths, Seen.read(champion.rows))
     return answerer, answers

@@ -1,24 +1,26 @@
 """What a fit reads: the batches of an epoch, with the trunk's stored outputs beside them."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from doubleroute.config import Training
 from doubleroute.data.batches import NO_ANSWERS, Answers, Batch, Encoded, collate
-from doubleroute.data.mixture import batches, draw, quotas
+from doubleroute.data.mixture import annealed, batches, draw, quotas
 from doubleroute.errors import DataError
 from doubleroute.training import activations
 from doubleroute.workspace import Stage
 
 
 class Feed:
-    """Mixed batches of the training rows of all tasks. What it gives depends on seed and epoch alone.
+    """Mixed batches of the training rows of all tasks. What it gives depends on seed and epoch alone, and on
+    which tasks have finished before: ``finished`` {task: the first epoch, from 0, in which it had}.
 
     ``weights``: for each task float64 [rows], how often a row is drawn in an epoch; None: once. ``alone``:
-    give this task's rows of the same batches, in the same order; a batch may then have none. ``answers``: the
-    stored answers of retrieval tasks, which go into a batch with the rows that have them. Raises DataError
-    when a task has no row of any weight.
+    give this task's rows of the same batches, in the same order; a batch may then have none. ``epochs``: how
+    many there will be. ``answers``: the stored answers of retrieval tasks, which go into a batch with the
+    rows that have them. Raises DataError when a task has no row of any weight.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class Feed:
         pad_id: int,
         weights: Mapping[str, np.ndarray] | None = None,
         alone: str | None = None,
+        epochs: float = 1.0,
         answers: Answers = NO_ANSWERS,
     ) -> None:
         self.answers = answers
@@ -41,15 +44,31 @@ class Feed:
         self.seed = seed
         self.pad_id = pad_id
         self.names = list(encoded)
-        sizes = {task: _size(task, len(rows), self.weights.get(task)) for task, rows in encoded.items()}
-        self.quotas = quotas(sizes, training.sampling_temperature)
-        self.steps = -(-sum(self.quotas.values()) // self.size)
+        self.sizes = {task: _size(task, len(rows), self.weights.get(task)) for task, rows in encoded.items()}
+        self.sampling, self.temperature = training.sampling, training.sampling_temperature
+        self.epochs = math.ceil(epochs)
+        self.finished: dict[str, int] = {}
+        self.steps = -(-sum(self.sizes.values()) // self.size)
+
+    def quotas(self, epoch: int) -> dict[str, int]:
+        """How many rows each task gives to an epoch; their sum is the same in each."""
+        if self.sampling == "annealed":
+            exponent = annealed(self.temperature, epoch, self.epochs)
+        else:
+            exponent = 0.0 if self.sampling == "uniform" else 1 / self.temperature
+        return quotas(self.sizes, exponent, [task for task, since in self.finished.items() if since <= epoch])
 
     def plan(self, epoch: int) -> list[dict[str, np.ndarray]]:
         """The batches of an epoch as row numbers of each task, every task in every batch, if empty."""
+        now, past = self.quotas(epoch), [self.quotas(each) for each in range(epoch)]
         rows = [
             draw(
-                len(self.encoded[task]), self.quotas[task], epoch, self.seed + number, self.weights.get(task)
+                len(self.encoded[task]),
+                now[task],
+                epoch,
+                self.seed + number,
+                self.weights.get(task),
+                sum(each[task] for each in past),
             )
             for number, task in enumerate(self.names)
         ]

@@ -18,7 +18,9 @@ from doubleroute.training import checkpoints
 from doubleroute.training.encode import ANSWERS, load_split
 from doubleroute.training.feed import Feed, load_states
 from doubleroute.training.history import History, read_history
+from doubleroute.training.lora import adapt
 from doubleroute.training.machine import autocast, compute_device
+from doubleroute.training.objective import Objective
 from doubleroute.training.optimise import (
     count,
     freeze,
@@ -86,6 +88,9 @@ class Learner:
         self.trunk = freeze(self.model, variant.depth, self.training.dropout)
         if self.plan.moved is not None:
             freeze_all_but(self.model, self.learning)
+        self.adapters = None
+        if self.training.lora is not None:
+            self.adapters = adapt(self.model.backbone, self.training.lora, self.project.seed)
         self.model.to(compute_device())
 
     def _go_on_from(self) -> dict[str, Any] | None:
@@ -115,7 +120,8 @@ class Learner:
         self.answers = {task: each for task, each in answers.items() if task in self.model.config.tasks}
         self.answer_states = load_states(stored, variant.stored, ANSWERS, self.answers)
         beside = Answers(self.answers, self.answer_states)
-        self.feed = Feed(drawn, states["train"], self.training, seed, pad_id, weights, alone, beside)
+        epochs = self.plan.epochs(self.project)
+        self.feed = Feed(drawn, states["train"], self.training, seed, pad_id, weights, alone, epochs, beside)
         self.validation, self.validation_states = rows["validation"], states["validation"]
         tasks = self.model.config.tasks
         self.truths = {
@@ -125,7 +131,8 @@ class Learner:
 
     def _build_optimizer(self) -> None:
         share = self.plan.rate(self.project)
-        groups = parameter_groups(self.model, self.training, share, self.fresh)
+        self.objective = Objective(self.training, self.model, self.parallel)
+        groups = parameter_groups(self.model, self.training, share, self.fresh) + self.objective.groups
         self.rates = [group["lr"] for group in groups]
         self.optimizer = make_optimizer(self.training, groups)
         self.total = max(1, round(self.plan.epochs(self.project) * self.feed.steps))
@@ -167,17 +174,14 @@ class Learner:
         if self.trunk is not None and batch.states is not None:
             self.trunk.feed(batch.states)
         with autocast(self.precision):
-            loss = runner(
+            output = runner(
                 **batch.inputs.keywords,
                 rows=batch.rows,
                 targets=batch.targets,
                 label_smoothing=self.training.label_smoothing,
-            ).loss
+            )
         self.optimizer.zero_grad(set_to_none=True)
-        if self.parallel:
-            self.parallel.backward(loss)
-        else:
-            loss.backward()
+        loss = self.objective.backward(output, batch.rows)
         if self.training.clip is not None:
             torch.nn.utils.clip_grad_norm_(checkpoints.learned(self.model).values(), self.training.clip)
         self.optimizer.step()
@@ -213,6 +217,12 @@ class Learner:
             scores = said_by_the_first(scores)
         if self.history.note_epoch(self.step, scores, rung):
             self.best = {name: value.detach().clone() for name, value in weights.items()}
+        self._note_finished()
+
+    def _note_finished(self) -> None:
+        """Draw the tasks that have finished rarely from now on."""
+        if self.training.task_early_stopping is not None and self.plan.alone is None:
+            self.feed.finished = self.history.finished(self.training.task_early_stopping)
 
     def _diverged(self, what: str) -> ConfigError:
         return ConfigError(f"{what} at step {self.step}; lower training.learning_rate or training.clip")
@@ -241,6 +251,9 @@ class Learner:
             value.data.copy_(self.best[name])
         if self.trunk is not None:
             self.trunk.put_back()
+        trained = count(checkpoints.learned(self.model).values())
+        if self.adapters is not None:
+            self.adapters.merge_and_unload()
         if self._rank:
             return
         self.model.eval()
@@ -252,8 +265,10 @@ class Learner:
             folder / "history.json",
             {
                 **self.history.as_dict(taken, drawn),
+                "finished": self.feed.finished,
+                "task_weights": self.objective.as_dict(),
                 "parameters": count(self.model.parameters()),
-                "trained_parameters": count(checkpoints.learned(self.model).values()),
+                "trained_parameters": trained,
                 "precision": self.precision,
                 "threads": torch.get_num_threads(),
             },
@@ -266,10 +281,12 @@ class Learner:
             return
         tensors, state = found
         self.best = checkpoints.unpack(tensors, self.model, self.optimizer)
+        self.objective.put_back(tensors)
         self.step, self.total = state["step"], state["total"]
         self.factor = schedule(self.training.schedule, self.total, self.training.warmup)
         self.history.go_on(state["log"])
         self.history.total = self.total
+        self._note_finished()
         # Another number of threads sums in another order: keep the one that the fit began with.
         torch.set_num_threads(state["threads"])
 
@@ -283,11 +300,14 @@ class Learner:
             "log": self.history.kept(),
             "threads": torch.get_num_threads(),
         }
-        checkpoints.save(partial, self.step, checkpoints.pack(self.model, self.optimizer, self.best), state)
+        tensors = checkpoints.pack(self.model, self.optimizer, self.best) | self.objective.tensors()
+        checkpoints.save(partial, self.step, tensors, state)
 
     @property
     def _is_over(self) -> bool:
-        return self.history.is_over(self.training.early_stopping)
+        patience = self.training.task_early_stopping
+        finished = patience is not None and set(self.learning) <= self.history.finished(patience).keys()
+        return finished or self.history.is_over(self.training.early_stopping)
 
     @property
     def _is_due(self) -> bool:

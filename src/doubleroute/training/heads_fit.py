@@ -97,8 +97,8 @@ class HeadsFit:
         weights = None if self.weights is None else self.weights[task]
         solved = solve(
             options["kind"],
-            _examples(train, self.rows["train"][task], weights),
-            _examples(held, self.rows["validation"][task], None),
+            _examples(train, self.rows["train"][task], weights, options.get("class_weights")),
+            _examples(held, self.rows["validation"][task]),
             head_of(self.model, task).out.out_features,
         )
         score = self._score(task, held, solved)
@@ -165,11 +165,19 @@ class HeadsFit:
         return {options["metric"]: score[options["metric"]]}
 
 
-def _examples(states: Pooled, rows: Encoded, weights: np.ndarray | None) -> Examples:
-    """Features, targets and weights of each item: a row, or a word."""
+def _examples(
+    states: Pooled,
+    rows: Encoded,
+    weights: np.ndarray | None = None,
+    class_weights: Sequence[float] | None = None,
+) -> Examples:
+    """Features, targets and weights of each item: a row, or a word. ``weights`` are those of the rows."""
     targets = np.asarray(rows.labels)
     sizes = np.diff(states.starts)
     if rows.packed.words is not None:
         targets = targets[np.asarray(rows.packed.words) >= 0]
     of_rows = np.ones(len(rows)) if weights is None else weights
-    return Examples(states.features, targets, np.repeat(of_rows, sizes))
+    of_items = np.repeat(of_rows, sizes)
+    if class_weights is not None:
+        of_items = of_items * np.array(class_weights)[targets]
+    return Examples(states.features, targets, of_items)

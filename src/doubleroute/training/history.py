@@ -44,11 +44,13 @@ class History:
             "tokens": 0,
             "steps_before": 0,
             "rows_before": {},
+            "epochs_before": 0,
         }
         if before is not None:
             self.log |= {name: before[name] for name in _CARRIED}
             #: Of the fits before this one: their steps, and what they drew.
             self.log |= {"steps_before": before["total_steps"], "rows_before": before["rows"]}
+            self.log["epochs_before"] = len(before["epochs"])
         self._since = time.monotonic()
 
     @property
@@ -120,6 +122,23 @@ class History:
     def is_over(self, patience: int | None) -> bool:
         """Whether ``patience`` epochs have passed since the best one (None: never)."""
         return is_over(self.log, patience)
+
+    def finished(self, patience: int) -> dict[str, int]:
+        """{task: how many epochs of this fit had passed when ``patience`` of them, or of those before it, had
+        not bettered its own score} of the tasks that have finished; a score that rises later changes nothing.
+        """
+        best: dict[str, tuple[float, int]] = {}
+        found: dict[str, int] = {}
+        for number, epoch in enumerate(self.log["epochs"], start=1):
+            for task, scores in epoch["validation"].items():
+                gained = sum(
+                    gain(metric, math.nan if value is None else value) for metric, value in scores.items()
+                )
+                if task not in best or gained > best[task][0]:
+                    best[task] = (gained, number)
+                elif number - best[task][1] >= patience:
+                    found.setdefault(task, max(0, number - self.log["epochs_before"]))
+        return found
 
     def as_dict(self, steps: int, rows: Mapping[str, int]) -> dict[str, Any]:
         """What ``history.json`` says about the course of the fit, which took these ``steps`` and drew these

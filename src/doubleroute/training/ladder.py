@@ -13,7 +13,8 @@ from doubleroute.errors import ConfigError
 from doubleroute.training.activations import activations
 from doubleroute.training.crew import Order, Progress, fit_orders
 from doubleroute.training.encode import read_meta
-from doubleroute.training.heads import LINEAR
+from doubleroute.training.extras import extras
+from doubleroute.training.heads import is_linear
 from doubleroute.training.history import is_over, read_history
 from doubleroute.training.machine import resolve_precision
 from doubleroute.training.plan import FROM_NOTHING, Plan, Rung, Start
@@ -70,7 +71,8 @@ def fit(
     """The project's model and its baselines, or those of ``names``; those that are not there yet are fitted
     side by side, as the plan says. ``stored`` is what ``store`` gave for the same plan.
 
-    Raises ConfigError when the plan's start has another backbone or router.
+    Raises ConfigError when the plan's start has another backbone or router, or the training needs a package
+    that is not installed.
     """
     _check(project, encoded, plan)
     order = Order(project, validated, encoded, stored, resolve_precision(project.training.precision), plan)
@@ -117,18 +119,15 @@ def ladder_of(project: Project, name: Name, plan: Plan) -> tuple[RungName | None
     Raises ConfigError when a task's head cannot be solved and mode heads asks for it.
     """
     mode = (plan.start and project.retraining.mode) or project.training.mode
-    others = [
-        task for task, options in project.tasks.items() if options.kind not in LINEAR or options.head.crf
-    ]
+    others = [task for task, options in project.tasks.items() if not is_linear(options)]
     if name == "frozen" and not others:
         return ("heads",)
     if mode == "full" or plan.alone is not None:
         return (None,)
     if mode == "heads" and others:
-        options = project.tasks[others[0]]
-        what = "with a CRF" if options.head.crf else f"of kind {options.kind}"
         raise ConfigError(
-            f"training.mode: heads has no solution for tasks.{others[0]} {what}; write auto or full"
+            f"training.mode: heads has no solution for tasks.{others[0]}: it is of kind "
+            f"{project.tasks[others[0]].kind}, or has a CRF or weights of its labels; write auto or full"
         )
     lowest: tuple[RungName | None, ...] = () if others else ("heads",)
     if lowest and (mode == "heads" or plan.moved is not None):
@@ -140,5 +139,6 @@ def ladder_of(project: Project, name: Name, plan: Plan) -> tuple[RungName | None
 
 
 def _check(project: Project, encoded: Stage, plan: Plan) -> None:
+    extras(project.training)  # told before hours of training
     if plan.start is not None:
         refuse_another(project, read_meta(encoded.path)["backbone"], plan.start)

@@ -7,7 +7,9 @@ from typing import Any
 from doubleroute.config import Project
 from doubleroute.data.tables import rows_digest
 from doubleroute.errors import InputError
-from doubleroute.training.encode import read_meta
+from doubleroute.training.class_weights import class_weights
+from doubleroute.training.encode import load_split, read_meta
+from doubleroute.training.extras import extras
 from doubleroute.training.variants import RungName, Variant
 from doubleroute.workspace import Stage, code_digest, versions_of
 
@@ -127,13 +129,17 @@ _CODE = tuple(
     f"training/{name}"
     for name in (
         "checkpoints",
+        "class_weights",
         "encoders",
         "feed",
         "fit",
+        "gradients",
         "heads",
         "heads_fit",
         "history",
+        "lora",
         "machine",
+        "objective",
         "optimise",
         "plan",
         "pooled",
@@ -154,7 +160,7 @@ def fit_inputs(
     precision: str,
     plan: Plan = FROM_NOTHING,
 ) -> dict[str, Any]:
-    """All that a fit depends on, for its digest."""
+    """All that a fit depends on, for its digest. Raises ConfigError when it needs what is not installed."""
     training = {}
     if plan.on != "heads":  # which are solved: no option of training has a say
         training = project.training.model_dump(
@@ -172,14 +178,15 @@ def fit_inputs(
         "precision": precision,
         "seed": project.seed,
         "code": code_digest("kinds", "data/batches", "data/mixture", "modeling", "linear", *_CODE),
-        "versions": versions_of("torch", "transformers", "numpy"),
+        "versions": versions_of("torch", "transformers", "numpy", *extras(project.training)),
     }
 
 
 def task_options(project: Project, encoded: Path) -> dict[str, dict[str, Any]]:
-    """For each task what the model's config says of it."""
+    """For each task what the model's config says of it. Raises ConfigError for class weights of labels that
+    it has not."""
     about = read_meta(encoded)["tasks"]
-    return {
+    found = {
         task: {
             "kind": options.kind,
             "labels": about[task]["labels"],
@@ -192,3 +199,8 @@ def task_options(project: Project, encoded: Path) -> dict[str, dict[str, Any]]:
         }
         for task, options in project.tasks.items()
     }
+    weighted = {task: options for task, options in project.tasks.items() if options.class_weights}
+    train = load_split(encoded, "train") if weighted else {}
+    for task, options in weighted.items():
+        found[task]["class_weights"] = class_weights(task, options, found[task]["labels"], train[task])
+    return found

@@ -1,7 +1,8 @@
-"""What a router's gate is worth: the scores on the test rows with something else in its place."""
+"""What a router's gate is worth: the scores on the test rows with something else in its place; and the way of
+a few of them through it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -9,9 +10,16 @@ from doubleroute.config import LOWER_IS_BETTER, Project
 from doubleroute.data.batches import Encoded
 from doubleroute.kinds import kind
 from doubleroute.modeling.diagnostics import gated, logits_by_gate
+from doubleroute.modeling.explain import gate_by_token
 from doubleroute.modeling.model import DoublerouteModel
 from doubleroute.training.intervals import difference, sample
 from doubleroute.training.scoring import Truths, scorer_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+#: Test rows of each task whose tokens are shown by expert: the first that have no more than so many tokens.
+EXAMPLES, LONGEST = 3, 64
 
 
 def study_router(
@@ -51,5 +59,33 @@ def study_router(
                 **difference(learned, each, metric, metric not in LOWER_IS_BETTER)._asdict(),
             }
             for by, each in samples.items()
+        ]
+    return found
+
+
+def example_ways(
+    model: DoublerouteModel,
+    tokenizer: "PreTrainedTokenizerBase",
+    rows: Mapping[str, Encoded],
+    truths: Mapping[str, Truths],
+) -> dict[str, list[dict[str, Any]]] | None:
+    """{task: [{"file", "row", "tokens", "experts", "weights" [tokens, experts]}]}: what the gate gives each
+    token of the first few short test rows of each task; None for a router without a gate."""
+    if gated(model) is None:
+        return None
+    found = {}
+    for task, encoded in rows.items():
+        short = np.flatnonzero(encoded.packed.lengths <= LONGEST)[:EXAMPLES].tolist()
+        ways = gate_by_token(model, encoded.packed, short, [task], tokenizer.pad_token_id or 0)
+        frame = truths[task].frame
+        found[task] = [
+            {
+                "file": frame["file"][row],
+                "row": int(frame["row"][row]),
+                "tokens": tokenizer.convert_ids_to_tokens(way["ids"]),
+                "experts": way["experts"],
+                "weights": way["tasks"][task]["weights"],
+            }
+            for row, way in zip(short, ways, strict=True)
         ]
     return found

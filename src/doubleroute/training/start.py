@@ -69,7 +69,7 @@ def begin(project: Project, variant: Variant, encoded: Stage, plan: Plan) -> Beg
     if plan.moved is not None:
         learning = [task for task in config.tasks if task in {*plan.moved, *fresh}]
         if not learning:
-            raise ConfigError("retraining.keep_unmoved: no task of the project moved: nothing is to learn")
+            raise ConfigError("retraining: no task moved and none is new: nothing is to learn")
     return Begun(model, load_tokenizer(source), fresh, learning)
 
 

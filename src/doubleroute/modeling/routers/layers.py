@@ -54,8 +54,24 @@ class LayersRouter(Router):
         return tuple(range(layers + 1 - top, layers))
 
     def weights(self, task: Tasks) -> Float[Tensor, "rows layers"]:
-        """Weights of the layers without a bottleneck, lowest first: float32 [rows, layers], sum one."""
-        return self.mix[task].float().softmax(-1)
+        """Weights of the layers, lowest first: float32 [rows, layers], sum one. With a bottleneck the share
+        of each layer's U V_l in the sum of their squares; equal where that is zero."""
+        if self.bottleneck is None:
+            return self.mix[task].float().softmax(-1)
+        squares = self._maps(task).square().sum((-2, -1))
+        whole = squares.sum(-1, keepdim=True)
+        even = torch.full_like(squares, 1 / squares.shape[-1])
+        return torch.where(whole > 0, squares / whole.clamp_min(1e-30), even)
+
+    def strength(self, task: Tasks) -> Float[Tensor, " rows"]:
+        """What the mixture is multiplied with: u; with a bottleneck the root of that sum of squares."""
+        if self.bottleneck is None:
+            return self.up[task].float()
+        return self._maps(task).square().sum((-3, -2, -1)).sqrt()
+
+    def _maps(self, task: Tasks) -> Float[Tensor, "rows layers hidden hidden"]:
+        """U V_l of each layer, from its units to those of H'."""
+        return torch.einsum("nhr,nlrk->nlhk", self.up[task].float(), self.down[task].float())
 
     def forward(self, states: States, mask: Mask, task: Tasks, layers: Layers | None = None) -> States:  # noqa: ARG002
         """Add what the task reads of the layers' states of each token."""
@@ -63,7 +79,7 @@ class LayersRouter(Router):
         with torch.autocast(states.device.type, enabled=False):
             normed = [functional.layer_norm(each.float(), (self.sizes.hidden,)) for each in below]
             if self.bottleneck is None:
-                weights = (self.weights(task) * self.up[task].float().unsqueeze(-1)).unbind(-1)
+                weights = (self.weights(task) * self.strength(task).unsqueeze(-1)).unbind(-1)
                 added = torch.zeros_like(normed[-1])
                 for weight, layer in zip(weights, normed, strict=True):
                     added = added + weight[:, None, None] * layer
