@@ -72,3 +72,22 @@ def test_without_any_difference_there_is_no_kappa() -> None:
 
 def test_an_answer_that_is_no_label_any_more_is_as_wrong_as_can_be() -> None:
     assert score(["bad", "good"], ["none", "none"])["mae"] == 2.5
+
+
+def test_a_head_learns_skewed_labels_at_the_learning_rate_of_heads() -> None:
+    torch.manual_seed(3)
+    states, direction = torch.randn(500, 1, 32), torch.randn(32) / 32**0.5
+    ranks = (states[:, 0] @ direction)[:, None] > torch.tensor([0.5, 0.7, 1.0])
+    labels = [LABELS[rank] for rank in ranks.sum(1).tolist()]
+    targets = torch.from_numpy(KIND.encode(labels, LABELS))
+    head, mask = (
+        KIND.head(32, LABELS, {"pooling": "mean", "dropout": 0.0}),
+        torch.ones(500, 1, dtype=torch.long),
+    )
+    optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3)
+    for _ in range(200):
+        optimizer.zero_grad()
+        KIND.loss(head(states, mask), targets, 0.0).backward()
+        optimizer.step()
+    answers = KIND.decode(list(head(states, mask).detach().numpy()), LABELS)
+    assert KIND.scorer(answers, labels, LABELS).score()["quadratic_kappa"] > 0.75

@@ -100,22 +100,24 @@ class OrdinalHead(RowHead):
     """One score a row against ordered thresholds: logit k = score - threshold k, larger thresholds last.
 
     The thresholds are a first one and gaps above zero (softplus), so that the probabilities of the labels are
-    never negative; they begin one apart, around zero.
+    never negative; they begin one apart, around zero. Scores and thresholds are GAIN times what is learned:
+    a few numbers that must go far would be too slow at the learning rate of a layer of many.
     """
 
     of_labels: ClassVar[dict[str, tuple[int, ...]]] = {}
+    GAIN: ClassVar[float] = 10.0
 
     def __init__(self, hidden: int, labels: int, pooling: str, dropout: float) -> None:
         super().__init__(hidden, 1, pooling, dropout)
-        self.first = nn.Parameter(torch.full((1,), (2.0 - labels) / 2))
-        self.gaps = nn.Parameter(torch.full((labels - 2,), math.log(math.e - 1)))
+        self.first = nn.Parameter(torch.full((1,), (2.0 - labels) / 2 / self.GAIN))
+        self.gaps = nn.Parameter(torch.full((labels - 2,), math.log(math.e - 1) / self.GAIN))
 
     def forward(
         self, states: Float[Tensor, "rows seq hidden"], mask: Int[Tensor, "rows seq"]
     ) -> Float[Tensor, "rows thresholds"]:
         """states [rows, seq, hidden], mask [rows, seq] -> logits [rows, labels - 1], falling along a row."""
-        above = nn.functional.softplus(self.gaps).cumsum(0)
-        score: Tensor = super().forward(states, mask) - self.first
+        above = nn.functional.softplus(self.GAIN * self.gaps).cumsum(0)
+        score: Tensor = self.GAIN * (super().forward(states, mask) - self.first)
         return torch.cat([score, score - above], -1)
 
 
