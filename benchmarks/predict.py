@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import numpy as np
 import torch
 from measure import Line, tell
+from onnxruntime.quantization import QuantType, quantize_dynamic
 from reviews import MAX_TOKENS, SOURCE, embed, read
 
 from doubleroute.data.tokens import encode_texts
@@ -35,10 +36,12 @@ from doubleroute.modeling.backbone import load_backbone, load_tokenizer, locate
 from doubleroute.modeling.inference import Answerer, Answering
 from doubleroute.modeling.model import DoublerouteConfig, assemble
 from doubleroute.modeling.onnx_answerer import GRAPH, OnnxAnswerer, write_about
-from doubleroute.modeling.onnx_graph import quantise, write_graph
+from doubleroute.modeling.onnx_graph import write_graph
+from doubleroute.modeling.onnx_int8 import quantise
 from doubleroute.training.machine import cores
 
 LEARNED = 2000  # sentences that the heads are fitted on
+MEASURED = 256  # of them on which int8 measures its ranges
 RIDGE = 10.0
 TASKS: dict[str, list[str]] = {
     "sentiment": ["negative", "positive"],
@@ -101,9 +104,10 @@ def make(
     whole = save(folder / "whole", heads, {"kind": "experts", "experts": 4, "bottleneck": 64})
     single = {task: save(folder / task, {task: heads[task]}, {"kind": "none"}) for task in heads}
     float32 = OnnxAnswerer(graph(whole, folder / "float32", "float32"), threads)
-    int8 = OnnxAnswerer(graph(whole, folder / "int8", "int8"), threads)
+    int8 = OnnxAnswerer(graph(whole, folder / "int8", "int8", texts[:MEASURED]), threads)
     sessions = [
-        OnnxAnswerer(graph(place, folder / f"{task}-int8", "int8"), threads) for task, place in single.items()
+        OnnxAnswerer(graph(place, folder / f"{task}-int8", "dynamic"), threads)
+        for task, place in single.items()
     ]
     return {
         "PyTorch, one pass": ours([Answerer(whole, threads)]),
@@ -152,14 +156,17 @@ def save(
     return folder
 
 
-def graph(model: Path, folder: Path, precision: str) -> Path:
-    """Export a saved model, as `doubleroute export` does."""
+def graph(model: Path, folder: Path, precision: str, texts: Sequence[str] = ()) -> Path:
+    """Export a saved model, as `doubleroute export` does; or (dynamic) as ONNX Runtime's own quantiser makes
+    int8 of a model. ``texts``: on which ours measures ranges."""
     folder.mkdir()
     traced = folder / GRAPH if precision == "float32" else folder.with_suffix(".onnx")
     answerer = Answerer(model)
     write_graph(answerer.model.cpu(), traced)
     if precision == "int8":
-        quantise(traced, folder / GRAPH)
+        quantise(traced, folder / GRAPH, answerer.inputs([{"text": text} for text in texts]))
+    elif precision == "dynamic":
+        quantize_dynamic(traced, folder / GRAPH, per_channel=True, weight_type=QuantType.QInt8)
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(model / name, folder / name)
     write_about(folder, {"precision": precision})

@@ -5,7 +5,7 @@ runs it with PyTorch; ``modeling.onnx_answerer`` an exported graph.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
@@ -19,8 +19,8 @@ from doubleroute.kinds import kind
 from doubleroute.modeling.backbone import Source, load_tokenizer
 from doubleroute.modeling.model import DoublerouteModel, load_model
 
-#: Tokens a pass, padding included.
-TOKENS_A_PASS = 4096
+#: Tokens a pass, padding included: on a processor few enough that a layer's states stay in its cache.
+TOKENS_A_PASS, TOKENS_ON_GPU = 1024, 4096
 #: Given the rows of a pass: their parts in the packed arrays and the padded width.
 Before = Callable[[list[tuple[Packed, slice]], int], None]
 #: One pass: a batch's inputs -> {task: float32 [batch, outputs] or [batch, seq, outputs]}.
@@ -47,8 +47,9 @@ def logits_of(
         return {task: logits[task].float().cpu().numpy() for task in tasks}
 
     per_token = {task: kind(model.config.tasks[task]["kind"]).per_token for task in tasks}
+    budget = TOKENS_A_PASS if device.type == "cpu" else TOKENS_ON_GPU
     with torch.inference_mode():
-        return in_passes(run, packed, per_token, pad_id, words, before)
+        return in_passes(run, packed, per_token, pad_id, words, before, budget)
 
 
 def in_passes(
@@ -58,11 +59,13 @@ def in_passes(
     pad_id: int,
     words: Sequence[int] | None = None,
     before: Before | None = None,
+    budget: int = TOKENS_A_PASS,
 ) -> dict[str, list[np.ndarray]]:
     """What ``run`` gives for n packed rows in batches of similar length, by name; ``per_token``: {name:
-    whether it has logits for each token, not for each row}. The rest as in ``logits_of``."""
+    whether it has logits for each token, not for each row}; ``budget``: tokens a pass. The rest as in
+    ``logits_of``."""
     found: dict[str, list[np.ndarray]] = {name: [np.empty(0)] * len(packed) for name in per_token}
-    for chosen in by_tokens(packed.lengths, TOKENS_A_PASS):
+    for chosen in by_tokens(packed.lengths, budget):
         parts = parts_of(packed, chosen)
         inputs = inputs_of(parts, pad_id)
         if before is not None:
@@ -158,7 +161,23 @@ class Answering(ABC):
 
     def _logits(self, asked: Sequence[_Asked], tasks: Sequence[str]) -> dict[str, list[np.ndarray]]:
         logits: dict[str, list[Any]] = {task: [None] * len(asked) for task in tasks}
-        # Single texts and pairs are tokenised apart.
+        for group, packed, words in self._packed(asked):
+            for task, values in self._run(packed, tasks, words).items():
+                for row, value in zip(group, values, strict=True):
+                    logits[task][row] = value
+        return logits
+
+    def inputs(self, rows: Sequence[Mapping[str, Any]]) -> list[Inputs]:
+        """What the model reads of n rows, a batch a pass. Raises InputError for a row without text."""
+        asked = [_asked(row, number) for number, row in enumerate(rows)]
+        return [
+            inputs_of(parts_of(packed, chosen), self.tokenizer.pad_token_id or 0)
+            for _, packed, _ in self._packed(asked)
+            for chosen in by_tokens(packed.lengths, TOKENS_A_PASS)
+        ]
+
+    def _packed(self, asked: Sequence[_Asked]) -> Iterator[tuple[list[int], Packed, list[int]]]:
+        """Which rows, their tokens, and how many words each has; single texts and pairs apart."""
         for paired in (False, True):
             group = [row for row, each in enumerate(asked) if (each.pair is not None) == paired]
             if not group:
@@ -167,11 +186,7 @@ class Answering(ABC):
             pairs = [asked[row].pair or "" for row in group] if paired else None
             spans = [word_spans(asked[row].text, asked[row].tokens) for row in group]
             packed = encode_texts(self.tokenizer, texts, self.max_tokens, pairs, spans)
-            found = self._run(packed, tasks, [len(each) for each in spans])
-            for task, values in found.items():
-                for row, value in zip(group, values, strict=True):
-                    logits[task][row] = value
-        return logits
+            yield group, packed, [len(each) for each in spans]
 
 
 @final
