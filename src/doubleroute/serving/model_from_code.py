@@ -3,7 +3,7 @@
 Input: a table with a column ``text`` and, for pairs, ``text_pair``. Output: one JSON object a row,
 {task: answer}; the parameter ``tasks`` ("sentiment,entities") chooses some of the tasks. The doubleroute
 code that trained the model is stored beside this file (``code/``) and comes first on the import path.
-Requests that come at the same time are answered in one batch. In the environment
+Requests that come at the same time are answered in one batch, and the latest from memory. In the environment
 DOUBLEROUTE_REQUEST_LOG=FOLDER keeps a log of what is asked (``serving/log.py``), and
 DOUBLEROUTE_EXPORT=FOLDER names an exported graph of this version that answers instead of PyTorch.
 """
@@ -26,11 +26,13 @@ class RoutedModel(PythonModel):
         from doubleroute.errors import InputError
         from doubleroute.serving.log import from_environment
         from doubleroute.serving.precision import open_answerer, served_graph
+        from doubleroute.serving.recent import Recent
         from doubleroute.serving.together import Together
 
         folder = Path(context.artifacts["model"])
         digest = _digest(folder)
-        self.together = Together(open_answerer(folder, served_graph(digest), None).answer)
+        answerer = open_answerer(folder, served_graph(digest), None)
+        self.together = Together(Recent(answerer.answer).answer)
         try:
             self.log = from_environment({"digest": digest})
         except InputError as error:  # answering goes on, and nothing unredacted is written
