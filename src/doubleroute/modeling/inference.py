@@ -113,7 +113,9 @@ class Answering(ABC):
     max_tokens: int
 
     @abstractmethod
-    def _run(self, packed: Packed, tasks: Sequence[str], words: Sequence[int]) -> dict[str, list[np.ndarray]]:
+    def _run(
+        self, packed: Packed, tasks: Sequence[str], words: Sequence[int] | None
+    ) -> dict[str, list[np.ndarray]]:
         """Logits of n packed rows for each task, as ``logits_of`` gives them."""
 
     def answer(
@@ -161,7 +163,8 @@ class Answering(ABC):
 
     def _logits(self, asked: Sequence[_Asked], tasks: Sequence[str]) -> dict[str, list[np.ndarray]]:
         logits: dict[str, list[Any]] = {task: [None] * len(asked) for task in tasks}
-        for group, packed, words in self._packed(asked):
+        by_word = any(kind(self.tasks[task]["kind"]).per_token for task in tasks)
+        for group, packed, words in self._packed(asked, by_word):
             for task, values in self._run(packed, tasks, words).items():
                 for row, value in zip(group, values, strict=True):
                     logits[task][row] = value
@@ -172,21 +175,24 @@ class Answering(ABC):
         asked = [_asked(row, number) for number, row in enumerate(rows)]
         return [
             inputs_of(parts_of(packed, chosen), self.tokenizer.pad_token_id or 0)
-            for _, packed, _ in self._packed(asked)
+            for _, packed, _ in self._packed(asked, by_word=False)
             for chosen in by_tokens(packed.lengths, TOKENS_A_PASS)
         ]
 
-    def _packed(self, asked: Sequence[_Asked]) -> Iterator[tuple[list[int], Packed, list[int]]]:
-        """Which rows, their tokens, and how many words each has; single texts and pairs apart."""
+    def _packed(
+        self, asked: Sequence[_Asked], by_word: bool
+    ) -> Iterator[tuple[list[int], Packed, list[int] | None]]:
+        """Which rows, their tokens, and how many words each has, where that is asked; single texts and pairs
+        apart."""
         for paired in (False, True):
             group = [row for row, each in enumerate(asked) if (each.pair is not None) == paired]
             if not group:
                 continue
             texts = [asked[row].text for row in group]
             pairs = [asked[row].pair or "" for row in group] if paired else None
-            spans = [word_spans(asked[row].text, asked[row].tokens) for row in group]
+            spans = [word_spans(asked[row].text, asked[row].tokens) for row in group] if by_word else None
             packed = encode_texts(self.tokenizer, texts, self.max_tokens, pairs, spans)
-            yield group, packed, [len(each) for each in spans]
+            yield group, packed, None if spans is None else [len(each) for each in spans]
 
 
 @final
@@ -212,7 +218,9 @@ class Answerer(Answering):
             for task, options in self.model.config.tasks.items()
         }
 
-    def _run(self, packed: Packed, tasks: Sequence[str], words: Sequence[int]) -> dict[str, list[np.ndarray]]:
+    def _run(
+        self, packed: Packed, tasks: Sequence[str], words: Sequence[int] | None
+    ) -> dict[str, list[np.ndarray]]:
         return logits_of(self.model, packed, tasks, self.tokenizer.pad_token_id or 0, words)
 
 

@@ -47,7 +47,9 @@ class OnnxAnswerer(Answering):
             for task in config["task_names"]
         }
 
-    def _run(self, packed: Packed, tasks: Sequence[str], words: Sequence[int]) -> dict[str, list[np.ndarray]]:
+    def _run(
+        self, packed: Packed, tasks: Sequence[str], words: Sequence[int] | None
+    ) -> dict[str, list[np.ndarray]]:
         per_token = {task: kind(self.tasks[task]["kind"]).per_token for task in tasks}
 
         def run(inputs: Inputs) -> dict[str, np.ndarray]:
