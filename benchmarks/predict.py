@@ -92,14 +92,17 @@ def agreement(
             continue
         found = run(texts)
         reference = reference or found
-        pairs = [(a[task], b[task]) for a, b in zip(found, reference, strict=True) for task in TASKS]
-        shares[name] = float(np.mean([one == other for one, other in pairs]))
+        same = {
+            task: np.mean([a[task] == b[task] for a, b in zip(found, reference, strict=True)])
+            for task in TASKS
+        }
         right = {
             task: np.mean([row[task] == label for row, label in zip(found, labels[task], strict=True)])
             for task in TASKS
         }
-        scores = ", ".join(f"{task} {value:.4f}" for task, value in right.items())
-        print(f"{name:<26} {shares[name]:.4%} as PyTorch; accuracy {scores}")
+        shares[name] = float(np.mean(list(same.values())))
+        each = ", ".join(f"{task} {same[task]:.2%} ({right[task]:.4f})" for task in TASKS)
+        print(f"{name:<26} {shares[name]:.2%} as PyTorch (accuracy): {each}", flush=True)
     return shares
 
 

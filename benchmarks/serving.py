@@ -3,7 +3,7 @@
     python benchmarks/serving.py [--requests 40] [--rounds 3] [--threads N]
 
 The models are those of contenders.py, each served by `mlflow models serve` as the README says, the one of
-all tasks by PyTorch and with its exported int8 graph (DOUBLEROUTE_EXPORT). The client keeps its connections.
+all tasks by PyTorch and with its exported int8 graph (DOUBLEROUTE_EXPORT).
 Every round asks every contender, in turns: a text at a time (p50), the four models one after the other and
 all at once; and with 16 clients that ask at once (texts/s). ``--threads``: of each server.
 """
@@ -138,13 +138,14 @@ def is_up(port: int) -> bool:
 
 
 def asker(ports: Sequence[int], pool: ThreadPoolExecutor | None = None) -> Ask:
-    """Asks each server, one after the other or at once; a connection for each is kept."""
+    """Asks each server, one after the other or at once."""
     connections = [http.client.HTTPConnection("127.0.0.1", port, timeout=60) for port in ports]
 
     def post(connection: http.client.HTTPConnection, text: str) -> dict[str, Any]:
         body = json.dumps({"dataframe_records": [{"text": text}]})
         connection.request("POST", "/invocations", body, {"Content-Type": "application/json"})
         (answer,) = json.load(connection.getresponse())["predictions"]
+        connection.close()  # the server ends one that rests for five seconds
         return dict(answer)
 
     def ask(text: str) -> dict[str, Any]:

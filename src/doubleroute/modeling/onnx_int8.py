@@ -8,6 +8,8 @@ around that are tried for each X, and the one with the least error on the texts 
 
 - evened: X / s and W * s with s_j = max|X_j|^a / max|W_j|^(1-a) (SmoothQuant, Xiao et al. 2023);
 - split: the APART largest channels are multiplied in float32 (LLM.int8(), Dettmers et al. 2022).
+
+What a product is wrong by on average goes into its bias (Nagel et al. 2019).
 """
 
 import tempfile
@@ -82,7 +84,7 @@ def quantise(graph: Path, place: Path, batches: Sequence[Inputs]) -> None:
         recipe = _best(seen, [each.matrix for each in by_input[name]])
         before, constants = _bytes(name, recipe)
         for product in by_input[name]:
-            nodes, more = _int8(name, recipe, product)
+            nodes, more = _int8(name, recipe, product, seen.sample)
             first, *rest = product.nodes
             made |= {first.name: [*before, *nodes]} | {each.name: [] for each in rest}
             before, constants = [], [*constants, *more]
@@ -176,20 +178,27 @@ def _recipe(seen: _Seen, even: np.ndarray, apart: np.ndarray) -> _Recipe:
 
 
 def _error(recipe: _Recipe, tokens: np.ndarray, matrix: np.ndarray) -> float:
-    """Sum of squares of what the product of tokens [n, inputs] and a matrix [inputs, outputs] is wrong by."""
+    """Sum of squares of what a product (see ``_wrong``) is wrong by, but for its mean."""
+    wrong = _wrong(recipe, tokens, matrix)
+    return float(np.square(wrong - wrong.mean(0), dtype=np.float64).sum())
+
+
+def _wrong(recipe: _Recipe, tokens: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """By how much each product of tokens [n, inputs] and a matrix [inputs, outputs] is too small."""
     small, scales = recipe.weights(matrix)
     read = (recipe.bytes_of(tokens) - float(recipe.zero)) * recipe.scale
     found = read.astype(np.float32) @ small.astype(np.float32) * scales
     found += tokens[:, recipe.apart] @ matrix[recipe.apart]
-    return float(np.square(found - tokens @ matrix, dtype=np.float64).sum())
+    wrong: np.ndarray = tokens @ matrix - found
+    return wrong
 
 
 class _Product(NamedTuple):
-    """A product that becomes int8: its matrix [inputs, outputs], the name of its bias (empty: none), what it
-    gives with the bias added, and the nodes in whose place it comes."""
+    """A product that becomes int8: its matrix [inputs, outputs] and bias [outputs], what it gives with the
+    bias added, and the nodes in whose place it comes."""
 
     matrix: np.ndarray
-    bias: str
+    bias: np.ndarray
     output: str
     nodes: "tuple[onnx.NodeProto, ...]"
 
@@ -201,8 +210,8 @@ def _product(model: "onnx.ModelProto", node: "onnx.NodeProto", arrays: Mapping[s
     if len(readers) == 1 and readers[0].op_type == "Add":
         (bias,) = [each for each in readers[0].input if each != node.output[0]] or [""]
         if bias in arrays and arrays[bias].shape == matrix.shape[1:]:
-            return _Product(matrix, bias, readers[0].output[0], (node, readers[0]))
-    return _Product(matrix, "", node.output[0], (node,))
+            return _Product(matrix, arrays[bias], readers[0].output[0], (node, readers[0]))
+    return _Product(matrix, np.zeros(matrix.shape[1], np.float32), node.output[0], (node,))
 
 
 def _bytes(name: str, recipe: _Recipe) -> "tuple[list[onnx.NodeProto], list[onnx.TensorProto]]":
@@ -227,14 +236,15 @@ def _bytes(name: str, recipe: _Recipe) -> "tuple[list[onnx.NodeProto], list[onnx
 
 
 def _int8(
-    name: str, recipe: _Recipe, product: _Product
+    name: str, recipe: _Recipe, product: _Product, tokens: np.ndarray
 ) -> "tuple[list[onnx.NodeProto], list[onnx.TensorProto]]":
-    """Nodes and constants of one product of the bytes of an X."""
+    """Nodes and constants of one product of the bytes of an X; ``tokens``: a sample of it."""
     from onnx import helper, numpy_helper
 
     out, apart = product.output, len(recipe.apart) > 0
     weights, scales = recipe.weights(product.matrix)
-    constants: dict[str, Any] = {"int8": weights, "scales": scales}
+    bias = product.bias + _wrong(recipe, tokens, product.matrix).mean(0)
+    constants: dict[str, Any] = {"int8": weights, "scales": scales, "bias": bias.astype(np.float32)}
     inside = f"{out}.inside" if apart else out
     read = [
         f"{name}.bytes",
@@ -243,7 +253,7 @@ def _int8(
         f"{out}.scales",
         f"{name}.zero",
         "",
-        product.bias,
+        f"{out}.bias",
     ]
     nodes = [
         helper.make_node("MatMulIntegerToFloat", read, [inside], f"{out}.product", domain="com.microsoft")
