@@ -28,8 +28,8 @@ def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
 def write_model(folder: Path, tiny_model: Path, texts: list[str]) -> list[str]:
     """Save a model that int8 ruins, and give its own answers to these texts, half of each label.
 
-    One number of every state is zero, and the weights on it are so large that the scale of int8 leaves
-    nothing of the others: in float32 they do nothing.
+    One number of every state is one, with weights so large that the scales of int8 leave nothing of the
+    others; a bias takes it away again, so that in float32 it does nothing.
     """
     import torch
 
@@ -45,14 +45,15 @@ def write_model(folder: Path, tiny_model: Path, texts: list[str]) -> list[str]:
     made = assemble(DoublerouteConfig(**config), model.backbone, seed=1).eval()
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
-        for name, weight in made.backbone.encoder.named_parameters():
-            if weight.dim() == 2:
-                weight.copy_(torch.randn(weight.shape, generator=generator))
-                if weight.shape[1] == 16 and "attention.output" not in name:
-                    weight[:, 0] = 1e4
+        for name, module in made.backbone.encoder.named_modules():
+            if isinstance(module, torch.nn.Linear):
+                module.weight.copy_(torch.randn(module.weight.shape, generator=generator))
+                if module.in_features == 16 and "attention.output" not in name:
+                    module.weight[:, 0] = 1e4
+                    module.bias.copy_(-module.weight[:, 0])
         for name, value in made.backbone.named_parameters():
             if "LayerNorm" in name:
-                value[0] = 0.0
+                value[0] = float(name.endswith("bias"))
     made.save_pretrained(folder)
     load_tokenizer(Source("x", tiny_model)).save_pretrained(folder)
     rows = [{"text": text} for text in texts]

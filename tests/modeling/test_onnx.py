@@ -24,7 +24,7 @@ from doubleroute.modeling.onnx_answerer import (
     write_about,
     write_kept,
 )
-from doubleroute.modeling.onnx_graph import quantise, write_graph
+from doubleroute.modeling.onnx_graph import write_graph
 
 ROWS: list[dict[str, Any]] = [
     {"text": "a good film"},
@@ -143,18 +143,6 @@ def test_texts_that_stand_several_times_are_computed_once(both: tuple[Path, Path
     assert first == third != second
     first["sentiment"]["label"] = "changed"
     assert third["sentiment"]["label"] != "changed", "every row has an answer of its own"
-
-
-def test_int8_weights_answer_nearly_as_the_model(both: tuple[Path, Path], tmp_path: Path) -> None:
-    folder = shutil.copytree(both[1], tmp_path / "int8")
-    quantise(both[1] / GRAPH, folder / GRAPH)
-    write_about(folder, {"precision": "int8"})
-    graph, model = OnnxAnswerer(folder), Answerer(both[0])
-    far = farthest(graph, model, ROWS)
-    scale = max(
-        float(np.abs(each).max(initial=0)) for values in model.logits(ROWS).values() for each in values
-    )
-    assert 0 < far < 0.1 * scale
 
 
 def test_weights_lie_inside_the_graph(both: tuple[Path, Path]) -> None:

@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,18 @@ def test_what_was_asked_is_in_the_log_redacted_with_the_model_s_digest(
     assert found.texts[-1] == "a good film for [mail]"
     assert found.answers[-1]["sentiment"]["label"] in ("neg", "pos")
     assert found.digests[-1] == model_digest(tiny_model)
+
+
+def test_requests_at_the_same_time_get_the_answers_that_they_get_alone(url: str) -> None:
+    bodies = [{"dataframe_records": [{"text": f"a good film {number}"}]} for number in range(12)]
+    alone = [post(url, body) for body in bodies]
+    with ThreadPoolExecutor(len(bodies)) as pool:
+        together = list(pool.map(lambda body: post(url, body), bodies))
+    for (status, found), (_, wanted) in zip(together, alone, strict=True):
+        assert status == 200
+        (got,), (one,) = found["predictions"], wanted["predictions"]
+        assert got["sentiment"]["label"] == one["sentiment"]["label"]
+        assert got["stars"]["value"] == pytest.approx(one["stars"]["value"], abs=1e-4)
 
 
 def test_a_parameter_chooses_tasks(url: str) -> None:

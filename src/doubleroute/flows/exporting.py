@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from doubleroute.modeling.inference import Answerer
 
-#: Rows of a task that the acceptance looks at, evenly from all of them.
-ROWS = 5000
+#: Rows of a task that the acceptance looks at, and those on which int8 measures its ranges, evenly from all.
+ROWS, MEASURED = 5000, 256
 #: What lies beside the graph in an export: the model's own files.
 BESIDE = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
@@ -106,12 +106,14 @@ class Exporter:
     def _make(self, folder: Path, precision: GraphPrecision) -> dict[str, Any]:
         """Fill the folder of an export; the figures of its acceptance."""
         from doubleroute.modeling.onnx_answerer import GRAPH, OnnxAnswerer, write_about, write_kept
-        from doubleroute.modeling.onnx_graph import quantise, write_graph
+        from doubleroute.modeling.onnx_graph import write_graph
+        from doubleroute.modeling.onnx_int8 import quantise
 
         traced = folder / (GRAPH if precision == "float32" else f".{GRAPH}")
         write_graph(self.answerer.model, traced)
         if precision == "int8":
-            quantise(traced, folder / GRAPH)
+            some = [row for each in self.given.values() for row in _evenly(each.rows, MEASURED)]
+            quantise(traced, folder / GRAPH, self.answerer.inputs(some))
             traced.unlink()
         for name in BESIDE:
             if (self.model / name).is_file():
@@ -163,8 +165,7 @@ def _given(
         frame = frame[known]
         if frame.empty:
             raise DataError(f"task '{task}' has no row with a label that the model knows")
-        step = max(1, -(-len(frame) // ROWS))
-        frame = frame.iloc[::step]
+        frame = _evenly(frame, ROWS)
         columns = [name for name in ("text", "text_pair", "tokens") if name in frame]
         rows: Any = frame[columns].to_dict("records")
         found[task] = Labelled(rows, frame["label"].tolist(), options.judged_by)
@@ -192,6 +193,12 @@ def _is_known(label: Any, about: Mapping[str, Any]) -> bool:
     if about["kind"] == "regression":
         return True
     return {label} <= set(about["labels"]) if isinstance(label, str) else set(label) <= set(about["labels"])
+
+
+def _evenly(rows: Any, most: int) -> Any:
+    """At most so many of the rows (a sequence or a frame), evenly from all."""
+    step = max(1, -(-len(rows) // most))
+    return rows[::step]
 
 
 def _plain(given: Labelled) -> list[Any]:

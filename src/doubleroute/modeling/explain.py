@@ -34,7 +34,7 @@ def explain(
     if mixture is not None:
         layers = {"layers": mixture | {"tasks": {task: mixture["tasks"][task] for task in wanted}}}
     found: list[dict[str, Any]] = [{} for _ in rows]
-    for group, packed, _ in answerer.tokenised(rows):
+    for group, packed in answerer.tokenised(rows):
         pad_id = answerer.tokenizer.pad_token_id or 0
         ways = gate_by_token(answerer.model, packed, range(len(packed)), wanted, pad_id)
         for row, each in zip(group, ways, strict=True):

@@ -19,8 +19,8 @@ from doubleroute.kinds import kind
 from doubleroute.modeling.backbone import Source, load_tokenizer
 from doubleroute.modeling.model import DoublerouteModel, load_model
 
-#: Tokens a pass, padding included.
-TOKENS_A_PASS = 4096
+#: Tokens a pass, padding included: on a processor few enough that a layer's states stay in its cache.
+TOKENS_A_PASS, TOKENS_ON_GPU = 1024, 4096
 #: What answering asks of a task in the model's config.
 ASKED = ("kind", "labels", "answers")
 #: Given the rows of a pass: their parts in the packed arrays and the padded width.
@@ -49,8 +49,9 @@ def logits_of(
         return {task: logits[task].float().cpu().numpy() for task in tasks}
 
     per_token = {task: kind(model.config.tasks[task]["kind"]).per_token for task in tasks}
+    budget = TOKENS_A_PASS if device.type == "cpu" else TOKENS_ON_GPU
     with torch.inference_mode():
-        return in_passes(run, packed, per_token, pad_id, words, before)
+        return in_passes(run, packed, per_token, pad_id, words, before, budget)
 
 
 def in_passes(
@@ -60,11 +61,13 @@ def in_passes(
     pad_id: int,
     words: Sequence[int] | None = None,
     before: Before | None = None,
+    budget: int = TOKENS_A_PASS,
 ) -> dict[str, list[np.ndarray]]:
     """What ``run`` gives for n packed rows in batches of similar length, by name; ``per_token``: {name:
-    whether it has logits for each token, not for each row}. The rest as in ``logits_of``."""
+    whether it has logits for each token, not for each row}; ``budget``: tokens a pass. The rest as in
+    ``logits_of``."""
     found: dict[str, list[np.ndarray]] = {name: [np.empty(0)] * len(packed) for name in per_token}
-    for chosen in by_tokens(packed.lengths, TOKENS_A_PASS):
+    for chosen in by_tokens(packed.lengths, budget):
         parts = parts_of(packed, chosen)
         inputs = inputs_of(parts, pad_id)
         if before is not None:
@@ -105,8 +108,8 @@ class Answering(ABC):
     """A saved model that answers texts, whatever runs it.
 
     ``tasks``: {task: {"kind", "labels"}}, in the model's order, of retrieval also the texts of its "answers";
-    ``kept``: for each task what its head keeps
-    for decoding; ``precision``: torch, float32 or int8, the last two of an exported graph.
+    ``kept``: for each task what its head keeps for decoding; ``precision``: torch, float32 or int8, the last
+    two of an exported graph.
     """
 
     precision: str
@@ -116,7 +119,9 @@ class Answering(ABC):
     max_tokens: int
 
     @abstractmethod
-    def _run(self, packed: Packed, tasks: Sequence[str], words: Sequence[int]) -> dict[str, list[np.ndarray]]:
+    def _run(
+        self, packed: Packed, tasks: Sequence[str], words: Sequence[int] | None
+    ) -> dict[str, list[np.ndarray]]:
         """Logits of n packed rows for each task, as ``logits_of`` gives them."""
 
     def answer(
@@ -166,30 +171,44 @@ class Answering(ABC):
                 answers[row][task] = answer
         return answers
 
-    def tokenised(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[list[int], Packed, list[int]]]:
-        """n rows in groups that a pass can hold: the numbers of a group's rows, their ids, and how many words
-        each has. Raises InputError as ``answer`` does."""
-        yield from self._groups([_asked(row, number) for number, row in enumerate(rows)])
+    def tokenised(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[list[int], Packed]]:
+        """n rows in groups that a pass can hold: the numbers of a group's rows, and their ids. Raises
+        InputError as ``answer`` does."""
+        asked = [_asked(row, number) for number, row in enumerate(rows)]
+        for group, packed, _ in self._packed(asked, with_words=False):
+            yield group, packed
 
-    def _groups(self, asked: Sequence[_Asked]) -> Iterator[tuple[list[int], Packed, list[int]]]:
-        # Single texts and pairs are tokenised apart.
+    def inputs(self, rows: Sequence[Mapping[str, Any]]) -> list[Inputs]:
+        """What the model reads of n rows, a batch a pass. Raises InputError for a row without text."""
+        return [
+            inputs_of(parts_of(packed, chosen), self.tokenizer.pad_token_id or 0)
+            for _, packed in self.tokenised(rows)
+            for chosen in by_tokens(packed.lengths, TOKENS_A_PASS)
+        ]
+
+    def _logits(self, asked: Sequence[_Asked], tasks: Sequence[str]) -> dict[str, list[np.ndarray]]:
+        logits: dict[str, list[Any]] = {task: [None] * len(asked) for task in tasks}
+        with_words = any(kind(self.tasks[task]["kind"]).per_token for task in tasks)
+        for group, packed, words in self._packed(asked, with_words):
+            for task, values in self._run(packed, tasks, words).items():
+                for row, value in zip(group, values, strict=True):
+                    logits[task][row] = value
+        return logits
+
+    def _packed(
+        self, asked: Sequence[_Asked], with_words: bool
+    ) -> Iterator[tuple[list[int], Packed, list[int] | None]]:
+        """Which rows, their tokens, and how many words each has, where that is asked; single texts and pairs
+        apart."""
         for paired in (False, True):
             group = [row for row, each in enumerate(asked) if (each.pair is not None) == paired]
             if not group:
                 continue
             texts = [asked[row].text for row in group]
             pairs = [asked[row].pair or "" for row in group] if paired else None
-            spans = [word_spans(asked[row].text, asked[row].tokens) for row in group]
+            spans = [word_spans(asked[row].text, asked[row].tokens) for row in group] if with_words else None
             packed = encode_texts(self.tokenizer, texts, self.max_tokens, pairs, spans)
-            yield group, packed, [len(each) for each in spans]
-
-    def _logits(self, asked: Sequence[_Asked], tasks: Sequence[str]) -> dict[str, list[np.ndarray]]:
-        logits: dict[str, list[Any]] = {task: [None] * len(asked) for task in tasks}
-        for group, packed, words in self._groups(asked):
-            for task, values in self._run(packed, tasks, words).items():
-                for row, value in zip(group, values, strict=True):
-                    logits[task][row] = value
-        return logits
+            yield group, packed, None if spans is None else [len(each) for each in spans]
 
 
 @final
@@ -216,7 +235,9 @@ class Answerer(Answering):
         }
         self.kept = {task: self.model.kept(task) for task in self.tasks}
 
-    def _run(self, packed: Packed, tasks: Sequence[str], words: Sequence[int]) -> dict[str, list[np.ndarray]]:
+    def _run(
+        self, packed: Packed, tasks: Sequence[str], words: Sequence[int] | None
+    ) -> dict[str, list[np.ndarray]]:
         return logits_of(self.model, packed, tasks, self.tokenizer.pad_token_id or 0, words)
 
 

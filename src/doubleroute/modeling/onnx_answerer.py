@@ -25,6 +25,9 @@ KEPT = "kept.npz"
 ABOUT = "export.json"
 #: The name of a task's output in the graph is this and the task's.
 OUTPUT = "logits."
+#: What ONNX Runtime's optimiser must not do: its fused residual and norm takes six times as long as the two
+#: (MiniLM, one thread).
+SLOWER = ["SkipLayerNormFusion"]
 
 
 @final
@@ -47,7 +50,9 @@ class OnnxAnswerer(Answering):
         }
         self.kept = _read_kept(folder, self.tasks)
 
-    def _run(self, packed: Packed, tasks: Sequence[str], words: Sequence[int]) -> dict[str, list[np.ndarray]]:
+    def _run(
+        self, packed: Packed, tasks: Sequence[str], words: Sequence[int] | None
+    ) -> dict[str, list[np.ndarray]]:
         per_token = {task: kind(self.tasks[task]["kind"]).per_token for task in tasks}
 
         def run(inputs: Inputs) -> dict[str, np.ndarray]:
@@ -60,26 +65,37 @@ def run_graph(
     session: "onnxruntime.InferenceSession", inputs: Inputs, tasks: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """Logits of one batch: {task: float32 [batch, outputs] or [batch, seq, outputs]}."""
+    found = session.run([OUTPUT + task for task in tasks], feed_of(session, inputs))
+    return dict(zip(tasks, found, strict=True))
+
+
+def feed_of(session: "onnxruntime.InferenceSession", inputs: Inputs) -> dict[str, np.ndarray]:
+    """A batch as the graph's inputs."""
     given = {name: value.numpy() for name, value in inputs.keywords.items()}
     given.setdefault("token_type_ids", np.zeros_like(given["input_ids"]))
-    feed = {each.name: given[each.name] for each in session.get_inputs()}
-    found = session.run([OUTPUT + task for task in tasks], feed)
-    return dict(zip(tasks, found, strict=True))
+    return {each.name: given[each.name] for each in session.get_inputs()}
 
 
 def open_session(graph: Path, threads: int | None = None) -> "onnxruntime.InferenceSession":
     """Load a graph on the processor. Raises ModelError for a file that is no graph, MachineError when
     ONNX Runtime is not installed."""
-    runtime = onnx_runtime()
-    options = runtime.SessionOptions()
+    runtime, options = onnx_runtime(), session_options(threads)
+    try:
+        return runtime.InferenceSession(
+            str(graph), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOWER
+        )
+    except Exception as error:  # ONNX Runtime has a class of its own for each status, none of them public
+        raise ModelError(f"{graph} is no graph that ONNX Runtime reads: {error}") from error
+
+
+def session_options(threads: int | None = None) -> "onnxruntime.SessionOptions":
+    """For every session: so many threads (by default one for each core), and warnings are not printed."""
+    options = onnx_runtime().SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3
     # Threads that wait sleep, as everywhere here (environment.py).
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return runtime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime has a class of its own for each status, none of them public
-        raise ModelError(f"{graph} is no graph that ONNX Runtime reads: {error}") from error
+    return options
 
 
 def onnx_runtime() -> Any:

@@ -1,10 +1,9 @@
-"""The routed model as one ONNX graph: backbone, router and all heads; and the same with int8 weights.
+"""The routed model as one ONNX graph: backbone, router and all heads.
 
 The graph is traced by the exporter that needs ``onnx`` alone. Tracing can freeze what depended on the
 example's size, so a graph counts only when it gives the model's logits on batches of other sizes.
 """
 
-import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,8 +25,6 @@ TRIED = ((1, 1), (2, 5), (5, 16), (1, 64))
 TRACED = (3, 7)
 #: How far a logit of the float32 graph may lie from the model's, relative to the largest one (at least 1).
 TOLERANCE = 1e-3
-#: Matrices with fewer outputs stay in float32: a router's gate, a head. int8 saves nothing there.
-LEAST_OUTPUTS = 16
 
 
 class _Whole(nn.Module):
@@ -85,37 +82,6 @@ def write_graph(model: DoublerouteModel, place: Path) -> None:
     _try_out(model, place)
 
 
-def quantise(graph: Path, place: Path) -> None:
-    """Write a float32 graph with int8 weights, one scale for each output channel of a matrix.
-
-    Activations are quantised as they come, with one scale for all rows of a batch (dynamic quantisation):
-    a row's logits depend a little on its neighbours. Embeddings, norms, and matrices with fewer than
-    LEAST_OUTPUTS outputs stay in float32.
-    """
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    with _quiet():
-        quantize_dynamic(
-            str(graph),
-            str(place),
-            op_types_to_quantize=["MatMul"],
-            nodes_to_exclude=_small(graph),
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            extra_options={"MatMulConstBOnly": True},
-        )
-
-
-def _small(graph: Path) -> list[str]:
-    """The products with a fixed matrix of few outputs."""
-    import onnx
-
-    model = onnx.load(str(graph))
-    outputs = {each.name: each.dims[-1] for each in model.graph.initializer if len(each.dims) > 1}
-    nodes = [node for node in model.graph.node if node.op_type == "MatMul"]
-    return [node.name for node in nodes if outputs.get(node.input[1], LEAST_OUTPUTS) < LEAST_OUTPUTS]
-
-
 def _try_out(model: DoublerouteModel, place: Path) -> None:
     """Raise ModelError unless the graph gives the model's logits on batches of other sizes."""
     session = open_session(place)
@@ -155,15 +121,10 @@ def _batch(model: DoublerouteModel, batch: int, seq: int) -> Inputs:
 
 @contextmanager
 def _quiet() -> Iterator[Any]:
-    """Without the exporter's word that it is the old one, the tracer's doubts (the graph is tried out on
-    other sizes), and the quantiser's advice."""
+    """Without the exporter's word that it is the old one, and the tracer's doubts (the graph is tried out
+    on other sizes)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
         warnings.simplefilter("ignore", UserWarning)
-        root = logging.getLogger()
-        before, root.disabled = root.disabled, True
-        try:
-            yield
-        finally:
-            root.disabled = before
+        yield

@@ -3,7 +3,9 @@
 Input: a table with a column ``text`` and, for pairs, ``text_pair``. Output: one JSON object a row,
 {task: answer}; the parameter ``tasks`` ("sentiment,entities") chooses some of the tasks. The doubleroute
 code that trained the model is stored beside this file (``code/``) and comes first on the import path.
-DOUBLEROUTE_REQUEST_LOG=FOLDER in the environment keeps a log of what is asked (``serving/log.py``).
+Requests that come at the same time are answered in one batch, and the latest from memory. In the environment
+DOUBLEROUTE_REQUEST_LOG=FOLDER keeps a log of what is asked (``serving/log.py``), and
+DOUBLEROUTE_EXPORT=FOLDER names an exported graph of this version that answers instead of PyTorch.
 """
 
 import json
@@ -22,13 +24,17 @@ class RoutedModel(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         """Load the weights once, when the server starts."""
         from doubleroute.errors import InputError
-        from doubleroute.modeling.inference import Answerer
         from doubleroute.serving.log import from_environment
+        from doubleroute.serving.precision import open_answerer, served_graph
+        from doubleroute.serving.recent import Recent
+        from doubleroute.serving.together import Together
 
         folder = Path(context.artifacts["model"])
-        self.answerer = Answerer(folder)
+        digest = _digest(folder)
+        answerer = open_answerer(folder, served_graph(digest), None)
+        self.together = Together(Recent(answerer.answer).answer)
         try:
-            self.log = from_environment({"digest": _digest(folder)})
+            self.log = from_environment({"digest": digest})
         except InputError as error:  # answering goes on, and nothing unredacted is written
             self.log = None
             print(f"warning: no log of requests is kept: {error}", file=sys.stderr, flush=True)
@@ -46,7 +52,7 @@ class RoutedModel(PythonModel):
         chosen = [name.strip() for name in str((params or {}).get("tasks") or "").split(",") if name.strip()]
         rows = [_row(number, record) for number, record in enumerate(model_input.to_dict("records"))]
         try:
-            answers: list[dict[str, Any]] = self.answerer.answer(rows, chosen or None)
+            answers: list[dict[str, Any]] = self.together.answer(rows, chosen or None)
         except InputError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
         if self.log is not None:

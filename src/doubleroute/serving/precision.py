@@ -1,5 +1,6 @@
 """Which of a version's exported graphs answers: found in the workspace, judged by its kept figures."""
 
+import os
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +17,8 @@ GraphPrecision = Literal["float32", "int8"]
 #: The graphs there are, the one that ``auto`` prefers first.
 GRAPHS: tuple[GraphPrecision, ...] = ("int8", "float32")
 STAGE = "export"
+#: Names the exported graph where no project.yaml is known: in a served model.
+FOLDER = "DOUBLEROUTE_EXPORT"
 
 
 def made_by() -> dict[str, Any]:
@@ -72,6 +75,24 @@ def exported(
             workspace.use(stage)
             return stage.path, read_about(stage.path)["acceptance"]
     return None
+
+
+def served_graph(digest: str | None) -> Path | None:
+    """The graph that the environment names for the model of this digest; None: it names none.
+
+    Raises ModelError when it is the graph of another model or its files are damaged.
+    """
+    place = os.environ.get(FOLDER)
+    if not place:
+        return None
+    from doubleroute.modeling.onnx_answerer import read_about
+
+    if read_about(Path(place)).get("model") != digest:
+        raise ModelError(
+            f"{FOLDER}: {place} is the graph of another model than the one that is served; "
+            "`doubleroute export --model-version N --output DIR` makes it"
+        )
+    return Path(place)
 
 
 def open_answerer(model: Path, graph: Path | None, threads: int | None) -> "Answering":

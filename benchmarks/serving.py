@@ -1,0 +1,200 @@
+"""Four tasks of a text over HTTP: one served model of all tasks against four served models of one.
+
+    python benchmarks/serving.py [--requests 40] [--rounds 3] [--threads N]
+
+The models are those of contenders.py, each served by `mlflow models serve` as the README says, the one of
+all tasks by PyTorch and with its exported int8 graph (DOUBLEROUTE_EXPORT).
+Every round asks every contender, in turns: a text at a time (p50), the four models one after the other and
+all at once; and with 16 clients that ask at once (texts/s). ``--threads``: of each server.
+"""
+
+import argparse
+import http.client
+import itertools
+import json
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the commands set them: environment.py
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+sys.path.insert(0, str(Path(__file__).parent))
+
+from contenders import LEARNED, MEASURED, TASKS, fitted, graph, rows, save
+from measure import Line, tell
+
+from doubleroute.integrations.registry import model_digest
+from doubleroute.integrations.registry_package import package
+from doubleroute.modeling.inference import Answerer
+from doubleroute.modeling.onnx_answerer import write_about
+from doubleroute.serving.precision import FOLDER
+from doubleroute.training.machine import cores
+
+CLIENTS = 16
+LEAST = 5.0
+AFTER, AT_ONCE = "4 served models, one after the other", "4 served models, at once"
+#: What answers a text for all tasks.
+Ask = Callable[[str], Any]
+
+
+def main() -> None:
+    """Print all figures."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--requests", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=cores())
+    options = parser.parse_args()
+    asked = (2 + CLIENTS) * options.rounds * options.requests
+    texts, labels = rows(LEARNED + asked)
+    with tempfile.TemporaryDirectory(prefix="doubleroute-") as scratch, ExitStack() as stack:
+        ours, theirs = packages(Path(scratch), texts[:LEARNED], labels)
+        export = {FOLDER: str(Path(scratch) / "int8")}
+        started = {
+            "PyTorch": stack.enter_context(served(ours, options.threads, {})),
+            "int8 graph": stack.enter_context(served(ours, options.threads, export)),
+        }
+        peers = [stack.enter_context(served(place, options.threads, {})) for place in theirs]
+        pool = stack.enter_context(ThreadPoolExecutor(len(peers)))
+        alone: dict[str, Ask] = {name: asker([port]) for name, port in started.items()}
+        alone |= {AFTER: asker(peers), AT_ONCE: asker(peers, pool)}
+        several = {name: [asker([port]) for _ in range(CLIENTS)] for name, port in started.items()} | {
+            AFTER: [asker(peers) for _ in range(CLIENTS)]
+        }
+        report(alone, several, texts[LEARNED:], options.rounds, options.requests)
+
+
+def packages(folder: Path, texts: Sequence[str], labels: Any) -> tuple[Path, list[Path]]:
+    """The packages to serve: of all tasks, its graph in int8 beside it, and of each task."""
+    heads = fitted(texts, labels)
+    whole = save(
+        folder / "models" / "whole" / "model", heads, {"kind": "experts", "experts": 4, "bottleneck": 64}
+    )
+    models = [
+        save(folder / "models" / task / "model", {task: heads[task]}, {"kind": "none"}) for task in heads
+    ]
+    graph(whole, folder / "int8", "int8", texts[:MEASURED])
+    write_about(folder / "int8", {"precision": "int8", "model": model_digest(whole)})
+    made = []
+    for model in (whole, *models):
+        examples = [{"text": texts[0]}]
+        place = folder / "packages" / model.parent.name
+        package(model, place, examples, Answerer(model).answer(examples), "benchmark", "benchmark")
+        made.append(place)
+    return made[0], made[1:]
+
+
+@contextmanager
+def served(place: Path, threads: int, environment: dict[str, str]) -> Iterator[int]:
+    """`mlflow models serve` of a package; its port on the loopback interface."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    tools = str(Path(sys.executable).parent)
+    command = f"{tools}/mlflow models serve -m {place} --env-manager local --port {port}"
+    server = subprocess.Popen(
+        command.split(),
+        env={
+            **os.environ,
+            **environment,
+            "OMP_NUM_THREADS": str(threads),
+            "PATH": os.pathsep.join([tools, os.environ["PATH"]]),
+        },
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        until = time.monotonic() + 300
+        while not is_up(port):
+            if server.poll() is not None or time.monotonic() > until:
+                raise SystemExit(f"{place} is not served: {command}")
+            time.sleep(0.5)
+        yield port
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def is_up(port: int) -> bool:
+    """Whether the server answers."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/ping")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def asker(ports: Sequence[int], pool: ThreadPoolExecutor | None = None) -> Ask:
+    """Asks each server, one after the other or at once."""
+    connections = [http.client.HTTPConnection("127.0.0.1", port, timeout=60) for port in ports]
+
+    def post(connection: http.client.HTTPConnection, text: str) -> dict[str, Any]:
+        body = json.dumps({"dataframe_records": [{"text": text}]})
+        connection.request("POST", "/invocations", body, {"Content-Type": "application/json"})
+        (answer,) = json.load(connection.getresponse())["predictions"]
+        connection.close()  # the server ends one that rests for five seconds
+        return dict(answer)
+
+    def ask(text: str) -> dict[str, Any]:
+        run = map if pool is None else pool.map
+        return {
+            task: each
+            for answer in run(post, connections, [text] * len(ports))
+            for task, each in answer.items()
+        }
+
+    return ask
+
+
+def report(
+    alone: dict[str, Ask], several: dict[str, list[Ask]], texts: Sequence[str], rounds: int, requests: int
+) -> None:
+    """Measure in turns, and print: p50 of a text at a time, and texts a second of many clients. A served
+    model keeps its latest answers: no text is asked twice of the same one."""
+    p50: dict[str, list[float]] = {name: [] for name in alone}
+    rate: dict[str, list[float]] = {name: [] for name in several}
+    for number, each in enumerate((*alone.values(), *(ask for asks in several.values() for ask in asks))):
+        assert set(each(f"warm {number}")) == set(TASKS)  # first calls allocate
+    fresh = iter(texts)
+    for _ in range(rounds):
+        once = {name: list(itertools.islice(fresh, requests)) for name in ("served", AT_ONCE)}
+        for name, ask in alone.items():
+            taken = []
+            for text in once.get(name, once["served"]):
+                start = time.perf_counter()
+                ask(text)
+                taken.append(time.perf_counter() - start)
+            p50[name].append(statistics.median(taken) * 1000)
+        of_clients = [list(itertools.islice(fresh, requests)) for _ in range(CLIENTS)]
+        for name, asks in several.items():
+            start = time.perf_counter()
+            with ThreadPoolExecutor(len(asks)) as pool:
+                list(pool.map(lambda ask, mine: [ask(text) for text in mine], asks, of_clients))
+            rate[name].append(len(asks) * requests / (time.perf_counter() - start))
+    work = f"{len(TASKS)} tasks of one text over HTTP, p50"
+    for name, peer, least in (
+        ("PyTorch", AFTER, None),
+        ("int8 graph", AFTER, LEAST),
+        ("int8 graph", AT_ONCE, None),
+    ):
+        tell(Line(f"{work}, {name}", peer, "ms", p50[name], p50[peer], least))
+    work = f"{len(TASKS)} tasks of a text over HTTP, {CLIENTS} clients at once"
+    for name in ("PyTorch", "int8 graph"):
+        tell(Line(f"{work}, {name}", AFTER, "texts/s", rate[name], rate[AFTER]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Int8 products of a graph: near the float32 ones, whatever stands beside a row."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_onnx import ROWS, exported, farthest, saved
+from test_routers import ROUTERS
+
+from doubleroute.data.batches import Inputs
+from doubleroute.modeling.inference import Answerer
+from doubleroute.modeling.onnx_answerer import GRAPH, OnnxAnswerer, write_about
+from doubleroute.modeling.onnx_int8 import LEAST_OUTPUTS, quantise
+
+MANY = ROWS + [{"text": f"a good film of {number} plain words"} for number in range(20)]
+
+
+@pytest.fixture(scope="module")
+def both(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Answerer, OnnxAnswerer]:
+    """A model with experts, and its graph in int8."""
+    root = tmp_path_factory.mktemp("int8")
+    model = saved(root / "model", tiny_model, ROUTERS["experts"])
+    folder, answerer = exported(root / "onnx", model), Answerer(model)
+    quantise(folder / GRAPH, folder / GRAPH, answerer.inputs(MANY))
+    write_about(folder, {"precision": "int8"})
+    return answerer, OnnxAnswerer(folder, threads=1)
+
+
+def test_int8_answers_nearly_as_the_model(both: tuple[Answerer, OnnxAnswerer]) -> None:
+    model, graph = both
+    logits = [each for values in model.logits(ROWS).values() for each in values]
+    scale = max(float(np.abs(each).max(initial=0)) for each in logits)
+    assert 0 < farthest(graph, model, ROWS) < 0.05 * scale
+
+
+def test_an_int8_answer_does_not_depend_on_the_other_rows(both: tuple[Answerer, OnnxAnswerer]) -> None:
+    _, graph = both
+    together = graph.logits(MANY)
+    for place, row in enumerate(MANY):
+        for task, (alone,) in graph.logits([row]).items():
+            np.testing.assert_allclose(together[task][place], alone, atol=1e-4)
+
+
+def test_heads_and_gates_stay_in_float32_and_no_float32_matrix_is_left_over(
+    both: tuple[Answerer, OnnxAnswerer],
+) -> None:
+    import onnx
+
+    _, graph = both
+    model = onnx.load(graph.session._model_path).graph
+    counted = Counter(node.op_type for node in model.node)
+    int8 = [each for each in model.initializer if each.data_type == onnx.TensorProto.INT8]
+    assert counted["MatMulIntegerToFloat"] == len(int8) > 0
+    assert all(each.dims[1] >= LEAST_OUTPUTS for each in int8)
+    assert counted["Gemm"] == 3, "the heads that answer once for a row"
+    read = {name for node in model.node for name in node.input}
+    assert {each.name for each in model.initializer} <= read
+
+
+def product(folder: Path, matrix: np.ndarray) -> Path:
+    """The graph of X W for states [batch, seq, inputs] looked up from a table of as many ids."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    draw = np.random.default_rng(5)
+    table = draw.normal(size=(50, matrix.shape[0])).astype(np.float32)
+    table[:, 3] *= 1000  # a channel as trained encoders have some
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["states"], "look"),
+        helper.make_node("MatMul", ["states", "matrix"], ["product"], "product"),
+        helper.make_node("Add", ["bias", "product"], ["logits.x"], "bias"),
+    ]
+    constants = {"table": table, "matrix": matrix, "bias": np.ones(matrix.shape[1], np.float32)}
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "seq"])],
+        [helper.make_tensor_value_info("logits.x", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, str(folder / "float32.onnx"))
+    return folder / "float32.onnx"
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(64, 32), (24, 32), (64, 128)])
+def test_one_large_channel_does_not_cost_the_others_their_precision(
+    tmp_path: Path, inputs: int, outputs: int
+) -> None:
+    import torch
+
+    from doubleroute.modeling.onnx_answerer import open_session, run_graph
+
+    matrix = np.random.default_rng(3).normal(size=(inputs, outputs)).astype(np.float32)
+    matrix[3] /= 1000
+    ids = torch.arange(48).reshape(8, 6)
+    batch = Inputs(ids, torch.ones_like(ids), None)
+    source = product(tmp_path, matrix)
+    quantise(source, tmp_path / "int8.onnx", [batch])
+    found: list[Any] = [
+        run_graph(open_session(each), batch, ["x"])["x"] for each in (source, tmp_path / "int8.onnx")
+    ]
+    assert np.abs(found[0] - found[1]).max() < 0.05 * found[0].std()

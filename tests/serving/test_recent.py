@@ -1,0 +1,71 @@
+"""The latest answers are kept, so many, and each is that of its text and tasks."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from doubleroute.errors import InputError
+from doubleroute.serving.recent import LONGEST, Recent
+from doubleroute.serving.together import Answers, Rows
+
+
+class Counted:
+    """Answers a row by what it says, and notes what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __call__(self, rows: Rows, tasks: Sequence[str] | None) -> Answers:
+        self.asked += [row["text"] for row in rows]
+        if "bad" in self.asked[-len(rows) :]:
+            raise InputError("a bad text")
+        return [{"echo": {"label": f"{row['text']} {row.get('text_pair')} {tasks}"}} for row in rows]
+
+
+def test_a_text_that_comes_again_is_not_computed_again() -> None:
+    model = Counted()
+    recent = Recent(model)
+    first = recent.answer([{"text": "a"}, {"text": "b"}, {"text": "a"}])
+    second = recent.answer([{"text": "b"}, {"text": "c"}])
+    assert [answer["echo"]["label"] for answer in first + second] == [
+        "a None None",
+        "b None None",
+        "a None None",
+        "b None None",
+        "c None None",
+    ]
+    assert model.asked == ["a", "b", "c"]
+
+
+def test_another_second_text_or_another_choice_of_tasks_is_another_question() -> None:
+    recent = Recent(Counted())
+    found = [
+        recent.answer([row], tasks)[0]["echo"]["label"]
+        for row, tasks in (
+            ({"text": "a"}, None),
+            ({"text": "a", "text_pair": "b"}, None),
+            ({"text": "a"}, ["x"]),
+        )
+    ]
+    assert found == ["a None None", "a b None", "a None ['x']"]
+
+
+def test_the_oldest_goes_and_long_texts_are_not_kept() -> None:
+    model = Counted()
+    recent = Recent(model, most=2)
+    for text in ("a", "b", "a", "c", "a", "b"):  # b went when c came: a had been asked since
+        recent.answer([{"text": text}])
+    assert model.asked == ["a", "b", "c", "b"]
+    for _ in range(2):
+        recent.answer([{"text": "x" * (LONGEST + 1)}])
+    assert len(model.asked) == 6
+
+
+def test_an_error_leaves_what_is_kept() -> None:
+    model = Counted()
+    recent = Recent(model)
+    recent.answer([{"text": "a"}])
+    with pytest.raises(InputError):
+        recent.answer([{"text": "a"}, {"text": "bad"}])
+    recent.answer([{"text": "a"}])
+    assert model.asked == ["a", "bad"]
