@@ -3,43 +3,45 @@
 ``python -m doubleroute.processes PARENT MODULE ARGUMENT...`` runs a module as such a child.
 """
 
-import ctypes
 import os
 import runpy
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
-#: What a child of ``start`` does not hear.
-STOPS = frozenset({signal.SIGINT, signal.SIGTERM})
-_PR_SET_PDEATHSIG = 1
+from doubleroute import forks
+from doubleroute.forks import STOPS, Forked, end_with_parent
+
+#: What ``start`` gives.
+Child = subprocess.Popen[Any] | Forked
 
 
-def start(module: str, *arguments: str, **options: Any) -> "subprocess.Popen[Any]":
-    """Run ``python -m module`` in a child; ``options`` are those of Popen.
+def start(module: str, *arguments: str, **options: Any) -> Child:
+    """Run ``python -m module`` in a child; ``options`` are those of Popen. A fork, where one is kept.
 
     Ctrl-C in a terminal, and often SIGTERM, go to the whole group of processes. The child does not hear
     them: whoever started it ends it, after what still needs the child.
     """
-    own = ["doubleroute.processes", str(os.getpid())]
+    own = ["-m", "doubleroute.processes", str(os.getpid()), module]
+    return forks.start(module, arguments, **options) or _execute(*own, *arguments, **options)
+
+
+def start_script(script: Path, *arguments: str, **options: Any) -> Child:
+    """The same for a file that imports nothing of doubleroute, or another copy of it, and that sees to it
+    itself that it ends with its parent."""
+    return forks.start(str(script), arguments, **options) or _execute(
+        "-P", str(script), *arguments, **options
+    )
+
+
+def _execute(*words: str, **options: Any) -> "subprocess.Popen[Any]":
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # the child inherits the mask
     try:
-        return subprocess.Popen([sys.executable, "-m", *own, module, *arguments], **options)
+        return subprocess.Popen([sys.executable, *words], **options)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def end_with_parent(parent: int | None = None) -> None:
-    """Called first thing in a child: on Linux the kernel then ends it when its parent dies, however.
-
-    ``parent`` is the process id of the parent as itself told it: the parent may be dead before the call.
-    """
-    if sys.platform == "linux":
-        parent = parent or os.getppid()
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from doubleroute.cli import watching  # noqa: F401
 from doubleroute.cli import exporting, keeping, promotion, reviewing  # noqa: F401
 from doubleroute.cli.app import app
 from doubleroute.console import open_closed_streams
-from doubleroute.environment import set_defaults
+from doubleroute.environment import collect_rarely, set_defaults
 
 __all__ = ["app", "main"]
 
@@ -22,4 +22,5 @@ def main() -> None:
     """The entry point of the installed command."""
     open_closed_streams()
     set_defaults()
+    collect_rarely()
     app()

@@ -10,6 +10,7 @@ from doubleroute.config import Project, load_project
 from doubleroute.drift import records
 from doubleroute.environment import set_defaults
 from doubleroute.errors import DoublerouteError, GateError
+from doubleroute.flows import libraries
 from doubleroute.flows.server import prefect_api
 from doubleroute.flows.timeline import FitProgress, Timeline, say_trimmed
 from doubleroute.flows.watch import show_decision
@@ -28,6 +29,7 @@ def run(
     def busy() -> None:
         raise _busy(workspace)
 
+    libraries.keep(workspace)
     with prefect_api(workspace, busy, meanwhile=_import_libraries):
         return retrain(str(project.root), list(changes), force, from_log)
 

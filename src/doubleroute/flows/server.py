@@ -9,17 +9,18 @@ import logging
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from doubleroute.errors import MachineError
-from doubleroute.processes import start
+from doubleroute.processes import Child, start
 from doubleroute.workspace import Workspace
 
 #: Seconds that a temporary server may take to answer; a new database on a busy machine takes longest.
@@ -123,7 +124,7 @@ def local_server(
         _end(process)
 
 
-def _start(home: Path, environment: Mapping[str, str]) -> "tuple[subprocess.Popen[bytes], int]":
+def _start(home: Path, environment: Mapping[str, str]) -> tuple[Child, int]:
     home.mkdir(parents=True, exist_ok=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -140,7 +141,7 @@ def _start(home: Path, environment: Mapping[str, str]) -> "tuple[subprocess.Pope
     return process, port
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def _end(process: Child) -> None:
     """Close the server's stdin, which ends it, and kill it when it does not end in time."""
     assert process.stdin is not None
     process.stdin.close()
@@ -151,7 +152,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def _answers(process: "subprocess.Popen[bytes]", port: int) -> bool:
+def _answers(process: Child, port: int) -> bool:
     """Wait until the server is healthy; False when it ended or took too long."""
     from urllib.request import urlopen
 
@@ -184,7 +185,11 @@ def check_server(url: str) -> None:
 
 def _serve(port: int) -> None:
     """Serve until stdin is closed: by ``_end``, or by the end of the process that started this one."""
+    import prefect.context
     import uvicorn
+
+    prefect.context.refresh_global_settings_context()  # a fork has read the environment before
+    _create_database(Path(os.environ["PREFECT_HOME"]) / "prefect.db")
 
     application = "prefect.server.api.server:create_app"
     where: dict[str, Any] = {"factory": True, "host": "127.0.0.1", "port": port}
@@ -198,5 +203,26 @@ def _serve(port: int) -> None:
     server.run()
 
 
+def _create_database(place: Path) -> None:
+    """Make a new database as Prefect's migrations leave it, without running the hundred of them, which takes
+    four seconds. Prefect itself brings it up to date at its start where it is newer; where it is older than
+    the schema that is kept here, this does nothing."""
+    import prefect
+    from packaging.version import Version
+
+    schema = Path(__file__).with_name("prefect_schema.sql").read_text(encoding="utf-8")
+    made_by = schema.partition("\n")[0].rpartition(" ")[2]
+    if place.exists() or Version(prefect.__version__) < Version(made_by):
+        return
+    partial = place.with_suffix(".new")
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.executescript(schema)
+        partial.write_bytes(database.serialize())
+    partial.replace(place)
+
+
 if __name__ == "__main__":
+    from doubleroute.environment import collect_rarely
+
+    collect_rarely()
     _serve(int(sys.argv[1]))

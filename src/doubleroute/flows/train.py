@@ -9,6 +9,7 @@ from prefect import flow
 
 from doubleroute.config import Project, load_project
 from doubleroute.environment import set_defaults
+from doubleroute.flows import libraries
 from doubleroute.flows.server import prefect_api
 from doubleroute.flows.timeline import FitProgress, Timeline, say_trimmed
 from doubleroute.workspace import Workspace
@@ -22,7 +23,9 @@ def run(
     ``changes`` are the overrides that ``project`` was read with. Another run of the same project is
     waited for. Gives what ``train`` gives.
     """
-    with prefect_api(Workspace(project.root), waiting, meanwhile=_import_libraries):
+    workspace = Workspace(project.root)
+    libraries.keep(workspace)
+    with prefect_api(workspace, waiting, meanwhile=_import_libraries):
         return train(str(project.root), list(changes))
 
 
@@ -87,7 +90,7 @@ def train(project: str = ".", changes: list[str] | None = None) -> dict[str, Any
 
 
 def _import_libraries() -> None:
-    """Torch and its friends take seconds to import: as long as the server takes to start."""
+    """Great Expectations and the rest take seconds to import: as long as the server takes to start."""
     import doubleroute.flows.steps  # noqa: F401
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from doubleroute.config import Project, load_project
 from doubleroute.errors import DataError, GateError
+from doubleroute.forks import end_with_parent
 from doubleroute.integrations.reading import Read
 from doubleroute.integrations.validation import find_validated, validate
-from doubleroute.processes import end_with_parent, start
+from doubleroute.processes import Child, start
 from doubleroute.workspace import Stage, Workspace
 
 
@@ -61,7 +62,7 @@ def beside(version: Path, root: Path, changes: Sequence[str]) -> Iterator[Callab
         child.wait()
 
 
-def _ended(child: "subprocess.Popen[bytes]") -> None:
+def _ended(child: Child) -> None:
     child.wait()
 
 

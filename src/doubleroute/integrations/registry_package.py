@@ -12,7 +12,6 @@ import math
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from doubleroute.errors import InputError, MachineError, ModelError
 from doubleroute.integrations.registry_store import Store, local_path, quiet
+from doubleroute.processes import start_script
 from doubleroute.workspace import Workspace, digest_of, file_digest, versions_of, write_json
 
 if TYPE_CHECKING:
@@ -189,22 +189,21 @@ def _answers(folder: Path, examples: Sequence[Mapping[str, Any]]) -> Any:
     with tempfile.TemporaryDirectory(prefix="doubleroute-") as scratch:
         request, answers = Path(scratch) / "request.json", Path(scratch) / "answers.json"
         write_json(request, [dict(row) for row in examples])
+        said = Path(scratch) / "said"
+        with said.open("wb") as log:
+            arguments = (str(folder), str(request), str(answers))
+            child = start_script(script, *arguments, env=environment, stdout=log, stderr=log)
         try:
-            done = subprocess.run(
-                [sys.executable, "-P", str(script), str(folder), str(request), str(answers)],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=READ_BACK_SECONDS,
-                check=False,
-            )
+            code = child.wait(READ_BACK_SECONDS)
         except subprocess.TimeoutExpired:
             raise MachineError(
                 f"reading the model back in a new process took more than {READ_BACK_SECONDS} s"
             ) from None
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        finally:
+            child.kill()
+        if code:
+            lines = said.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            last = (lines or [f"exit code {code}"])[-1]
             raise ModelError(f"the registered model does not answer in a new process: {last}")
         return json.loads(answers.read_text(encoding="utf-8"))
 

@@ -14,7 +14,7 @@ from typing import Any
 from doubleroute import errors
 from doubleroute.config import Project
 from doubleroute.errors import DoublerouteError, MachineError
-from doubleroute.processes import start
+from doubleroute.processes import Child, start
 from doubleroute.training.machine import cores, gpus
 from doubleroute.training.plan import FROM_NOTHING, Plan, fit_inputs
 from doubleroute.training.variants import Name, variant
@@ -123,7 +123,7 @@ def fit_all(
     """
     at_once = 1 if gpus() else min(planned, cores())
     threads = max(1, cores() // max(1, at_once))
-    waiting, running = list(orders), dict[str, subprocess.Popen[str]]()
+    waiting, running = list(orders), dict[str, Child]()
     messages: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
     try:
         while waiting or running:
@@ -146,9 +146,7 @@ def fit_all(
             process.wait()
 
 
-def _start(
-    order: Path, name: str, messages: "queue.Queue[tuple[str, dict[str, Any]]]"
-) -> "subprocess.Popen[str]":
+def _start(order: Path, name: str, messages: "queue.Queue[tuple[str, dict[str, Any]]]") -> Child:
     """Start a worker and a thread that passes on what it says; an empty message is its end."""
     command = ["doubleroute.training.worker"]
     if gpus() > 1:

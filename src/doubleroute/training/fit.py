@@ -14,12 +14,13 @@ from torch import Tensor
 from doubleroute.config import Project
 from doubleroute.data.batches import Answers, Batch
 from doubleroute.errors import ConfigError
+from doubleroute.modeling.quick import make_quick
 from doubleroute.training import checkpoints
 from doubleroute.training.encode import ANSWERS, load_split
 from doubleroute.training.feed import Feed, load_states
 from doubleroute.training.history import History, read_history
 from doubleroute.training.lora import adapt
-from doubleroute.training.machine import autocast, compute_device
+from doubleroute.training.machine import autocast, compute_device, keep_freed_memory
 from doubleroute.training.objective import Objective
 from doubleroute.training.optimise import (
     count,
@@ -85,6 +86,8 @@ class Learner:
         begun = begin(self.project, variant, encoded, self.plan)
         self.model, self.tokenizer = begun.model, begun.tokenizer
         self.fresh, self.learning = begun.fresh, begun.learning
+        if compute_device().type == "cpu":
+            make_quick(self.model, self.model.backbone)
         self.trunk = freeze(self.model, variant.depth, self.training.dropout)
         if self.plan.moved is not None:
             freeze_all_but(self.model, self.learning)
@@ -140,6 +143,7 @@ class Learner:
 
     def run(self, folder: Path, partial: Path, progress: Progress) -> None:
         """Go on from the newest checkpoint in ``partial``, or begin; write the result into ``folder``."""
+        keep_freed_memory()
         torch.manual_seed(self.project.seed + self._rank)
         self._resume(partial)
         if self.trunk is not None and self.feed.states is not None:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from doubleroute.config import Project
-from doubleroute.environment import set_defaults
+from doubleroute.environment import collect_rarely, set_defaults
 from doubleroute.errors import DoublerouteError
-from doubleroute.processes import end_with_parent
+from doubleroute.forks import end_with_parent
 from doubleroute.workspace import Stage, Workspace
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def main() -> None:
     """Run the order."""
     end_with_parent()
     set_defaults()
+    collect_rarely()
     if "WORLD_SIZE" in os.environ:  # accelerate ends the rest of a group with SIGTERM
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     order = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
