@@ -14,7 +14,7 @@ from typing import Any
 from doubleroute import errors
 from doubleroute.config import Project
 from doubleroute.errors import DoublerouteError, MachineError
-from doubleroute.processes import Child, start
+from doubleroute.processes import FOR_MODELS, Child, start
 from doubleroute.training.machine import cores, gpus
 from doubleroute.training.plan import FROM_NOTHING, Plan, fit_inputs
 from doubleroute.training.variants import Name, variant
@@ -152,7 +152,8 @@ def _start(order: Path, name: str, messages: "queue.Queue[tuple[str, dict[str, A
     if gpus() > 1:
         group = ["--multi_gpu", "--num_processes", str(gpus()), "-m"]
         command = ["accelerate.commands.launch", *group, *command]
-    process = start(*command, str(order), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "text": True}
+    process = start(*command, str(order), **streams, libraries=FOR_MODELS)
 
     def listen() -> None:
         assert process.stdout is not None
