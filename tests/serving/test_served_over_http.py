@@ -127,16 +127,18 @@ def test_what_was_asked_is_in_the_log_redacted_with_the_model_s_digest(
     assert found.digests[-1] == model_digest(tiny_model)
 
 
-def test_requests_at_the_same_time_get_the_answers_that_they_get_alone(url: str) -> None:
-    bodies = [{"dataframe_records": [{"text": f"a good film {number}"}]} for number in range(12)]
-    alone = [post(url, body) for body in bodies]
-    with ThreadPoolExecutor(len(bodies)) as pool:
-        together = list(pool.map(lambda body: post(url, body), bodies))
-    for (status, found), (_, wanted) in zip(together, alone, strict=True):
+def test_requests_at_the_same_time_get_the_answers_that_they_get_alone(url: str, tiny_model: Path) -> None:
+    rows = [{"text": f"a good film {'bad ' * number}"} for number in range(12)]
+    with ThreadPoolExecutor(len(rows)) as pool:
+        together = list(pool.map(lambda row: post(url, {"dataframe_records": [row]}), rows))
+    model = Answerer(tiny_model, threads=1)
+    for row, (status, found) in zip(rows, together, strict=True):
         assert status == 200
-        (got,), (one,) = found["predictions"], wanted["predictions"]
-        assert got["sentiment"]["label"] == one["sentiment"]["label"]
-        assert got["stars"]["value"] == pytest.approx(one["stars"]["value"], abs=1e-4)
+        (got,), (wanted,) = found["predictions"], model.answer([row])
+        assert got["sentiment"]["label"] == wanted["sentiment"]["label"]
+        assert got["stars"]["value"] == pytest.approx(wanted["stars"]["value"], abs=1e-4)
+    again = post(url, {"dataframe_records": rows})
+    assert again[1]["predictions"] == [answer for _, found in together for answer in found["predictions"]]
 
 
 def test_a_parameter_chooses_tasks(url: str) -> None:
