@@ -16,11 +16,12 @@ from doubleroute.data.batches import Batch
 from doubleroute.errors import ConfigError
 from doubleroute.modeling.backbone import load_backbone, load_tokenizer, locate
 from doubleroute.modeling.model import DoublerouteConfig, assemble
+from doubleroute.modeling.quick import make_quick
 from doubleroute.training import checkpoints
 from doubleroute.training.encode import load_split, read_meta
 from doubleroute.training.feed import Feed, load_states
 from doubleroute.training.history import History
-from doubleroute.training.machine import autocast, compute_device
+from doubleroute.training.machine import autocast, compute_device, keep_freed_memory
 from doubleroute.training.optimise import (
     count,
     freeze,
@@ -94,6 +95,8 @@ class Learner:
             origin=origin(self.project, read_meta(encoded.path)["backbone"]),
         )
         self.model = assemble(config, backbone, self.project.seed, self.project.root)
+        if compute_device().type == "cpu":
+            make_quick(self.model, self.model.backbone)
         self.fresh = take_over(self.model, self.plan.start) if self.plan.start else []
         self.trunk = freeze(self.model, variant.depth, self.training.dropout)
         self.learning = list(config.tasks)
@@ -138,6 +141,7 @@ class Learner:
 
     def run(self, folder: Path, partial: Path, progress: Progress) -> None:
         """Go on from the newest checkpoint in ``partial``, or begin; write the result into ``folder``."""
+        keep_freed_memory()
         torch.manual_seed(self.project.seed + self._rank)
         self._resume(partial)
         if self.trunk is not None and self.feed.states is not None:
