@@ -1,17 +1,44 @@
 """Packed tokens: words found by characters, cuts counted."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
 
-from doubleroute.data.tokens import Packed, _beginnings, encode_texts, join_tokens, word_spans
+from doubleroute.data.tokens import (
+    Packed,
+    _beginnings,
+    _reads_words_alone,
+    encode_texts,
+    join_tokens,
+    word_spans,
+)
 from doubleroute.modeling.backbone import Source, load_tokenizer
 
 
 @pytest.fixture(scope="module")
 def tokenizer(tiny_model: Path):
     return load_tokenizer(Source("tiny", tiny_model))
+
+
+def bert() -> PreTrainedTokenizerFast:
+    """A tokenizer built as BERT's is."""
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    pieces = [*"aegσοδ.,[]中", *(f"##{letter}" for letter in "aegσςοδb")]
+    words = {word: place for place, word in enumerate([*special, "good", "film", *pieces])}
+    backend = Tokenizer(models.WordPiece(words, unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer(lowercase=True)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.post_processor = processors.TemplateProcessing(
+        "[CLS] $A [SEP]", None, [("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **dict(zip(names, special, strict=True)))
 
 
 def test_words_are_those_of_the_tokenizer_itself(tokenizer) -> None:
@@ -54,14 +81,38 @@ def test_of_many_long_texts_the_beginnings_have_the_ids_of_the_whole(tokenizer) 
 
 
 def test_where_the_end_of_a_text_changes_its_beginning_the_whole_is_read() -> None:
-    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
-
     backend = Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1, "b": 2}, unk_token="[UNK]"))
     backend.normalizer = normalizers.Replace(Regex("a(?=.*Z)"), "b")
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     backend.enable_truncation(max_length=8)
     texts = ["a " * 100 + "Z"] * 70
     assert _beginnings(backend, texts, 8) is texts
+
+
+@given(
+    texts=st.lists(
+        st.text(st.sampled_from("aé\u0301ΣÀ ,[]\t\n\x1f\x85\u00a0\u3000中g#\U0001f600")), max_size=6
+    ),
+    most=st.integers(3, 9),
+)
+@example(texts=["a [MASK]b[SEP] film", "[MASK] good", "", " ", "good\x1ffilm", "a\u0085b"], most=9)
+@example(texts=["ΟΔΟΣ ΟΔΟΣ.", "e\u0301 \u0301e", "good " * 30], most=5)
+def test_words_that_are_read_alone_give_the_ids_of_the_whole_text(texts: list[str], most: int) -> None:
+    tokenizer = bert()
+    assert _reads_words_alone(tokenizer.backend_tokenizer, most)
+    packed = encode_texts(tokenizer, texts, most)
+    usual = [tokenizer(text, truncation=True, max_length=most)["input_ids"] for text in texts]
+    assert [packed.ids[a:b].tolist() for a, b in pairwise(packed.starts)] == usual
+    whole = [len(tokenizer(text)["input_ids"]) > most for text in texts]
+    assert packed.cut.tolist() == whole
+
+
+def test_a_tokenizer_with_a_token_that_holds_a_space_reads_the_whole_text() -> None:
+    tokenizer = bert()
+    tokenizer.add_tokens(["good film"])
+    assert not _reads_words_alone(tokenizer.backend_tokenizer, 8)
+    (new,) = encode_texts(tokenizer, ["good film"], 8).ids[1:-1]
+    assert new == len(tokenizer) - 1
 
 
 def test_pairs_carry_their_segments(tokenizer) -> None:

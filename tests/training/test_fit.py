@@ -224,7 +224,9 @@ print("begins", flush=True)
 given = (run.project, run.workspace, run.validated, run.encoded, run.stored)
 fit(*given, lambda name, point: print(name, flush=True))
 """
-    environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parents[1]}"}
+    here = Path(__file__).parent
+    places = (str(here), str(here.parent), os.environ.get("PYTHONPATH", ""))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment)
     with parent:
         assert parent.stdout is not None

@@ -7,6 +7,7 @@ found by character offsets, so that every kind of task reads the same ids for th
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +93,8 @@ def encode_texts(
 
     ``spans``: for each row the character spans of the words of its (first) text, [words, 2], to fill
     ``Packed.words``. A tokenizer reads a whole text and then cuts the ids: of many long texts only the
-    beginning is read (``_beginnings``).
+    beginning is read (``_beginnings``). Where it reads every word by itself, a word that comes again is not
+    read again (``_by_words``).
     """
     backend = tokenizer.backend_tokenizer
     backend.no_padding()
@@ -100,32 +102,92 @@ def encode_texts(
     whole = texts
     if pairs is None:
         texts = _beginnings(backend, texts, max_tokens)
+        if spans is None and _reads_words_alone(backend, max_tokens):
+            return _by_words(backend, texts, whole, max_tokens)
+    encode = backend.encode_batch_fast if spans is None else backend.encode_batch  # fast: without offsets
     ids: list[np.ndarray] = []
     types: list[np.ndarray] = []
     words: list[np.ndarray] = []
-    lengths, cut = np.zeros(len(texts), np.int64), np.zeros(len(texts), bool)
+    cut = np.zeros(len(texts), bool)
     for first in range(0, len(texts), _CHUNK):
         chunk: list[Any] = list(texts[first : first + _CHUNK])
         if pairs is not None:
             chunk = list(zip(chunk, pairs[first : first + _CHUNK], strict=True))
-        for row, encoding in enumerate(backend.encode_batch(chunk), start=first):
+        for row, encoding in enumerate(encode(chunk), start=first):
             if texts[row] is not whole[row] and not encoding.overflowing:  # few tokens for its characters
                 encoding = backend.encode(whole[row])
             ids.append(np.array(encoding.ids, np.int32))
-            lengths[row] = len(ids[-1])
             cut[row] = bool(encoding.overflowing)
             if pairs is not None:
                 types.append(np.array(encoding.type_ids, np.uint8))
             if spans is not None:
                 words.append(_first_subwords(encoding, spans[row]))
-    flat = np.concatenate(ids) if ids else np.zeros(0, np.int32)
+    return _packed(ids, types, words, np.array([len(each) for each in ids], np.int64), cut)
+
+
+def _packed(
+    ids: Sequence[np.ndarray],
+    types: Sequence[np.ndarray],
+    words: Sequence[np.ndarray],
+    lengths: np.ndarray,
+    cut: np.ndarray,
+) -> Packed:
     return Packed(
-        ids=flat,
+        ids=np.concatenate(ids) if ids else np.zeros(0, np.int32),
         starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         types=np.concatenate(types) if types else None,
         words=np.concatenate(words) if words else None,
         cut=cut,
     )
+
+
+def _reads_words_alone(backend: Any, max_tokens: int) -> bool:
+    """Whether a text's ids are those of what stands between its spaces, one after the other.
+
+    So it is with BERT's tokenizer: its normalizer goes by characters, its words end at white space, and
+    WordPiece reads each word by itself. A token of the user's that holds a space would be torn apart.
+    """
+    parts = (backend.normalizer, backend.pre_tokenizer, backend.model)
+    kinds = tuple(type(each).__name__ for each in parts)
+    added = backend.get_added_tokens_decoder().values()
+    return (
+        kinds == ("BertNormalizer", "BertPreTokenizer", "WordPiece")
+        and not any(" " in token.content for token in added)
+        and len(backend.encode("").ids) < max_tokens
+    )
+
+
+def _by_words(backend: Any, texts: Sequence[str], whole: Sequence[str], max_tokens: int) -> Packed:
+    """The texts, or where those give too few tokens the ``whole`` ones, from the ids of their words."""
+    known: dict[str, list[int]] = {}
+    empty, word = (backend.encode(text).ids for text in ("", "a"))
+    before = next(
+        (place for place, (a, b) in enumerate(zip(empty, word, strict=False)) if a != b), len(empty)
+    )
+    head, tail, room = empty[:before], empty[before:], max_tokens - len(empty)
+    backend.no_truncation()
+
+    def ids_of(rows: Sequence[str]) -> list[list[int]]:
+        split = [text.split(" ") for text in rows]
+        new = list(set().union(*split) - known.keys())
+        known.update(zip(new, (each.ids for each in _bare(backend, new)), strict=True))
+        return [list(chain.from_iterable(map(known.__getitem__, row))) for row in split]
+
+    ids, lengths, cut = [], np.zeros(len(texts), np.int64), np.zeros(len(texts), bool)
+    for first in range(0, len(texts), _CHUNK):
+        flat: list[int] = []
+        for row, found in enumerate(ids_of(texts[first : first + _CHUNK]), start=first):
+            if texts[row] is not whole[row] and len(found) <= room:  # few tokens for its characters
+                (found,) = ids_of([whole[row]])
+            cut[row] = len(found) > room
+            flat += head + found[:room] + tail
+            lengths[row] = min(len(found), room) + len(empty)
+        ids.append(np.array(flat, np.int32))
+    return _packed(ids, [], [], lengths, cut)
+
+
+def _bare(backend: Any, words: Sequence[str]) -> list[Any]:
+    return list(backend.encode_batch_fast(words, add_special_tokens=False))
 
 
 def _beginnings(backend: Any, texts: Sequence[str], max_tokens: int) -> Sequence[str]:
