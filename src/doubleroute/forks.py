@@ -168,7 +168,10 @@ def start(
     given, ours = zip(*map(_stream, range(3), (stdin, stdout, stderr), [text] * 3), strict=True)
     try:
         socket.send_fds(_server, [json.dumps(order).encode()], [*given, said])
-    except OSError:  # it was killed
+    except OSError:  # it was killed, or the environment is too large
+        for each in (*ours, os.fdopen(status, "rb")):
+            if each is not None:
+                each.close()
         return None
     finally:
         for each in {said, *given} - {0, 1, 2}:
