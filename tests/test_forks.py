@@ -56,6 +56,19 @@ print(given.stdout.read(), given.wait(), given.pid != os.getpid())
     assert out == ["True False", "['first', 'second'] x read", " 0 True"]
 
 
+def test_a_library_of_one_order_is_there_for_the_next(tmp_path: Path) -> None:
+    out = said(
+        tmp_path,
+        """
+forks.keep([])
+told = "import sys; sys.exit(int('colorsys' in sys.modules))"
+given = [(), ("colorsys", "there.is.none"), ()]
+print([child(told, libraries=each).wait() for each in given])
+""",
+    )
+    assert out == ["[0, 1, 1]"]
+
+
 def test_the_end_of_a_child_is_told(tmp_path: Path) -> None:
     out = said(
         tmp_path,

@@ -57,10 +57,7 @@ def keep(libraries: Sequence[str]) -> None:
     global _server
     if sys.platform != "linux" or _server is not None or "torch" in sys.modules:
         return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what libraries have deprecated
-        for name in libraries:
-            importlib.import_module(name)
+    _import(libraries)
     if threading.active_count() > 1 or _has_gpu():
         return
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -82,6 +79,13 @@ def keep(libraries: Sequence[str]) -> None:
     theirs.close()
     _server = ours
     atexit.register(_end, server)
+
+
+def _import(libraries: Sequence[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what libraries have deprecated
+        for name in libraries:
+            importlib.import_module(name)
 
 
 def _end(server: int) -> None:
@@ -155,15 +159,18 @@ def start(
     stderr: Any = None,
     text: bool = False,
     env: Mapping[str, str] | None = None,
+    libraries: Sequence[str] = (),
 ) -> Forked | None:
     """Run a module, or a file that ends with .py, as ``__main__`` in a fork; None without a fork server.
 
-    The options are those of Popen; stdin and stdout may be PIPE, stderr may not.
+    The options are those of Popen; stdin and stdout may be PIPE, stderr may not. ``libraries``: modules that
+    the fork server imports first, unless it has, for this child and all that follow.
     """
     if _server is None:
         return None
     environment = dict(os.environ if env is None else env)
-    order = {"argv": [target, *arguments], "env": environment, "cwd": str(Path.cwd())}
+    words = {"argv": [target, *arguments], "libraries": list(libraries)}
+    order = {**words, "env": environment, "cwd": str(Path.cwd())}
     status, said = os.pipe()
     given, ours = zip(*map(_stream, range(3), (stdin, stdout, stderr), [text] * 3), strict=True)
     try:
@@ -193,7 +200,7 @@ def _stream(number: int, wanted: Any, text: bool) -> tuple[int, "IO[Any] | None"
 
 
 class _Server:
-    """Forks a child for every order; one thread, which imports and computes nothing more."""
+    """Forks a child for every order; one thread, which computes nothing."""
 
     def __init__(self, orders: socket.socket) -> None:
         self.orders = orders
@@ -229,6 +236,8 @@ class _Server:
             if order["kill"] in self.children:
                 os.kill(order["kill"], signal.SIGKILL)
             return
+        with contextlib.suppress(ImportError):  # the child meets it too
+            _import(order["libraries"])
         parent, child = os.getpid(), os.fork()
         if child == 0:
             _run(order, fds, [*self.children.values(), self.wakes, self.orders.fileno()], parent)
@@ -272,8 +281,6 @@ def _run(order: Mapping[str, Any], fds: Sequence[int], foreign: Sequence[int], p
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        if isinstance(end.code, str):
-            print(end.code, file=sys.stderr)
     finally:
         if code is None:
             traceback.print_exc()

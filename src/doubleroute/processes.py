@@ -14,12 +14,19 @@ from typing import Any
 from doubleroute import forks
 from doubleroute.forks import STOPS, Forked, end_with_parent
 
+#: What a process that opens a model imports first; takes a second and a half.
+FOR_MODELS = (
+    "transformers.modeling_utils",
+    "transformers.models.auto",
+    "transformers.models.bert.modeling_bert",
+)
 #: What ``start`` gives.
 Child = subprocess.Popen[Any] | Forked
 
 
 def start(module: str, *arguments: str, **options: Any) -> Child:
-    """Run ``python -m module`` in a child; ``options`` are those of Popen. A fork, where one is kept.
+    """Run ``python -m module`` in a child, in a fork where a fork server is kept; ``options`` are those of
+    ``forks.start``.
 
     Ctrl-C in a terminal, and often SIGTERM, go to the whole group of processes. The child does not hear
     them: whoever started it ends it, after what still needs the child.
@@ -36,7 +43,7 @@ def start_script(script: Path, *arguments: str, **options: Any) -> Child:
     )
 
 
-def _execute(*words: str, **options: Any) -> "subprocess.Popen[Any]":
+def _execute(*words: str, libraries: object = None, **options: Any) -> "subprocess.Popen[Any]":  # noqa: ARG001
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # the child inherits the mask
     try:
         return subprocess.Popen([sys.executable, *words], **options)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from doubleroute.errors import InputError, MachineError, ModelError
 from doubleroute.integrations.registry_store import Store, local_path, quiet
-from doubleroute.processes import start_script
+from doubleroute.processes import FOR_MODELS, start_script
 from doubleroute.workspace import Workspace, digest_of, file_digest, versions_of, write_json
 
 if TYPE_CHECKING:
@@ -192,7 +192,10 @@ def _answers(folder: Path, examples: Sequence[Mapping[str, Any]]) -> Any:
         said = Path(scratch) / "said"
         with said.open("wb") as log:
             arguments = (str(folder), str(request), str(answers))
-            child = start_script(script, *arguments, env=environment, stdout=log, stderr=log)
+            options = {"env": environment, "libraries": FOR_MODELS}
+            child = start_script(
+                script, *arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **options
+            )
         try:
             code = child.wait(READ_BACK_SECONDS)
         except subprocess.TimeoutExpired:

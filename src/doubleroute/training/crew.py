@@ -14,7 +14,7 @@ from typing import Any
 from doubleroute import errors
 from doubleroute.config import Project, Router
 from doubleroute.errors import DoublerouteError, MachineError
-from doubleroute.processes import Child, start
+from doubleroute.processes import FOR_MODELS, Child, start
 from doubleroute.training.activations import activations
 from doubleroute.training.encode import read_meta
 from doubleroute.training.machine import cores, gpus, resolve_precision
@@ -208,7 +208,8 @@ def _start(order: Path, name: str, messages: "queue.Queue[tuple[str, dict[str, A
     if gpus() > 1:
         group = ["--multi_gpu", "--num_processes", str(gpus()), "-m"]
         command = ["accelerate.commands.launch", *group, *command]
-    process = start(*command, str(order), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "text": True}
+    process = start(*command, str(order), **streams, libraries=FOR_MODELS)
 
     def listen() -> None:
         assert process.stdout is not None
