@@ -56,12 +56,12 @@ def test_a_weight_is_as_good_as_so_many_more_rows(name: str) -> None:
     if name == "multilabel":
         # Both labels' terms of a row come with it, so only a single label can be repeated.
         logits, targets = logits[:, :1], targets[:, None].float()
-        weighed = one.loss(logits, targets, 0.0, torch.tensor([2.0]))
+        weighed = one.loss(logits, targets, 0.0, class_weights=torch.tensor([2.0]))
     elif name == "tagging":
-        weighed = one.loss(logits[None], targets[None], 0.0, torch.tensor([1.0, 2.0]))
+        weighed = one.loss(logits[None], targets[None], 0.0, class_weights=torch.tensor([1.0, 2.0]))
         logits, targets = logits[:, None], targets[:, None]
     else:
-        weighed = one.loss(logits, targets, 0.0, torch.tensor([1.0, 2.0]))
+        weighed = one.loss(logits, targets, 0.0, class_weights=torch.tensor([1.0, 2.0]))
     repeated = one.loss(logits[more], targets[more], 0.0)
     torch.testing.assert_close(weighed, repeated * len(more) / 4)
 

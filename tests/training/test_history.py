@@ -60,6 +60,6 @@ def test_a_task_has_finished_when_its_own_score_was_not_better_for_long_enough_a
     history = History(total=6)
     scores = [(0.5, 3.0), (0.6, math.nan), (0.6, 2.0), (0.6, 2.5), (0.9, 2.5), (0.9, 2.5)]
     for epoch, (one, other) in enumerate(scores, start=1):
-        history.note_epoch(epoch, epoch, {"a": {"accuracy": one}, "b": {"mae": other}})
+        history.note_epoch(epoch, {"a": {"accuracy": one}, "b": {"mae": other}})
     assert history.finished(2) == {"a": 4, "b": 5}
     assert history.finished(3) == {"b": 6}

@@ -85,6 +85,6 @@ class LayersRouter(Router):
                     added = added + weight[:, None, None] * layer
             else:
                 down = self.down[task].float().unbind(1)
-                read = [torch.bmm(each, v.mT) for each, v in zip(normed, down, strict=True)]
-                added = torch.bmm(torch.stack(read).sum(0), self.up[task].float().mT)
+                read = [torch.bmm(each, v.transpose(1, 2)) for each, v in zip(normed, down, strict=True)]
+                added = torch.bmm(torch.stack(read).sum(0), self.up[task].float().transpose(1, 2))
         return states + added.to(states.dtype)
