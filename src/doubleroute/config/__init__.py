@@ -3,21 +3,12 @@
 from doubleroute.config.keeping import Drift, Promotion, Retraining, Review, Serving
 from doubleroute.config.kinds import LOWER_IS_BETTER, METRICS
 from doubleroute.config.lora import Lora
-from doubleroute.config.models import (
-    Backbone,
-    Columns,
-    Evaluation,
-    Files,
-    Head,
-    Project,
-    Split,
-    Task,
-    Training,
-    Validation,
-)
+from doubleroute.config.models import Backbone, Evaluation, Project, Validation
 from doubleroute.config.reader import check_folder, load_project
 from doubleroute.config.reference import json_schema
 from doubleroute.config.routers import ExpertsRouter, LinearRouter, MlpRouter, NoRouter, Router
+from doubleroute.config.tasks import Columns, Files, Head, Split, Task
+from doubleroute.config.training import Training
 
 __all__ = [
     "LOWER_IS_BETTER",
