@@ -54,11 +54,11 @@ def solve(kind: str, train: Examples, held: Examples, outputs: int) -> Solved:
 
     ``held`` may have no rows: the strongest penalty is then taken.
     """
-    scaling = linear.scaling(train.features)
-    ready, others = scaling.of(train.features), scaling.of(held.features)
     best: tuple[float, float, np.ndarray] | None = None
     model, worse = None, 0
     with linear.one_thread():
+        scaling = linear.scaling(train.features)
+        ready, others = scaling.of(train.features), scaling.of(held.features)
         for strength in STRENGTHS:
             model = linear.fit(
                 kind, ready, train.targets, train.weights, outputs, strength, model, linear.ROUGH
