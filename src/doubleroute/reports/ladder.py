@@ -21,11 +21,11 @@ def ladder_blocks(
 ) -> Iterator[Table | Figure]:
     """For each model that was fitted rung by rung a table of its epochs, and for each task a figure of score
     against seconds; nothing where no model was."""
-    climbed = {
-        name: epochs
-        for name in models_of(histories)
-        if (epochs := [epoch for epoch in histories[name].get("epochs") or () if epoch.get("rung")])
-    }
+    climbed = {}
+    for name in models_of(histories):
+        epochs = histories[name].get("epochs") or []
+        if len({epoch.get("rung") for epoch in epochs}) > 1:
+            climbed[name] = epochs
     for name, epochs in climbed.items():
         yield _table(evaluation, name, epochs, histories[name]["best_epoch"])
     for task, about in evaluation["tasks"].items():
@@ -37,7 +37,6 @@ def ladder_blocks(
                 if is_number(value := (epoch["validation"].get(task) or {}).get(metric))
             ]
             for name, epochs in climbed.items()
-            if len(epochs) > 1
         }
         if any(curves.values()):
             title = f"{shown(task, 70)}: {shown(metric, 40)} on validation by seconds of training"
