@@ -70,7 +70,7 @@ def after(root: Path, rows: int, share: float, least: float | None, speed: float
     tell(Line(work, "from nothing", "s", [again.seconds], [nothing.seconds], least, note=scores))
     trainer = EPOCHS * nothing.tokens / speed
     against = f"Trainer, length groups and bf16, {EPOCHS} epochs, from its speed in this run"
-    tell(Line(work, against, "s", [again.seconds], [trainer], 50 if share == 0.1 else None))
+    tell(Line(work, against, "s", [again.seconds], [trainer]))
     if share == 0.1:
         work = "an epoch from the stored outputs of layer 3"
         epoch = [nothing.fit / EPOCHS]
@@ -87,16 +87,15 @@ def heads_after(root: Path, old: int, rows: int, champion: Start, speed: float) 
     against = f"Trainer, length groups and bf16, {EPOCHS} epochs, from its speed in this run"
     work = f"heads solved on the states of all layers, {rows:,} reviews"
     scores = f"accuracy on {TEST:,}: {again.accuracy:.3f}"
-    tell(
-        Line(f"{work}, {rows - old:,} of them new", against, "s", [again.seconds], [trainer], 50, note=scores)
-    )
-    tell(Line(f"{work}, all new", against, "s", [whole.seconds], [trainer], 8))
+    tell(Line(f"{work}, {rows - old:,} new", against, "s", [again.seconds], [trainer], note=scores))
+    tell(Line(f"{work}, all new", against, "s", [whole.seconds], [trainer], note=scores))
     of_champion = Plan(champion, rung=Rung("heads", retraining=True))
     solved(root / "project", old, of_champion)
     again = solved(root / "project", rows, of_champion)
     work = f"the champion's head solved anew, {rows - old:,} of {rows:,} reviews new to it"
     scores = f"accuracy on {TEST:,}: {again.accuracy:.3f}"
-    tell(Line(work, against, "s", [again.seconds], [trainer], note=scores))
+    scores += "; the states of the others are stored, as a retraining before leaves them"
+    tell(Line(work, against, "s", [again.seconds], [trainer], 50, note=scores))
 
 
 @dataclass(frozen=True)
