@@ -30,6 +30,7 @@ from reviews import MAX_TOKENS, SOURCE
 
 from doubleroute.data.tokens import encode_texts
 from doubleroute.modeling.backbone import load_tokenizer, locate
+from doubleroute.training.machine import cores
 
 #: Who is held against whom, and the ratio that is wanted.
 BATCHES = (
@@ -48,7 +49,7 @@ def main() -> None:
     parser.add_argument("--compared", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--requests", type=int, default=50)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=cores())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     texts, labels = rows(LEARNED + options.texts + options.compared)
