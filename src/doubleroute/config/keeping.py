@@ -48,7 +48,7 @@ class Retraining(Section):
     )
     start: Literal["champion", "pretrained"] = Field("champion", description="the weights to begin with")
     mode: Literal["full", "auto", "heads"] | None = Field(
-        None, description="training.mode of a retraining; heads: of the champion the heads alone, in seconds"
+        None, description="training.mode of a retraining; heads: of the champion the heads alone"
     )
     effort: float = Field(
         0.2, gt=0, le=1, description="share of training.epochs when it starts from the champion"

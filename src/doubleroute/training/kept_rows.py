@@ -20,14 +20,6 @@ Arrays = dict[str, np.ndarray]
 Compute = Callable[[list[int]], tuple[np.ndarray, Arrays]]
 
 
-def row_key(*parts: str) -> bytes:
-    """The key of a row that consists of these texts."""
-    import xxhash
-
-    # The number of parts is in the seed: a text with a zero character is no two texts.
-    return xxhash.xxh3_128_digest("\0".join(parts).encode("utf-8", "surrogatepass"), seed=len(parts) - 1)
-
-
 def kept_rows(
     workspace: Workspace, name: str, made_by: dict[str, Any], keys: Sequence[bytes], compute: Compute
 ) -> tuple[np.ndarray, Arrays]:

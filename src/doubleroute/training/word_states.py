@@ -15,7 +15,8 @@ from doubleroute.config import Project
 from doubleroute.data.tokens import encode_texts, join_tokens, word_spans
 from doubleroute.modeling.backbone import Source, locate, source_digest
 from doubleroute.training.embeddings import Progress
-from doubleroute.training.kept_rows import Arrays, kept_rows, row_key
+from doubleroute.training.kept_rows import Arrays, kept_rows
+from doubleroute.training.known_tokens import row_keys
 from doubleroute.training.pooled import TOKENS_A_PASS
 from doubleroute.workspace import Workspace, code_digest, versions_of
 
@@ -49,7 +50,8 @@ def word_states(
         sizes = np.array([len(words) for words in some], np.int64)
         return sizes, {"states": _compute(source, project.backbone.max_tokens, precision, some, progress)}
 
-    starts, found = kept_rows(workspace, "word_states", made_by, [row_key(*words) for words in rows], compute)
+    keys = [key.tobytes() for key in row_keys([], None, rows)]
+    starts, found = kept_rows(workspace, "word_states", made_by, keys, compute)
     return found["states"].astype(np.float32), starts
 
 
