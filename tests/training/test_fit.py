@@ -66,6 +66,20 @@ class Killed(BaseException):
     """What a kill looks like from inside."""
 
 
+def kill_after(steps: int, learner: Learner) -> None:
+    """Let ``run`` of the learner raise Killed after so many steps."""
+    learn, calls = learner._learn, 0
+
+    def until(*given: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > steps:
+            raise Killed
+        learn(*given)
+
+    learner._learn = until  # type: ignore[method-assign]
+
+
 @pytest.fixture(scope="module")
 def root(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One project for all tests: what a test changes is training alone, so the data are validated once."""
@@ -84,16 +98,7 @@ def test_a_fit_that_was_killed_ends_with_the_same_weights(run: Run, tmp_path: Pa
     assert total == 18
     learner = run.learner()
     (killed / "partial").mkdir(parents=True)
-    learn, calls = learner._learn, 0
-
-    def until(*given: Any) -> None:
-        nonlocal calls
-        calls += 1
-        if calls > at:
-            raise Killed
-        learn(*given)
-
-    learner._learn = until  # type: ignore[method-assign]
+    kill_after(at, learner)
     if at < total:
         with pytest.raises(Killed):
             learner.run(killed, killed / "partial", lambda _: None)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import write_tiny_project
 from safetensors.torch import load_file
-from test_fit import Killed, Run, same
+from test_fit import Killed, Run, kill_after, same
 
 from doubleroute.config import load_project
 from doubleroute.errors import ConfigError
@@ -99,16 +99,7 @@ def test_a_budget_decides_how_many_steps_there_are_also_after_a_kill(root: Path,
     killed, partial = learner(run, plan), tmp_path / "whole" / "partial"
     partial.mkdir(parents=True)
     assert killed.total == 6000
-    learn, calls = killed._learn, 0
-
-    def until(*given: Any) -> None:
-        nonlocal calls
-        calls += 1
-        if calls > 12:
-            raise Killed
-        learn(*given)
-
-    killed._learn = until  # type: ignore[method-assign]
+    kill_after(12, killed)
     with pytest.raises(Killed):
         killed.run(tmp_path / "whole", partial, lambda _: None)
     assert 12 < killed.total < 6000

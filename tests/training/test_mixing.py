@@ -2,12 +2,11 @@
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from conftest import write_tiny_project
-from test_fit import Killed, Run, same, weights
+from test_fit import Killed, Run, kill_after, same, weights
 
 from doubleroute.config import load_project
 from doubleroute.data.mixture import quotas
@@ -34,14 +33,7 @@ def killed(run: Run, folder: Path, at: int) -> None:
     """A fit that is killed after so many steps and goes on to its end."""
     (folder / "partial").mkdir(parents=True)
     learner = run.learner()
-    learn = learner._learn
-
-    def until(*given: Any) -> None:
-        if learner.step >= at:
-            raise Killed
-        learn(*given)
-
-    learner._learn = until  # type: ignore[method-assign]
+    kill_after(at, learner)
     with pytest.raises(Killed):
         learner.run(folder, folder / "partial", lambda _: None)
     torch.manual_seed(99)

@@ -2,13 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from conftest import write_tiny_project
 from safetensors.torch import load_file
-from test_fit import Killed, Run, same, weights
+from test_fit import Killed, Run, kill_after, same, weights
 
 from doubleroute.errors import ConfigError, InputError, ModelError
 from doubleroute.modeling.inference import Answerer
@@ -216,16 +215,7 @@ def test_a_fit_from_a_champion_that_was_killed_ends_with_the_same_weights(
     assert run.fit(whole, stored=None, plan=plan)["total_steps"] > 6
     learner = run.learner(plan=plan)
     (killed / "partial").mkdir(parents=True)
-    learn, calls = learner._learn, 0
-
-    def until(*given: Any) -> None:
-        nonlocal calls
-        calls += 1
-        if calls > 6:
-            raise Killed
-        learn(*given)
-
-    learner._learn = until  # type: ignore[method-assign]
+    kill_after(6, learner)
     with pytest.raises(Killed):
         learner.run(killed, killed / "partial", lambda _: None)
     torch.manual_seed(99)
