@@ -55,6 +55,15 @@ def test_batches_hold_every_row_once(lengths: list[int], size: int) -> None:
     assert len(made) == -(-len(lengths) // size)
 
 
+@given(counts=st.lists(st.integers(1, 3), min_size=1, max_size=300), size=st.integers(3, 40))
+def test_a_text_with_several_rows_fills_its_batch_by_as_many(counts: list[int], size: int) -> None:
+    lengths = np.arange(len(counts)) % 7 + 1
+    made = batches(lengths, size, epoch=2, seed=1, counts=np.array(counts))
+    assert sorted(np.concatenate(made).tolist()) == list(range(len(counts)))
+    assert len(made) == -(-sum(counts) // size)
+    assert all(sum(counts[each] for each in batch) <= size + 2 for batch in made)
+
+
 def test_batches_hold_rows_of_similar_length() -> None:
     lengths = np.random.default_rng(1).integers(1, 200, 2000)
     padded = sum(lengths[batch].max() * len(batch) for batch in batches(lengths, 32, 0, 1))

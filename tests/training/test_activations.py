@@ -12,10 +12,10 @@ from conftest import write_tiny_project
 from test_fit import Run
 
 from doubleroute.config import load_project
-from doubleroute.data.tokens import Packed
+from doubleroute.data.tokens import Packed, row_digests
 from doubleroute.integrations.validation import validate
 from doubleroute.training import activations as module
-from doubleroute.training.activations import activations, read, row_digests
+from doubleroute.training.activations import activations, read
 from doubleroute.training.encode import encode, load_split
 from doubleroute.training.plan import Plan, Start
 from doubleroute.workspace import Stage, Workspace

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from doubleroute.data.tokens import Packed
+from doubleroute.data.tokens import Packed, said
 
 #: The label of a token that does not count: padding, special tokens, sub-words after the first.
 IGNORE = -100
@@ -69,8 +69,9 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Batch:
-    """A mixed batch: which of its rows each task reads, their targets (see ``Kind.loss``), and optionally the
-    stored outputs of layers of the trunk, by depth, bfloat16 [batch, seq, hidden]."""
+    """A mixed batch: for the rows of each task the place of their text in it, their targets (see
+    ``Kind.loss``), and optionally the stored outputs of layers of the trunk for each text, by depth,
+    bfloat16 [batch, seq, hidden]."""
 
     inputs: Inputs
     rows: dict[str, Tensor]
@@ -136,8 +137,8 @@ def collate(
 ) -> Batch:
     """Make one batch of the ``chosen`` rows [k_task] of each task; a task may have none.
 
-    Behind the rows of a retrieval task stands each of their distinct ``answers`` once, and the target of a
-    row is the place of its answer there.
+    A text that several rows have stands in it once. Behind the rows of a retrieval task stand their
+    distinct ``answers``, and the target of a row is the place of its answer there.
     """
     parts = {task: parts_of(encoded[task].packed, numbers) for task, numbers in chosen.items()}
     asked = {
@@ -146,28 +147,31 @@ def collate(
         if task in answers.encoded
     }
     behind = {task: parts_of(answers.encoded[task].packed, which) for task, (which, _) in asked.items()}
-    everything = {task: [*parts[task], *behind.get(task, ())] for task in chosen}
-    inputs = inputs_of([part for each in everything.values() for part in each], pad_id)
+    places: dict[tuple[bytes, bytes], int] = {}
+    distinct: list[tuple[Packed, slice]] = []
+    stored: dict[int, list[np.ndarray]] = {depth: [] for depth in states or ()}
+    rows = {}
+    for task in chosen:
+        found = []
+        for of, group in ((states, parts), (answers.states, behind)):
+            for part in group.get(task, ()):
+                place = places.setdefault(said(*part), len(distinct))
+                found.append(place)
+                if place == len(distinct):
+                    distinct.append(part)
+                    for depth, kept in stored.items():
+                        kept.append((of or {})[depth][task][part[1]])
+        rows[task] = torch.tensor(found, dtype=torch.int64)
+    inputs = inputs_of(distinct, pad_id)
     width = inputs.ids.shape[1]
-    rows, targets, first = {}, {}, 0
-    for task, numbers in chosen.items():
-        rows[task] = torch.arange(first, first + len(everything[task]))
-        first += len(everything[task])
-        targets[task] = (
-            torch.from_numpy(asked[task][1])
-            if task in asked
-            else _targets(encoded[task], numbers, parts[task], width)
-        )
-    if states is None:
-        return Batch(inputs, rows, targets, None)
-    stored = {}
-    for depth, of in states.items():
-        of_answers, found = (answers.states or {}).get(depth, {}), list[np.ndarray]()
-        for task in chosen:
-            found += [of[task][part] for _, part in parts[task]]
-            found += [of_answers[task][part] for _, part in behind.get(task, ())]
-        stored[depth] = padded_states(found, width)
-    return Batch(inputs, rows, targets, stored)
+    targets = {
+        task: torch.from_numpy(asked[task][1])
+        if task in asked
+        else _targets(encoded[task], numbers, parts[task], width)
+        for task, numbers in chosen.items()
+    }
+    given = None if states is None else {depth: padded_states(kept, width) for depth, kept in stored.items()}
+    return Batch(inputs, rows, targets, given)
 
 
 def padded_states(rows: Sequence[np.ndarray], width: int) -> Tensor:

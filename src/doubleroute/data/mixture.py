@@ -73,13 +73,20 @@ def _draw_by(weights: np.ndarray, quota: int, rng: np.random.Generator) -> np.nd
     return rng.permutation(order[np.minimum(places, len(order) - 1)])
 
 
-def batches(lengths: np.ndarray, size: int, epoch: int, seed: int) -> list[np.ndarray]:
-    """Split rows of these lengths [n] into batches of ``size`` rows of similar length, in random order."""
+def batches(
+    lengths: np.ndarray, size: int, epoch: int, seed: int, counts: np.ndarray | None = None
+) -> list[np.ndarray]:
+    """Split texts of these lengths [n] into batches of texts of similar length, in random order.
+
+    ``counts`` [n]: how many rows each text has, at most ``size``; None: one each. There are as many batches
+    as ``size`` goes into the number of rows, rounded up, and each has ``size`` rows, give or take those of
+    the texts at its ends.
+    """
     rng = np.random.default_rng([seed, epoch, 1])
     order = rng.permutation(len(lengths))
-    made: list[np.ndarray] = []
-    for first in range(0, len(order), size * _WINDOW):
-        window = order[first : first + size * _WINDOW]
-        window = window[np.argsort(lengths[window], kind="stable")]
-        made += [window[start : start + size] for start in range(0, len(window), size)]
+    counts = np.ones(len(lengths), np.int64) if counts is None else counts
+    windows = (np.cumsum(counts[order]) - 1) // (size * _WINDOW)
+    order = order[np.lexsort((lengths[order], windows))]
+    numbers = (np.cumsum(counts[order]) - 1) // size
+    made = np.split(order, np.flatnonzero(np.diff(numbers)) + 1)
     return [made[number] for number in rng.permutation(len(made))]

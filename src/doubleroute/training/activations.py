@@ -11,7 +11,6 @@ what is computed agree to the rounding of bfloat16.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from doubleroute.config import Project
 from doubleroute.data.batches import inputs_of
-from doubleroute.data.tokens import Packed
+from doubleroute.data.tokens import Packed, row_digests
 from doubleroute.modeling.backbone import load_backbone, locate, refuse_long_texts, states_of
 from doubleroute.modeling.trunk import Trunk, caught_layers
 from doubleroute.training.encode import ANSWERS, load_split, read_meta
@@ -100,21 +99,6 @@ def read(stage: Path, layer: int, split: str, packed: dict[str, Packed]) -> dict
         task: np.memmap(_place(stage, layer, (task, split)), np.uint16, "r").reshape(len(each.ids), -1)
         for task, each in packed.items()
     }
-
-
-def row_digests(packed: Packed) -> list[bytes]:
-    """One digest a row, n of 16 bytes: XXH3 of its ids and, where it has a second segment, its types."""
-    import xxhash
-
-    ids, types = np.asarray(packed.ids), packed.types
-    found = []
-    for first, last in pairwise(packed.starts.tolist()):
-        said = ids[first:last].tobytes()
-        paired = types is not None and bool(types[first:last].any())
-        if types is not None and paired:
-            said += np.asarray(types[first:last]).tobytes()
-        found.append(xxhash.xxh3_128_digest(said, seed=int(paired)))
-    return found
 
 
 class _Sheet:

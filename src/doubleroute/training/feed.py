@@ -8,6 +8,7 @@ import numpy as np
 from doubleroute.config import Training
 from doubleroute.data.batches import NO_ANSWERS, Answers, Batch, Encoded, collate
 from doubleroute.data.mixture import annealed, batches, draw, quotas
+from doubleroute.data.shared import overlap, streams, text_numbers, units
 from doubleroute.errors import DataError
 from doubleroute.training import activations
 from doubleroute.workspace import Stage
@@ -16,6 +17,9 @@ from doubleroute.workspace import Stage
 class Feed:
     """Mixed batches of the training rows of all tasks. What it gives depends on seed and epoch alone, and on
     which tasks have finished before: ``finished`` {task: the first epoch, from 0, in which it had}.
+
+    Rows of different tasks with the same text stand in the same batch, where the text stands once: intents
+    and slots of a sentence cost one pass. A batch has as many rows as it would have without.
 
     ``weights``: for each task float64 [rows], how often a row is drawn in an epoch; None: once. ``alone``:
     give this task's rows of the same batches, in the same order; a batch may then have none. ``epochs``: how
@@ -49,6 +53,10 @@ class Feed:
         self.epochs = math.ceil(epochs)
         self.finished: dict[str, int] = {}
         self.steps = -(-sum(self.sizes.values()) // self.size)
+        # More tasks than rows in a batch: no room for a text with all its rows.
+        texts = text_numbers(encoded) if 1 < len(encoded) <= self.size else []
+        self.texts = texts if overlap(texts) else None
+        self.streams = list(range(len(encoded))) if self.texts is None else streams(self.texts)
 
     def quotas(self, epoch: int) -> dict[str, int]:
         """How many rows each task gives to an epoch; their sum is the same in each."""
@@ -66,11 +74,11 @@ class Feed:
                 len(self.encoded[task]),
                 now[task],
                 epoch,
-                self.seed + number,
+                self.seed + stream,
                 self.weights.get(task),
                 sum(each[task] for each in past),
             )
-            for number, task in enumerate(self.names)
+            for task, stream in zip(self.names, self.streams, strict=True)
         ]
         owner = np.concatenate([np.full(len(each), number) for number, each in enumerate(rows)])
         row = np.concatenate(rows)
@@ -80,8 +88,23 @@ class Feed:
         given = [(n, task) for n, task in enumerate(self.names) if self.alone in (None, task)]
         return [
             {task: row[chosen[owner[chosen] == number]] for number, task in given}
-            for chosen in batches(lengths, self.size, epoch, self.seed)
+            for chosen in self._batches(rows, owner, lengths, epoch)
         ]
+
+    def _batches(
+        self, rows: list[np.ndarray], owner: np.ndarray, lengths: np.ndarray, epoch: int
+    ) -> list[np.ndarray]:
+        """Numbers of the drawn rows, batch by batch; rows of one text side by side."""
+        if self.texts is None:
+            return batches(lengths, self.size, epoch, self.seed)
+        texts = np.concatenate([of[each] for of, each in zip(self.texts, rows, strict=True)])
+        unit = units(texts, owner)
+        order = np.argsort(unit, kind="stable")
+        members = np.split(order, np.flatnonzero(np.diff(unit[order])) + 1)
+        counts = np.array([len(each) for each in members])
+        of_units = lengths[[each[0] for each in members]]
+        made = batches(of_units, self.size, epoch, self.seed, counts)
+        return [np.concatenate([members[each] for each in chosen]) for chosen in made]
 
     def drawn(self, steps: int) -> tuple[int, dict[str, int]]:
         """Of the first ``steps`` planned batches: how many have a row, and the rows of each task in them."""
