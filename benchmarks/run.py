@@ -27,7 +27,16 @@ from measure import VARIABLE, ratio_of
 HERE = Path(__file__).parent
 KEPT = HERE.parent / "docs" / "benchmarks.json"
 PAGE = HERE.parent / "docs" / "benchmarks.md"
-SCRIPTS = ("tokenising", "training", "retraining", "predict", "serving", "drift_speed", "overhead")
+SCRIPTS = (
+    "tokenising",
+    "training",
+    "routing",
+    "retraining",
+    "predict",
+    "serving",
+    "drift_speed",
+    "overhead",
+)
 #: A ratio below this part of the kept one is a regression.
 LEAST = 0.85
 LIBRARIES = (
