@@ -126,7 +126,7 @@ def trainer(recipe: str, rows: int) -> float:
             save_strategy="no",
             report_to="none",
             disable_tqdm=True,
-            use_cpu=True,
+            use_cpu=not torch.cuda.is_available(),
             **options,
         )
         collator = DataCollatorWithPadding(tokenizer)

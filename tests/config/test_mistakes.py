@@ -144,10 +144,10 @@ ONE_MISTAKE = {
     ),
     "empty section": (
         "training:",
-        "line 4: training: must be a section with the keys mode, budget, epochs, batch_size, trainable, "
-        "lora, optimizer, learning_rate, head_learning_rate, schedule, warmup, weight_decay, dropout, clip, "
-        "label_smoothing, sampling, sampling_temperature, task_weights, gradients, early_stopping, "
-        "task_early_stopping, precision, checkpoint_seconds, but nothing is given",
+        "line 4: training: must be a section with the keys mode, budget, epochs, batch_size, batch_by, "
+        "gradient_checkpointing, trainable, lora, optimizer, learning_rate, head_learning_rate, schedule, "
+        "warmup, weight_decay, dropout, clip, label_smoothing, sampling, sampling_temperature, task_weights, "
+        "gradients, early_stopping, task_early_stopping, precision, checkpoint_seconds, but nothing is given",
     ),
     "model name with a slash": (
         "promotion: {model_name: a/b}",

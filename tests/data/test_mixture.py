@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doubleroute.data.mixture import annealed, batches, draw, quotas
+from doubleroute.data.mixture import annealed, batches, draw, quotas, token_batches
 
 sizes = st.integers(1, 60)
 
@@ -115,3 +115,28 @@ def test_rows_are_seen_equally_often_when_epochs_take_different_numbers_of_them(
     seen = np.bincount(np.concatenate(rows), minlength=size)
     assert seen.sum() == sum(taken)
     assert seen.max() - seen.min() <= 1
+
+
+@given(
+    lengths=st.lists(st.integers(1, 50), min_size=1, max_size=100),
+    steps=st.integers(1, 40),
+    seed=st.integers(0, 3),
+)
+def test_batches_by_tokens_are_as_many_as_steps_and_hold_every_row_once(
+    lengths: list[int], steps: int, seed: int
+) -> None:
+    steps = min(steps, len(lengths))
+    made = token_batches(np.array(lengths), steps, epoch=2, seed=seed)
+    assert sorted(np.concatenate(made).tolist()) == list(range(len(lengths)))
+    assert len(made) == steps
+    assert all(map(len, made))
+
+
+def test_batches_by_tokens_need_one_memory_where_those_by_rows_do_not() -> None:
+    lengths = np.random.default_rng(1).integers(1, 200, 2000)
+    by_rows, by_tokens = (
+        max(lengths[batch].max() * len(batch) for batch in made)
+        for made in (batches(lengths, 32, 0, 1), token_batches(lengths, 63, 0, 1))
+    )
+    assert by_rows > 1.9 * lengths.mean() * 32
+    assert by_tokens < 1.15 * lengths.mean() * 32

@@ -49,16 +49,27 @@ def test_in_evaluation_a_quick_encoder_answers_as_before_bit_by_bit_and_has_the_
     model, ids = encoder(), torch.arange(12).reshape(2, 6)
     mask = torch.tensor([[1] * 6, [1] * 4 + [0] * 2])
     before, names = model.eval()(ids, mask).last_hidden_state, list(model.state_dict())
-    make_quick(model, model)
+    make_quick(model, model, "cpu")
     assert model.config._attn_implementation == "doubleroute"
     assert torch.equal(model.eval()(ids, mask).last_hidden_state, before)
     assert list(model.state_dict()) == names
     assert all(type(module) is Dropout for module in model.modules() if isinstance(module, nn.Dropout))
 
 
+def test_on_a_gpu_the_fused_attention_is_taken_where_it_gives_the_same_states() -> None:
+    model, ids = encoder(), torch.arange(12).reshape(2, 6)
+    mask = torch.tensor([[1] * 6, [1] * 4 + [0] * 2])
+    before = model.eval()(ids, mask).last_hidden_state
+    make_quick(model, model, "cuda")
+    assert model.config._attn_implementation == "sdpa"
+    after = model.eval()(ids, mask).last_hidden_state
+    torch.testing.assert_close(after[mask.bool()], before[mask.bool()])
+    assert not any(type(module) is Dropout for module in model.modules())
+
+
 def test_in_training_attention_drops_weights() -> None:
     model = encoder(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.5)
-    make_quick(model, model)
+    make_quick(model, model, "cpu")
     ids = torch.arange(6)[None]
     first, second = (model.train()(ids).last_hidden_state for _ in range(2))
     assert not torch.equal(first, second)
@@ -80,7 +91,7 @@ def test_an_attention_that_does_something_else_stays() -> None:
 
     for layer in model.encoder.layer:
         layer.attention.self = Louder(layer.attention.self)
-    make_quick(model, model)
+    make_quick(model, model, "cpu")
     assert model.config._attn_implementation == "eager"
 
 

@@ -182,11 +182,23 @@ def test_only_what_is_to_learn_changes(root: Path, tmp_path: Path, trainable: st
     ["training.optimizer=sgd", "training.schedule=cosine", "training.schedule=constant", "training.clip=null",
      "training.label_smoothing=0.1", "training.precision=bfloat16", "router={kind: linear}",
      "router={kind: mlp, width: 4}", "tasks.sentiment.head.pooling=attention",
-     "tasks.sentiment.head.pooling=first"],
+     "tasks.sentiment.head.pooling=first", "training.batch_by=tokens"],
 )  # fmt: skip
 def test_every_option_trains(root: Path, tmp_path: Path, change: str) -> None:
     history = Run(root, change, "training.epochs=1").fit(tmp_path)
     assert history["epochs"][0]["train_loss"] > 0
+
+
+def test_states_that_are_computed_again_for_the_gradient_give_the_same_weights(
+    root: Path, tmp_path: Path
+) -> None:
+    for folder, again in (("kept", "false"), ("again", "true")):
+        changes = ("training.epochs=1", "training.trainable=all", f"training.gradient_checkpointing={again}")
+        run = Run(root, *changes)
+        learner = run.learner()
+        assert learner.model.backbone.is_activation_checkpointing == (again == "true")
+        run.fit(tmp_path / folder)
+    assert same(tmp_path / "kept", tmp_path / "again")
 
 
 def test_more_layers_than_there_are_is_said(root: Path) -> None:

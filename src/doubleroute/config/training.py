@@ -36,6 +36,16 @@ class Training(Section):
         3.0, description="one epoch draws as many rows as there are; the last may be a part of one"
     )
     batch_size: int = Field(32, ge=1, le=65536, description="rows a step")
+    batch_by: Literal["rows", "tokens"] = Field(
+        "rows",
+        description="rows: batch_size of them; tokens: as many steps, each of about as many tokens, so that "
+        "long texts come a few at a time and need no more memory than short ones",
+    )
+    gradient_checkpointing: bool = Field(
+        False,
+        description="compute a layer's states anew for its gradient instead of keeping them (Chen et al. "
+        "2016): a step takes a third longer and long texts far less memory",
+    )
     trainable: Literal["all", "frozen"] | Annotated[int, Field(ge=1)] = Field(
         "all", description="all layers, frozen (router and heads alone), or how many top layers"
     )

@@ -5,6 +5,8 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
+from doubleroute.data.batches import by_tokens
+
 #: Rows are sorted by length within this many batches: little padding, order still random.
 _WINDOW = 64
 
@@ -89,4 +91,25 @@ def batches(
     order = order[np.lexsort((lengths[order], windows))]
     numbers = (np.cumsum(counts[order]) - 1) // size
     made = np.split(order, np.flatnonzero(np.diff(numbers)) + 1)
+    return [made[number] for number in rng.permutation(len(made))]
+
+
+def token_batches(lengths: np.ndarray, steps: int, epoch: int, seed: int) -> list[np.ndarray]:
+    """Split texts of these lengths [n], n >= steps, into ``steps`` batches in random order whose largest has
+    as few tokens as can be, padding included: the longer the texts, the fewer there are of them."""
+    rng = np.random.default_rng([seed, epoch, 1])
+    order = rng.permutation(len(lengths))
+    few, enough = 1, int(lengths.max()) * len(lengths)
+    while few < enough:
+        budget = (few + enough) // 2
+        if len(by_tokens(lengths[order], budget)) > steps:
+            few = budget + 1
+        else:
+            enough = budget
+    made = [order[each] for each in by_tokens(lengths[order], enough)]
+    while len(made) < steps:
+        large = max(
+            (each for each in range(len(made)) if len(made[each]) > 1), key=lambda each: len(made[each])
+        )
+        made[large : large + 1] = np.array_split(made[large], 2)
     return [made[number] for number in rng.permutation(len(made))]

@@ -1,7 +1,7 @@
-"""Dropout for training on a processor: torch's function in half the time.
+"""What makes training faster on a device without changing what is computed.
 
-torch draws a double for every element that dropout may zero; with MiniLM on short texts that took a tenth
-of a step. Here 16 bits are drawn.
+On a processor it is dropout: torch draws a double for every element that dropout may zero, and with MiniLM
+on short texts that took a tenth of a step. Here 16 bits are drawn, in half the time.
 """
 
 from typing import Any
@@ -19,19 +19,26 @@ _NAME = "doubleroute"
 _VALUES = 1 << 16
 
 
-def make_quick(model: nn.Module, backbone: PreTrainedModel) -> None:
-    """Let the dropouts of a model on the CPU be ``dropout``, also the one inside the backbone's attention
-    where transformers lets that be chosen and the backbone's own does the same as ``attention``."""
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if type(child) is nn.Dropout:
-                setattr(module, name, Dropout(child.p))
-    if backbone.config._attn_implementation == "eager" and backbone._can_set_attn_implementation():
+def make_quick(model: nn.Module, backbone: PreTrainedModel, device: str) -> None:
+    """On the CPU let the dropouts of a model be ``dropout``, also the one inside the backbone's attention
+    where transformers lets that be chosen; on a GPU let the attention be torch's fused one (sdpa). An
+    attention that gives other states than the backbone's own is not taken."""
+    if device == "cpu":
+        for module in list(model.modules()):
+            for name, child in module.named_children():
+                if type(child) is nn.Dropout:
+                    setattr(module, name, Dropout(child.p))
         AttentionInterface.register(_NAME, attention)
         AttentionMaskInterface.register(_NAME, eager_mask)
+    chosen, exact = (_NAME, True) if device == "cpu" else ("sdpa", False)
+    if backbone.config._attn_implementation == "eager" and backbone._can_set_attn_implementation():
         wanted = _states(backbone)
-        backbone.set_attn_implementation(_NAME)
-        if not torch.equal(_states(backbone), wanted):
+        try:
+            backbone.set_attn_implementation(chosen)
+        except ValueError:  # transformers names no other one for this backbone
+            return
+        found = _states(backbone)
+        if not (torch.equal(found, wanted) if exact else torch.allclose(found, wanted, atol=1e-4)):
             backbone.set_attn_implementation("eager")
 
 

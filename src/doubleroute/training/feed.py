@@ -7,7 +7,7 @@ import numpy as np
 
 from doubleroute.config import Training
 from doubleroute.data.batches import NO_ANSWERS, Answers, Batch, Encoded, collate
-from doubleroute.data.mixture import annealed, batches, draw, quotas
+from doubleroute.data.mixture import annealed, batches, draw, quotas, token_batches
 from doubleroute.data.shared import overlap, streams, text_numbers, units
 from doubleroute.errors import DataError
 from doubleroute.training import activations
@@ -44,7 +44,7 @@ class Feed:
         self.alone = alone
         self.weights = weights or {}
         self.states = states
-        self.size = training.batch_size
+        self.size, self.by_tokens = training.batch_size, training.batch_by == "tokens"
         self.seed = seed
         self.pad_id = pad_id
         self.names = list(encoded)
@@ -96,15 +96,20 @@ class Feed:
     ) -> list[np.ndarray]:
         """Numbers of the drawn rows, batch by batch; rows of one text side by side."""
         if self.texts is None:
-            return batches(lengths, self.size, epoch, self.seed)
+            return self._cut(lengths, epoch, None)
         texts = np.concatenate([of[each] for of, each in zip(self.texts, rows, strict=True)])
         unit = units(texts, owner)
         order = np.argsort(unit, kind="stable")
         members = np.split(order, np.flatnonzero(np.diff(unit[order])) + 1)
         counts = np.array([len(each) for each in members])
-        of_units = lengths[[each[0] for each in members]]
-        made = batches(of_units, self.size, epoch, self.seed, counts)
+        made = self._cut(lengths[[each[0] for each in members]], epoch, counts)
         return [np.concatenate([members[each] for each in chosen]) for chosen in made]
+
+    def _cut(self, lengths: np.ndarray, epoch: int, counts: np.ndarray | None) -> list[np.ndarray]:
+        """Texts of these lengths in batches; there are fewer texts than steps only if they have many rows."""
+        if self.by_tokens and len(lengths) >= self.steps:
+            return token_batches(lengths, self.steps, epoch, self.seed)
+        return batches(lengths, self.size, epoch, self.seed, counts)
 
     def drawn(self, steps: int) -> tuple[int, dict[str, int]]:
         """Of the first ``steps`` planned batches: how many have a row, and the rows of each task in them."""

@@ -23,6 +23,7 @@ from doubleroute.training.lora import adapt
 from doubleroute.training.machine import autocast, compute_device, keep_freed_memory
 from doubleroute.training.objective import Objective
 from doubleroute.training.optimise import (
+    checkpoint_gradients,
     count,
     freeze,
     freeze_all_but,
@@ -86,14 +87,15 @@ class Learner:
         begun = begin(self.project, variant, encoded, self.plan)
         self.model, self.tokenizer = begun.model, begun.tokenizer
         self.fresh, self.learning = begun.fresh, begun.learning
-        if compute_device().type == "cpu":
-            make_quick(self.model, self.model.backbone)
+        make_quick(self.model, self.model.backbone, compute_device().type)
         self.trunk = freeze(self.model, variant.depth, self.training.dropout)
         if self.plan.moved is not None:
             freeze_all_but(self.model, self.learning)
         self.adapters = None
         if self.training.lora is not None:
             self.adapters = adapt(self.model.backbone, self.training.lora, self.project.seed)
+        if self.training.gradient_checkpointing:
+            checkpoint_gradients(self.model.backbone)
         self.model.to(compute_device())
 
     def _go_on_from(self) -> dict[str, Any] | None:

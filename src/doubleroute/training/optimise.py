@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from doubleroute.config import Training
+from doubleroute.errors import ConfigError
 from doubleroute.modeling.model import DoublerouteModel
 from doubleroute.modeling.trunk import Trunk, around, layers_of
 
@@ -35,6 +37,17 @@ def freeze_all_but(model: DoublerouteModel, tasks: Collection[str]) -> None:
     model.requires_grad_(False)
     for task in tasks:
         model.heads[task].requires_grad_(True)
+
+
+def checkpoint_gradients(backbone: PreTrainedModel) -> None:
+    """Keep of each layer its input alone and compute the rest again for its gradient (Chen et al. 2016).
+    Raises ConfigError for a backbone that cannot."""
+    if not backbone.supports_gradient_checkpointing:
+        raise ConfigError(
+            f"training.gradient_checkpointing: {type(backbone).__name__} cannot do it; take it out and write "
+            "a smaller training.batch_size or backbone.max_tokens"
+        )
+    backbone.activation_checkpointing_enable({"use_reentrant": False})
 
 
 def learn_mode(model: DoublerouteModel) -> None:
