@@ -93,7 +93,7 @@ class HeadsFit:
     def _fit(self, task: str, progress: Progress) -> dict[str, float]:
         """Solve one task and give its score on the validation rows."""
         options = self.model.config.tasks[task]
-        train, held = (self._states(task, split, progress) for split in ("train", "validation"))
+        train, held = (self.states(task, split, progress) for split in ("train", "validation"))
         weights = None if self.weights is None else self.weights[task]
         solved = solve(
             options["kind"],
@@ -116,7 +116,8 @@ class HeadsFit:
         weight, bias = (each.detach().cpu().numpy() for each in (head.weight, head.bias))
         return Solved(weight, bias, 0.0)
 
-    def _states(self, task: str, split: str, progress: Progress) -> Pooled:
+    def states(self, task: str, split: str, progress: Progress) -> Pooled:
+        """What the head of a task reads of the rows of a split."""
         rows = self.rows[split][task]
         keys = [key.tobytes() for key in np.load(self.encoded.path / task / split / KEYS)]
         encoder, depths = self._encoder(task)
