@@ -127,6 +127,10 @@ def predict(
         str | None, typer.Option("--input", metavar="FILE", help="Texts: .jsonl .csv .tsv .txt; - is stdin.")
     ] = None,
     text: Annotated[str | None, typer.Option("--text", help="Answer this one text.")] = None,
+    second: Annotated[
+        str | None,
+        typer.Option("--text-pair", help="The second text of --text: of a question the context."),
+    ] = None,
     output: Annotated[str, typer.Option("--output", metavar="FILE", help="Where to; - is stdout.")] = "-",
     form: Annotated[
         Literal["jsonl", "csv"] | None,
@@ -169,16 +173,20 @@ def predict(
         from doubleroute.errors import InputError
         from doubleroute.integrations.registry import Registry
         from doubleroute.serving import predictor
+        from doubleroute.serving.requests import one_request
 
         if (source is None) == (text is None):
             raise InputError("give either --input FILE (- is standard input) or --text 'one text'")
+        if second is not None and text is None:
+            raise InputError("--text-pair is the second text of --text; give both, or --input alone")
         if source == "" or output == "":
             raise InputError(
                 f"--{'input' if source == '' else 'output'} is empty; name a file, or - for a stream"
             )
         if explain and (form == "csv" or (form is None and output.lower().endswith(".csv"))):
             raise InputError("CSV has no place for --explain; write --format jsonl")
-        requests = _requests(loaded, source, text, text_column, pair_column)
+        one = None if text is None else one_request(text, second)
+        requests = _requests(loaded, source, one, text_column, pair_column)
         if output != "-":
             predictor.place(Path(output))
         registry = Registry(loaded.root, loaded.model_name)
@@ -241,13 +249,13 @@ def doctor(project: Folder = Path(), as_json: Json = False, debug: Debug = False
 
 
 def _requests(
-    project: "Project", source: str | None, text: str | None, column: str | None, pair: str | None
+    project: "Project", source: str | None, one: "Request | None", column: str | None, pair: str | None
 ) -> "Iterator[Request]":
     """The requests of --text or --input; columns are named as the project's tasks name them."""
-    from doubleroute.serving.requests import one_request, read_requests
+    from doubleroute.serving.requests import read_requests
 
-    if text is not None:
-        return iter([one_request(text)])
+    if one is not None:
+        return iter([one])
     names = {task.columns.text for task in project.tasks.values() if task.kind != "tagging"}
     pairs = {task.columns.text_pair for task in project.tasks.values()} - {None}
     column = column or (names.pop() if len(names) == 1 else "text")

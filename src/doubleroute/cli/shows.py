@@ -13,6 +13,8 @@ def show_answers(terminal: Terminal, answers: Mapping[str, Mapping[str, Any]]) -
     for task, answer in answers.items():
         if "value" in answer:
             said = f"{answer['value']:.3f}"
+        elif "answer" in answer:
+            said = f"{answer['answer'] or 'no answer'} ({answer['confidence']:.2f})"
         elif "answers" in answer:
             best = answer["answers"][:3]
             said = "; ".join(f"{each.get('text') or each['id']} ({each['score']:.2f})" for each in best)

@@ -1,7 +1,7 @@
 """project.yaml: what it may say (models), how it is read (reader), and the reference of it."""
 
 from doubleroute.config.keeping import Drift, Promotion, Retraining, Review, Serving
-from doubleroute.config.kinds import LOWER_IS_BETTER, METRICS
+from doubleroute.config.kinds import LOWER_IS_BETTER, METRICS, NAMELESS
 from doubleroute.config.lora import Lora
 from doubleroute.config.models import Backbone, Evaluation, Project, Validation
 from doubleroute.config.reader import check_folder, load_project
@@ -13,6 +13,7 @@ from doubleroute.config.training import Training
 __all__ = [
     "LOWER_IS_BETTER",
     "METRICS",
+    "NAMELESS",
     "Backbone",
     "Columns",
     "Drift",

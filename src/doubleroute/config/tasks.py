@@ -9,7 +9,7 @@ from pydantic import (
     model_validator,
 )
 
-from doubleroute.config.kinds import CLASSES, LABELLED_AS, METRICS, Kind
+from doubleroute.config.kinds import CLASSES, LABELLED_AS, METRICS, NAMELESS, Kind
 from doubleroute.config.values import (
     Column,
     Dropout,
@@ -36,11 +36,12 @@ class Files(Section):
 class Columns(Section):
     """Which columns of the files hold what. Names not given are the ones shown as default."""
 
-    text: Column = Field("text", description="the text; not used by tagging")
-    text_pair: Column | None = Field(None, description="the second text of a pair")
+    text: Column = Field("text", description="the text; not used by tagging; span: the question")
+    text_pair: Column | None = Field(None, description="the second text of a pair; span: the context, needed")
     label: Column = Field(
         "label",
-        description="the label; regression: a number; multilabel: a list or text; retrieval: an answer's id",
+        description="the label; regression: a number; multilabel: a list or text; retrieval: an answer's id; "
+        "span: a list of answers, {text, start} each",
     )
     tokens: Column = Field("tokens", description="tagging: a list of tokens, or tokens separated by spaces")
     tags: Column = Field("tags", description="tagging: as many tags as tokens")
@@ -75,9 +76,13 @@ class Split(Section):
 class Head(Section):
     """F: what turns the routed states into a task's answer."""
 
-    pooling: Literal["mean", "first", "attention"] = Field("mean", description="not used by tagging")
+    pooling: Literal["mean", "first", "attention"] = Field("mean", description="not used by tagging and span")
     dropout: Dropout = Field(0.1, description="before the last layer")
     crf: bool = Field(False, description="tagging: also learn which tag follows which (Lafferty et al. 2001)")
+    overlap: int = Field(
+        64, ge=0, description="span: tokens of the context that two windows in a row share, half at most"
+    )
+    answer_tokens: int = Field(30, ge=1, description="span: the most tokens that an answer has")
 
 
 class Task(Section):
@@ -121,8 +126,10 @@ class Task(Section):
     def _labels_fit_the_kind(
         cls, labels: tuple[str, ...] | None, info: ValidationInfo
     ) -> tuple[str, ...] | None:
-        if labels is not None and info.data.get("kind") == "regression":
-            raise ValueError("does not fit kind regression, whose label is a number; delete it")
+        kind = info.data.get("kind")
+        if labels is not None and kind in NAMELESS:
+            what = "label is a number" if kind == "regression" else "labels are places in a context"
+            raise ValueError(f"does not fit kind {kind}, whose {what}; delete it")
         if labels is not None and info.data.get("kind") == "retrieval":
             raise ValueError(
                 "does not fit kind retrieval, whose labels are the ids of its answers; delete it"
@@ -142,6 +149,15 @@ class Task(Section):
         return self
 
     @model_validator(mode="after")
+    def _a_context_is_there_to_be_read(self) -> "Task":
+        if self.kind == "span" and self.columns.text_pair is None:
+            raise ValueError(
+                "kind span needs a question and its context, as in "
+                "columns: {text: question, text_pair: context, label: answers}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _answers_are_there_to_be_found(self) -> "Task":
         if (self.answers.file is None) == (self.kind == "retrieval"):
             raise ValueError(
@@ -154,8 +170,12 @@ class Task(Section):
     @field_validator("head")
     @classmethod
     def _head_fits_the_kind(cls, head: Head, info: ValidationInfo) -> Head:
-        if head.crf and info.data.get("kind", "tagging") != "tagging":
-            raise ValueError(f"crf does not fit kind {info.data['kind']}, which has no tags; delete it")
+        kind = info.data.get("kind")
+        if head.crf and kind not in ("tagging", None):
+            raise ValueError(f"crf does not fit kind {kind}, which has no tags; delete it")
+        of_span = sorted(head.model_fields_set & {"overlap", "answer_tokens"})
+        if of_span and kind not in ("span", None):
+            raise ValueError(f"{of_span[0]} does not fit kind {kind}, which reads no context; delete it")
         if head.crf and info.data.get("class_weights") is not None:
             raise ValueError("crf knows no class_weights; delete one of them")
         return head

@@ -20,7 +20,8 @@ class Encoded:
     """Labelled rows of one task and split.
 
     labels: [n, ...] as the kind encodes them, or for tagging int64 [tokens] beside the ids; index:
-    int64 [n], the row's position in the validated table.
+    int64 [rows], the positions of the rows in the validated table; of windows ``packed.owners`` [n] says
+    which of these rows each is one of.
     """
 
     packed: Packed

@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from doubleroute.config import Validation
+from doubleroute.config import NAMELESS, Validation
 from doubleroute.data.raw import listed, near, short
 from doubleroute.data.rows import Rows
+from doubleroute.data.spans import misplaced
 from doubleroute.data.splits import PROTECTED, text_key
 
 TAG = re.compile(r"O|[BI]-\S+")
@@ -25,6 +26,7 @@ TAGS = "_tags"
 CHARACTERS = "_characters"
 MALFORMED_TAG = "_malformed_tag"
 MISPLACED_TAG = "_misplaced_tag"
+MISPLACED_ANSWER = "_misplaced_answer"
 UNKNOWN_LABEL = "_unknown_label"
 ROWS_OF_LABEL = "_rows_of_rarest_label"
 
@@ -38,6 +40,14 @@ def keys(rows: Rows) -> list[str | None]:
     else:
         found = [text_key(text) for text in rows["text"]]
     return [key if key.strip("\0") else None for key in found]
+
+
+def split_keys(rows: Rows, kind: str) -> list[str]:
+    """What rows share that must land in the same split: their text, of span the context, because questions on
+    one context are no strangers to each other."""
+    if kind == "span":
+        return [text_key(context) for context in rows["text_pair"]]
+    return [key or "" for key in keys(rows)]
 
 
 def places(rows: Rows) -> list[str]:
@@ -153,8 +163,8 @@ def unknown_reason(label: str, known: Sequence[str], noun: str) -> str:
 
 
 def classes(label: Any, kind: str) -> Collection[str]:
-    """The labels that one row has; of tagging the types of its entities, of regression none."""
-    if label is None or kind == "regression":
+    """The labels that one row has; of tagging the types of its entities, of regression and span none."""
+    if label is None or kind in NAMELESS:
         return ()
     if kind == "tagging":
         return {tag[2:] for tag in label if tag != "O" and TAG.fullmatch(tag)}
@@ -163,7 +173,7 @@ def classes(label: Any, kind: str) -> Collection[str]:
 
 def label_counts(labels: Sequence[Any], kind: str) -> dict[str, int]:
     """Rows of each label, sorted by name: classification and multilabel rows that have it, tagging rows
-    that hold an entity of the type. Empty for regression."""
+    that hold an entity of the type. Empty for regression and span."""
     counts: Counter[str] = Counter()
     for label in labels:
         counts.update(classes(label, kind))
@@ -201,12 +211,15 @@ def facts(rows_of: Mapping[str, Rows], kind: str) -> dict[str, Rows]:
             found[split][CHARACTERS] = characters(rows)
             found[split][MALFORMED_TAG] = malformed_tag(labels)
             found[split][MISPLACED_TAG] = misplaced_tag(labels)
+        if kind == "span":
+            pairs = zip(rows["text_pair"], labels, strict=True)
+            found[split][MISPLACED_ANSWER] = [misplaced(context, label) for context, label in pairs]
     return found
 
 
 def label_facts(rows: Rows, kind: str, known: Sequence[str]) -> Rows:
     """The columns of facts about the labels of one split. ``known`` are the labels of the task."""
-    if kind == "regression":
+    if kind in NAMELESS:
         return {}
     labels = rows["label"]
     return {UNKNOWN_LABEL: unknown_label(labels, known), ROWS_OF_LABEL: rows_of_rarest(labels, kind)}
@@ -235,8 +248,9 @@ def sound(rows: Rows, found: Rows, rules: Validation) -> list[int]:
 
 def task_labels(labels: Sequence[Any], kind: str, given: Sequence[str] | None) -> list[str]:
     """The labels of a task, in order: as given, else those of the training rows, sorted. Tagging: O first;
-    a type that occurs gets its B- and its I- tag, so that every I-x has its B-x. Regression: none."""
-    if kind == "regression":
+    a type that occurs gets its B- and its I- tag, so that every I-x has its B-x. Regression and span:
+    none."""
+    if kind in NAMELESS:
         return []
     if kind != "tagging":
         return list(given) if given else sorted({name for label in labels for name in classes(label, kind)})

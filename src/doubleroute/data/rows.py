@@ -7,6 +7,7 @@ from typing import Any
 
 from doubleroute.config import Task
 from doubleroute.data.raw import Problem, Table, short
+from doubleroute.data.spans import read_answers
 
 #: Canonical rows of one task and split: name -> one value a row. ``file``, ``row``, ``text`` and
 #: ``text_pair`` or ``tokens``, ``label``, ``time`` (UTC, to the second), ``key``, ``slice_<column>``,
@@ -141,9 +142,22 @@ def _label_parser(task: Task, unlabelled: bool) -> Callable[[Any], Any]:
     def tags(value: Any) -> list[str] | None:
         return None if value is None or value == "" else _texts(value, "tag")
 
-    parse = {"classification": name, "multilabel": names, "regression": number, "tagging": tags}[
-        task.labelled_as
-    ]
+    def answers(value: Any) -> list[str] | None:
+        try:
+            found = read_answers(value)
+        except ValueError as error:
+            raise _WrongValue(str(error)) from None
+        if found is None:
+            return None if unlabelled else []
+        return [_encodable(answer) for answer in found]
+
+    parse = {
+        "classification": name,
+        "multilabel": names,
+        "regression": number,
+        "span": answers,
+        "tagging": tags,
+    }[task.labelled_as]
     if unlabelled:
         return parse
     noun = "tags" if task.kind == "tagging" else "label"

@@ -20,7 +20,7 @@ _CHUNK = 2048
 #: Characters a token, on average, of a text beyond which it is tokenised in part; and how many texts must be
 #: so long for that, of which _CHECKED are tokenised whole too and must have the same ids.
 _CHARACTERS, _LEAST_LONG, _CHECKED = 6, 64, 8
-_ARRAYS = ("ids", "starts", "types", "words", "cut")
+_ARRAYS = ("ids", "starts", "types", "words", "cut", "places", "owners")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,9 @@ class Packed:
 
     ids: int32 [tokens]; starts: int64 [n + 1], row i is ids[starts[i]:starts[i + 1]]; types: uint8
     [tokens], the segment, for pairs; words: int32 [tokens], the word whose first sub-word this is, else
-    -1; cut: bool [n], the row was longer than allowed.
+    -1; cut: bool [n], the row was longer than allowed. Of windows (``data.windows``) also places: int32
+    [tokens, 2], the characters of the context that a token stands for, else -1; owners: int64 [n], rising,
+    the row that a window is one of.
     """
 
     ids: np.ndarray
@@ -37,6 +39,8 @@ class Packed:
     types: np.ndarray | None
     words: np.ndarray | None
     cut: np.ndarray
+    places: np.ndarray | None = None
+    owners: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.starts) - 1

@@ -3,10 +3,12 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from doubleroute.data.spans import spans
 from doubleroute.drift.characters import character_shares
 from doubleroute.drift.sample import Sample, TaskRows
 
@@ -122,7 +124,7 @@ def _of_task(task: str, parts: Sequence[TaskRows | None]) -> list[Comparison]:
     form = _FORMS[kind]
     labels = [_known(part.rows, part.labels) if part else ([], []) for part in parts]
     answers = [_known(part.rows, part.answers) if part else ([], []) for part in parts]
-    given = [(rows, [answer[form.key] for answer in each]) for rows, each in answers]
+    given = [(rows, [form.said(answer) for answer in each]) for rows, each in answers]
     made = [form.sides(task, "labels", names, labels), form.sides(task, "predictions", names, given)]
     if form.confidence is not None:
         sure = [(rows, [form.confidence(answer) for answer in each]) for rows, each in answers]
@@ -190,6 +192,27 @@ def _as_tag_shares(task: str, what: str, names: list[str], known: _Known) -> Com
     return Comparison(task, what, "ks", names, sides)
 
 
+def _as_lengths(task: str, what: str, names: list[str], known: _Known) -> Comparison:
+    """Whether a row has no answer in its context, and the characters of the first one that it has, else 0."""
+    del names  # answers have none
+    sides = []
+    for rows, values in known:
+        sizes = np.array([_length(value) for value in values], np.float64).reshape(-1, 1)
+        sides.append(Side(np.array(rows, np.int64), np.concatenate([sizes == 0, sizes], axis=1)))
+    return Comparison(task, what, "ks", ["no answer", "characters"], sides)
+
+
+def _length(answers: Sequence[str] | int) -> int:
+    """Characters of an answer: of a label the first one's, of a model's answer as ``_answered`` gives it."""
+    if isinstance(answers, int):
+        return answers
+    return next((each.end - each.start for each in spans(answers)), 0)
+
+
+def _answered(answer: dict[str, Any]) -> int:
+    return 0 if answer["start"] is None else int(answer["end"] - answer["start"])
+
+
 def _bare(tag: str) -> str:
     return tag[2:] if tag[:2] in ("B-", "I-") else tag
 
@@ -218,19 +241,20 @@ def _mean_certainty(answer: dict[str, Any]) -> float:
 
 
 class _Form(NamedTuple):
-    """How labels of a kind become numbers; ``key`` of an answer that holds what a label holds."""
+    """How labels of a kind become numbers; ``said``: what an answer has that a label has."""
 
-    key: str
+    said: Callable[[dict[str, Any]], Any]
     sides: Callable[[str, str, list[str], _Known], Comparison]
     confidence: Callable[[dict[str, Any]], float] | None = None
 
 
 #: By kind (see ``kinds`` for the plain form of labels and answers).
 _FORMS = {
-    "classification": _Form("label", _as_categories, _most_probable),
-    "ordinal": _Form("label", _as_categories, _most_probable),
-    "multilabel": _Form("labels", _as_flags, _mean_certainty),
-    "regression": _Form("value", _as_numbers),
-    "retrieval": _Form("label", _as_categories, lambda answer: float(answer["score"])),
-    "tagging": _Form("tags", _as_tag_shares),
+    "classification": _Form(itemgetter("label"), _as_categories, _most_probable),
+    "ordinal": _Form(itemgetter("label"), _as_categories, _most_probable),
+    "multilabel": _Form(itemgetter("labels"), _as_flags, _mean_certainty),
+    "regression": _Form(itemgetter("value"), _as_numbers),
+    "retrieval": _Form(itemgetter("label"), _as_categories, itemgetter("score")),
+    "span": _Form(_answered, _as_lengths, itemgetter("confidence")),
+    "tagging": _Form(itemgetter("tags"), _as_tag_shares),
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from doubleroute.config import Project
+from doubleroute.config import NAMELESS, Project
 from doubleroute.errors import DataError, GateError, MachineError, ModelError
 from doubleroute.integrations.registry import Registry, Version, model_digest
 from doubleroute.serving.acceptance import Labelled, compare, objections
@@ -190,7 +190,7 @@ def _is_known(label: Any, about: Mapping[str, Any]) -> bool:
     """Whether a row has a label, and one that the model could give."""
     if label is None or label != label:  # NaN: a number that is not there
         return False
-    if about["kind"] == "regression":
+    if about["kind"] in NAMELESS:
         return True
     return {label} <= set(about["labels"]) if isinstance(label, str) else set(label) <= set(about["labels"])
 

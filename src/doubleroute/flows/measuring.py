@@ -139,6 +139,8 @@ def _champion_says(
 
 
 def _in_words(answer: Mapping[str, Any]) -> str:
+    if "answer" in answer:
+        return f"{answer['answer'] or 'no answer'} ({answer['confidence']:.2f})"
     if "answers" in answer:
         return f"{answer['label']} ({answer['score']:.2f})"
     if "label" in answer:

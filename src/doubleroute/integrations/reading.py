@@ -108,7 +108,7 @@ def task_rows(
     if missing:
         whole = rows["train"]
         fractions = [(split, float(getattr(task.split, split))) for split in missing]
-        where = assign((key or "" for key in checks.keys(whole)), project.seed, fractions)
+        where = assign(checks.split_keys(whole, task.kind), project.seed, fractions)
         for split in ("train", *missing):
             rows[split] = chosen(whole, [index for index, each in enumerate(where) if each == split])
     return rows, bad

@@ -267,6 +267,11 @@ def _signature(tasks: Mapping[str, Mapping[str, Any]]) -> "ModelSignature":
             Property("score", number),
             Property("answers", Array(stored)),
         ],
+        "span": [
+            Property("answer", text, required=False),
+            *(Property(name, whole, required=False) for name in ("start", "end")),
+            Property("confidence", number),
+        ],
         "tagging": [
             Property("tags", Array(text)),
             Property("confidences", Array(number)),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from doubleroute.config import Task, Validation
+from doubleroute.config import NAMELESS, Task, Validation
 from doubleroute.data import checks
 from doubleroute.data.raw import listed, short
 
@@ -151,11 +151,13 @@ def _misplaced(tag: str) -> str:
 def _labels(
     task: Task, rules: Validation, labels: Sequence[str], split: str, unlabelled: bool
 ) -> list[Check]:
-    tagging, regression = task.kind == "tagging", task.kind == "regression"
+    tagging = task.kind == "tagging"
     column = task.columns.tags if tagging else task.columns.label
     type_ = {"classification": "str", "regression": "float"}.get(task.labelled_as, "list")
     found = _present(column, type_, nullable=unlabelled)
-    if regression:
+    if task.kind == "span":
+        found.append(_answers_in_place(column))
+    if task.kind in NAMELESS:
         return found
     noun = "tag" if tagging else "label"
 
@@ -180,6 +182,16 @@ def _labels(
             type_ = "expect_column_distinct_values_to_contain_set"
             found.append(Check(type_, kwargs, column, lambda _: "", severity="note"))
     return found
+
+
+def _answers_in_place(column: str) -> Check:
+    return Check(
+        "expect_column_values_to_be_null",
+        {"column": checks.MISPLACED_ANSWER},
+        column,
+        lambda row: str(row[checks.MISPLACED_ANSWER]),
+        "answers stand in the context where they are said to start",
+    )
 
 
 def _copies(task: Task, rules: Validation) -> list[Check]:

@@ -32,7 +32,7 @@ _CODE = (
         f"data/{name}"
         for name in ("answers", "checks", "encoding", "formats_arrow", "formats_text", "raw", "rows")
     ),
-    *(f"data/{name}" for name in ("splits", "tables")),
+    *(f"data/{name}" for name in ("spans", "splits", "tables")),
     *(f"integrations/{name}" for name in ("expectations", "outcome", "reading", "suites", "validation")),
 )
 
@@ -200,7 +200,7 @@ def _arrow_type(column: str, kind: str) -> Any:
         return pa.int64()
     if column == "label" and kind == "regression":
         return pa.float64()
-    if column == "tokens" or (column == "label" and kind in ("tagging", "multilabel")):
+    if column == "tokens" or (column == "label" and kind in ("tagging", "multilabel", "span")):
         return pa.list_(pa.string())
     return pa.string()
 

@@ -10,6 +10,7 @@ A kind is a class without state; ``kind(name)`` gives it. Labels travel as canon
 | ordinal | str | float32 [n, labels - 1] | as classification |
 | retrieval | str | int64 [n] | {"label": str, "score": float, "answers": [{"id", "score", "rank"}]} |
 | regression | float | float32 [n] | {"value": float} |
+| span | list[str], each "start:text" | int64 [answers, 2] a row | {"answer", "start", "end", "confidence"} |
 | tagging | list[str], one tag a token | int64 [n tokens] a row | {"tags", "confidences", "entities"} |
 """
 
@@ -37,10 +38,13 @@ class Kind(ABC):
     name: ClassVar[str]
     #: Whether the head answers for each token (tagging) or once for the row.
     per_token: ClassVar[bool] = False
+    #: Whether a row is a question and its context, read in windows (``data.windows``).
+    windowed: ClassVar[bool] = False
 
     @abstractmethod
     def encode(self, values: Sequence[Any], labels: Sequence[str]) -> np.ndarray | list[np.ndarray]:
-        """Canonical labels of n rows -> array [n, ...] (tagging: a list of int64 arrays [tokens])."""
+        """Canonical labels of n rows -> array [n, ...] (tagging: a list of int64 arrays [tokens]; span: of
+        int64 arrays [answers, 2])."""
 
     @abstractmethod
     def head(self, hidden: int, labels: Sequence[str], options: Mapping[str, Any]) -> "Head":
@@ -68,7 +72,8 @@ class Kind(ABC):
         labels: Sequence[str],
         kept: Mapping[str, np.ndarray] = NOTHING,
     ) -> list[dict[str, Any]]:
-        """Logits of n rows (float32 [outputs]; tagging [tokens, outputs], one line a word) -> answers."""
+        """Logits of n rows (float32 [outputs]; tagging [tokens, outputs], one line a word; span [tokens, 4],
+        see ``data.windows.by_row``) -> answers."""
 
     @abstractmethod
     def scorer(

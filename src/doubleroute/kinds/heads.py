@@ -96,6 +96,21 @@ class CrfHead(TokenHead):
         return {"start": self.start, "transitions": self.transitions, "end": self.end}
 
 
+class SpanHead(TokenHead):
+    """Two logits a token: that the answer starts there, that it ends there. ``longest``: the most tokens that
+    an answer has, for decoding."""
+
+    of_labels: ClassVar[dict[str, tuple[int, ...]]] = {}
+
+    def __init__(self, hidden: int, dropout: float, longest: int) -> None:
+        super().__init__(hidden, 2, dropout)
+        self.longest = longest
+
+    def kept(self) -> dict[str, Tensor]:
+        """The most tokens of an answer."""
+        return {"longest": torch.tensor(float(self.longest))}
+
+
 class OrdinalHead(RowHead):
     """One score a row against ordered thresholds: logit k = score - threshold k, larger thresholds last.
 

@@ -14,15 +14,17 @@ import torch
 
 from doubleroute.data.batches import Inputs, by_tokens, inputs_of, parts_of
 from doubleroute.data.tokens import Packed, encode_texts, join_tokens, word_spans
+from doubleroute.data.windows import by_row, counted, windows
 from doubleroute.errors import InputError
 from doubleroute.kinds import kind
+from doubleroute.kinds.span import with_texts
 from doubleroute.modeling.backbone import Source, load_tokenizer
 from doubleroute.modeling.model import DoublerouteModel, load_model
 
 #: Tokens a pass, padding included: on a processor few enough that a layer's states stay in its cache.
 TOKENS_A_PASS, TOKENS_ON_GPU = 1024, 4096
 #: What answering asks of a task in the model's config.
-ASKED = ("kind", "labels", "answers")
+ASKED = ("kind", "labels", "answers", "overlap")
 #: Given the rows of a pass: their parts in the packed arrays and the padded width.
 Before = Callable[[list[tuple[Packed, slice]], int], None]
 #: One pass: a batch's inputs -> {task: float32 [batch, outputs] or [batch, seq, outputs]}.
@@ -107,7 +109,8 @@ class _Asked(NamedTuple):
 class Answering(ABC):
     """A saved model that answers texts, whatever runs it.
 
-    ``tasks``: {task: {"kind", "labels"}}, in the model's order, of retrieval also the texts of its "answers";
+    ``tasks``: {task: {"kind", "labels"}}, in the model's order, of retrieval also the texts of its "answers",
+    of span the "overlap" of its windows;
     ``kept``: for each task what its head keeps for decoding; ``precision``: torch, float32 or int8, the last
     two of an exported graph.
     """
@@ -129,15 +132,17 @@ class Answering(ABC):
     ) -> list[dict[str, dict[str, Any]]]:
         """Answer n rows, ``{"text", "text_pair"?}`` or ``{"tokens"}``, for all tasks or some.
 
-        Gives for each row {task: answer of its kind}. Raises InputError for an unknown task or a row
-        without text.
+        Gives for each row {task: answer of its kind}. Raises InputError for an unknown task, a row without
+        text, and one without a context where only tasks are asked that look for answers in it; among other
+        tasks these find none.
         """
         return self.decode(rows, self.logits(rows, tasks))
 
     def logits(
         self, rows: Sequence[Mapping[str, Any]], tasks: Sequence[str] | None = None
     ) -> dict[str, list[np.ndarray]]:
-        """Logits of n rows for all tasks or some: n float32 arrays a task, [outputs] or [words, outputs].
+        """Logits of n rows for all tasks or some: n float32 arrays a task, [outputs] or [words, outputs], of
+        span as ``data.windows.by_row`` has them.
 
         Rows that say the same are computed once. Raises InputError as ``answer`` does.
         """
@@ -146,6 +151,8 @@ class Answering(ABC):
         if unknown:
             raise InputError(f"the model has no task '{unknown[0]}'; it has: {', '.join(self.tasks)}")
         asked = [_asked(row, number) for number, row in enumerate(rows)]
+        if all(kind(self.tasks[task]["kind"]).windowed for task in wanted):
+            _refuse_without_a_context(asked, wanted)
         places = {row: place for place, row in enumerate(dict.fromkeys(asked))}
         found = self._logits(list(places), wanted)
         return {task: [values[places[row]] for row in asked] for task, values in found.items()}
@@ -153,12 +160,15 @@ class Answering(ABC):
     def decode(
         self, rows: Sequence[Mapping[str, Any]], logits: Mapping[str, Sequence[np.ndarray]]
     ) -> list[dict[str, dict[str, Any]]]:
-        """The answers that the logits of these rows mean; entities and stored answers get their text."""
+        """The answers that the logits of these rows mean; entities, stored answers and spans get their
+        text."""
         answers: list[dict[str, dict[str, Any]]] = [{} for _ in rows]
         for task, values in logits.items():
             about = self.tasks[task]
             texts = dict(zip(about["labels"], about.get("answers", ()), strict=False))
             found = kind(about["kind"]).decode(values, about["labels"], self.kept[task])
+            if kind(about["kind"]).windowed:
+                found = with_texts(found, [_asked(row, number).pair for number, row in enumerate(rows)])
             for row, answer in enumerate(found):
                 if answer.get("entities"):
                     asked = _asked(rows[row], row)
@@ -188,12 +198,28 @@ class Answering(ABC):
 
     def _logits(self, asked: Sequence[_Asked], tasks: Sequence[str]) -> dict[str, list[np.ndarray]]:
         logits: dict[str, list[Any]] = {task: [None] * len(asked) for task in tasks}
+        for task in tasks:  # whose rows are read otherwise than those of the others
+            if kind(self.tasks[task]["kind"]).windowed:
+                logits[task] = self._of_contexts(asked, task)
+        tasks = [task for task in tasks if not kind(self.tasks[task]["kind"]).windowed]
+        if not tasks:
+            return logits
         with_words = any(kind(self.tasks[task]["kind"]).per_token for task in tasks)
         for group, packed, words in self._packed(asked, with_words):
             for task, values in self._run(packed, tasks, words).items():
                 for row, value in zip(group, values, strict=True):
                     logits[task][row] = value
         return logits
+
+    def _of_contexts(self, asked: Sequence[_Asked], task: str) -> list[np.ndarray]:
+        """Logits of the windows of each row, none where it has no context."""
+        there = [each for each in asked if each.pair is not None]
+        questions, contexts = [each.text for each in there], [each.pair or "" for each in there]
+        packed = windows(self.tokenizer, questions, contexts, self.max_tokens, self.tasks[task]["overlap"])
+        values = self._run(packed, [task], counted(packed))[task] if there else []
+        found = iter(by_row(values, packed, len(there)))
+        nothing = np.zeros((0, 4), np.float32)
+        return [nothing if each.pair is None else next(found) for each in asked]
 
     def _packed(
         self, asked: Sequence[_Asked], with_words: bool
@@ -250,3 +276,12 @@ def _asked(row: Mapping[str, Any], number: int) -> _Asked:
         )
     pair = row.get("text_pair")
     return _Asked(text, None if pair is None else str(pair), None if tokens is None else tuple(tokens))
+
+
+def _refuse_without_a_context(asked: Sequence[_Asked], tasks: Sequence[str]) -> None:
+    for number, row in enumerate(asked, start=1):
+        if row.pair is None:
+            raise InputError(
+                f"row {number}: task '{tasks[0]}' looks for the answer in a context: give it as 'text_pair', "
+                "the question as 'text'"
+            )

@@ -89,10 +89,12 @@ def objections(figures: Mapping[str, Mapping[str, Any]], margin: float) -> list[
 
 
 def same_answer(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two answers of a kind decide alike: the same label, label set or tags; numbers within a
+    """Whether two answers of a kind decide alike: the same label, label set, tags or span; numbers within a
     thousandth of 1 or of their size."""
     if "value" in one:
         return math.isclose(one["value"], other["value"], rel_tol=1e-3, abs_tol=1e-3)
+    if "start" in one:
+        return bool((one["start"], one["end"]) == (other["start"], other["end"]))
     key = next(key for key in ("label", "labels", "tags") if key in one)
     return bool(one[key] == other[key])
 

@@ -166,7 +166,8 @@ def _words(text: str | None) -> Sequence[str]:
 def short_answer(answer: Mapping[str, Any]) -> dict[str, Any]:
     """An answer as it is written down, in the form of its kind: probabilities and confidences to six
     digits, with more than MOST_LABELS labels only those of what was answered; ``confidence``, the
-    probability of the one label; entities without their text, which nothing redacts, and so answers."""
+    probability of the one label; entities without their text, which nothing redacts, and so answers and
+    spans."""
     short = dict(answer)
     if "probabilities" in short:
         chances = short["probabilities"]
@@ -174,6 +175,7 @@ def short_answer(answer: Mapping[str, Any]) -> dict[str, Any]:
             answered = short["labels"] if "labels" in short else [short["label"]]
             chances = {label: chances[label] for label in answered}
         short["probabilities"] = {label: round(chance, 6) for label, chance in chances.items()}
+    short.pop("answer", None)
     if "answers" in short:
         short["answers"] = [
             {key: value for key, value in each.items() if key != "text"} for each in short["answers"]

@@ -24,7 +24,9 @@ FOLDER = "DOUBLEROUTE_EXPORT"
 def made_by() -> dict[str, Any]:
     """What an exported graph depends on beside the model: code and libraries."""
     return {
-        "code": code_digest("data/batches", "data/tokens", "kinds", "modeling", "serving/acceptance"),
+        "code": code_digest(
+            "data/batches", "data/tokens", "data/windows", "kinds", "modeling", "serving/acceptance"
+        ),
         "versions": versions_of("onnx", "onnxruntime", "tokenizers", "torch", "transformers"),
     }
 

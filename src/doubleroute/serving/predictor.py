@@ -193,12 +193,15 @@ def _columns(task: str, about: Mapping[str, Any]) -> list[str]:
         "ordinal": ["_probability"],
         "multilabel": ["_probabilities"],
         "retrieval": ["_score"],
+        "span": ["_confidence"],
     }
     return [task, *(task + suffix for suffix in second.get(about["kind"], []))]
 
 
 def _cells(answer: Mapping[str, Any]) -> list[Any]:
     """The cells of one answer; lists and mappings as JSON."""
+    if "answer" in answer:
+        return [answer["answer"] or "", answer["confidence"]]
     if "answers" in answer:
         return [answer["label"], answer["score"]]
     if "label" in answer:

@@ -91,9 +91,11 @@ def _requests_of_file(source: Path, form: InputFormat, columns: Columns) -> Iter
         yield from _requests(file, str(source), form, columns)
 
 
-def one_request(text: str) -> Request:
-    """The request of one text on the command line. Raises InputError when it is empty or not UTF-8."""
-    return Request(1, _values({"text": text}, "--text", Columns()))
+def one_request(text: str, pair: str | None = None) -> Request:
+    """The request of one text, or a pair, on the command line. Raises InputError when it is empty or not
+    UTF-8."""
+    record = {"text": text} if pair is None else {"text": text, "text_pair": pair}
+    return Request(1, _values(record, "--text", Columns()))
 
 
 def _requests(stream: BinaryIO, name: str, form: InputFormat | None, columns: Columns) -> Iterator[Request]:

@@ -10,6 +10,7 @@ from doubleroute.config import Project
 from doubleroute.data.batches import Encoded
 from doubleroute.data.tables import read_validated, rows_digest
 from doubleroute.data.tokens import Packed, encode_texts, join_tokens, word_spans
+from doubleroute.data.windows import targets, windows
 from doubleroute.errors import DataError
 from doubleroute.kinds import IGNORE, Kind, kind
 from doubleroute.modeling.backbone import load_tokenizer, locate, source_digest
@@ -42,7 +43,10 @@ def encode(project: Project, workspace: Workspace, validated: Stage) -> Stage:
     inputs = {
         "rows": rows_digest(validated),
         "kinds": {task: options.kind for task, options in project.tasks.items()},
-        "code": code_digest("data/batches", "kinds", "training/encode"),
+        "overlap": {
+            task: options.head.overlap for task, options in project.tasks.items() if options.kind == "span"
+        },
+        "code": code_digest("data/batches", "data/spans", "data/windows", "kinds", "training/encode"),
         "made_by": made_by,
     }
 
@@ -56,6 +60,10 @@ def encode(project: Project, workspace: Workspace, validated: Stage) -> Stage:
                 frame = read_validated(validated.path, task, split)
                 place = folder / task / split
                 place.mkdir(parents=True)
+                if options.kind == "span":
+                    sizes = (project.backbone.max_tokens, options.head.overlap)
+                    about["splits"][split] = _encode_windows(tokenizer, frame, *sizes, place, task, split)
+                    continue
                 about["splits"][split] = _encode_split(
                     tokenizer,
                     known,
@@ -89,10 +97,7 @@ def _encode_split(
     split: str,
 ) -> dict[str, int]:
     """Write one split; give its counts of rows, tokens, truncated rows and unknown tokens."""
-    index = np.flatnonzero(frame["label"].notna().to_numpy())
-    frame = frame.iloc[index]
-    if frame.empty:
-        raise DataError(f"tasks.{task}: no row of the {split} split has a label")
+    index, frame = _labelled(frame, task, split)
     pairs = frame["text_pair"].tolist() if "text_pair" in frame else None
     tokens = frame["tokens"].tolist() if found.per_token else None
     texts = frame["text"].tolist() if tokens is None else [join_tokens(each) for each in tokens]
@@ -105,17 +110,47 @@ def _encode_split(
     keys = row_keys(texts, pairs, tokens)
     packed = known.packed(keys, tokenise)
     np.save(place / KEYS, keys, allow_pickle=False)
-    unknown = tokenizer.unk_token_id
     values = found.encode(frame["label"].tolist(), labels)
     if found.per_token:
         values = _beside_ids(packed.words, packed.starts, list(values))
     Encoded(packed, np.asarray(values), index).save(place)
+    return _counts(tokenizer, packed, len(index))
+
+
+def _labelled(frame: "pd.DataFrame", task: str, split: str) -> "tuple[np.ndarray, pd.DataFrame]":
+    """The positions of the rows with a label, and the rows."""
+    index = np.flatnonzero(frame["label"].notna().to_numpy())
+    if not len(index):
+        raise DataError(f"tasks.{task}: no row of the {split} split has a label")
+    return index, frame.iloc[index]
+
+
+def _counts(tokenizer: "PreTrainedTokenizerBase", packed: Packed, rows: int) -> dict[str, int]:
+    unknown = tokenizer.unk_token_id
     return {
-        "rows": len(packed),
+        "rows": rows,
         "tokens": len(packed.ids),
         "truncated": int(packed.cut.sum()),
         "unknown": 0 if unknown is None else int((packed.ids == unknown).sum()),
     }
+
+
+def _encode_windows(
+    tokenizer: "PreTrainedTokenizerBase",
+    frame: "pd.DataFrame",
+    max_tokens: int,
+    overlap: int,
+    place: Path,
+    task: str,
+    split: str,
+) -> dict[str, int]:
+    """Write one split of a span task as windows; give its counts. They are made anew each time: a row known
+    from before would be several."""
+    index, frame = _labelled(frame, task, split)
+    packed = windows(tokenizer, frame["text"].tolist(), frame["text_pair"].tolist(), max_tokens, overlap)
+    answers = kind("span").encode(frame["label"].tolist(), [])
+    Encoded(packed, targets(packed, list(answers)), index).save(place)
+    return _counts(tokenizer, packed, len(index))
 
 
 def _encode_answers(

@@ -20,7 +20,7 @@ from doubleroute.plain import without_nan
 from doubleroute.training.comparison import TEXTS, costs
 from doubleroute.training.encode import load_split, read_meta
 from doubleroute.training.machine import compute_device, cores
-from doubleroute.training.majority import for_words, majority_answer
+from doubleroute.training.majority import for_context, for_words, majority_answer
 from doubleroute.training.scoring import Truths, answers_of
 from doubleroute.training.task_scores import draws_for, score_task
 from doubleroute.workspace import Stage, Workspace, code_digest, digest_of, versions_of, write_json
@@ -144,6 +144,9 @@ def _majority(validated: Path, about: dict[str, Any], truths: dict[str, Truths])
     for task, each in truths.items():
         labels = read_validated(validated, task, "train")["label"].dropna().tolist()
         answer = majority_answer(about[task]["kind"], labels, each.labels)
+        if each.windows is not None:
+            found[task] = [for_context(answer, context) for context in each.frame["text_pair"]]
+            continue
         words = each.words or [0] * len(each.values)
         found[task] = [for_words(answer, count) for count in words]
     return found

@@ -34,7 +34,7 @@ from doubleroute.training.optimise import (
 )
 from doubleroute.training.plan import FROM_NOTHING, Plan
 from doubleroute.training.scoring import Truths, answers_of, feeder, keep_answers, scorer_of
-from doubleroute.training.selection import read_selection
+from doubleroute.training.selection import of_windows, read_selection
 from doubleroute.training.start import begin
 from doubleroute.training.variants import Variant
 from doubleroute.workspace import Stage, write_json
@@ -118,7 +118,7 @@ class Learner:
         seed, start = self.project.seed, self.plan.start
         if start:  # a short training must not draw the rows again that the one before drew
             seed += zlib.crc32(start.digest.encode())
-        weights = read_selection(self.plan.selection, self.learning)
+        weights = of_windows(read_selection(self.plan.selection, self.learning), rows["train"])
         alone = self.plan.alone  # the batches are those of all tasks
         drawn = rows["train"] if alone is None else everything["train"]
         answers = load_split(encoded.path, ANSWERS)

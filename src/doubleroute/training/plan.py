@@ -196,6 +196,11 @@ def task_options(project: Project, encoded: Path) -> dict[str, dict[str, Any]]:
             "weight": options.weight,
             "metric": options.judged_by,
             **({"answers": about[task]["answers"]} if options.kind == "retrieval" else {}),
+            **(
+                options.head.model_dump(include={"overlap", "answer_tokens"})
+                if options.kind == "span"
+                else {}
+            ),
         }
         for task, options in project.tasks.items()
     }

@@ -8,12 +8,11 @@ import numpy as np
 
 from doubleroute.config import LOWER_IS_BETTER, Project
 from doubleroute.data.batches import Encoded
-from doubleroute.kinds import kind
 from doubleroute.modeling.diagnostics import gated, logits_by_gate
 from doubleroute.modeling.explain import gate_by_token
 from doubleroute.modeling.model import DoublerouteModel
 from doubleroute.training.intervals import difference, sample
-from doubleroute.training.scoring import Truths, scorer_of
+from doubleroute.training.scoring import Truths, decoded, scorer_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -46,7 +45,7 @@ def study_router(
         logits = logits_by_gate(model, router, encoded.packed, task, pad_id, truth.words)
         samples = {}
         for by, values in logits.items():
-            scorer = scorer_of(name, kind(name).decode(values, truth.labels, model.kept(task)), truth)
+            scorer = scorer_of(name, decoded(model, task, values, truth), truth)
             samples[by] = sample(
                 scorer, np.arange(len(truth.values)), project.evaluation.bootstrap, project.seed
             )
@@ -77,7 +76,8 @@ def example_ways(
     for task, encoded in rows.items():
         short = np.flatnonzero(encoded.packed.lengths <= LONGEST)[:EXAMPLES].tolist()
         ways = gate_by_token(model, encoded.packed, short, [task], tokenizer.pad_token_id or 0)
-        frame = truths[task].frame
+        frame, owners = truths[task].frame, encoded.packed.owners
+        rows_of = short if owners is None else owners[short].tolist()
         found[task] = [
             {
                 "file": frame["file"][row],
@@ -86,6 +86,6 @@ def example_ways(
                 "experts": way["experts"],
                 "weights": way["tasks"][task]["weights"],
             }
-            for row, way in zip(short, ways, strict=True)
+            for row, way in zip(rows_of, ways, strict=True)
         ]
     return found

@@ -9,7 +9,9 @@ import numpy as np
 from doubleroute.data.batches import Encoded, padded_states
 from doubleroute.data.tables import read_validated
 from doubleroute.data.tokens import Packed
+from doubleroute.data.windows import by_row, counted
 from doubleroute.kinds import NOTHING, Scorer, kind
+from doubleroute.kinds.span import with_texts
 from doubleroute.modeling.trunk import Trunk
 
 if TYPE_CHECKING:
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 
 
 class Truths:
-    """The canonical labels of the labelled rows of one task and split."""
+    """The canonical labels of the labelled rows of one task and split. ``words``: how many words each encoded
+    row has, of windows the tokens that count; None where a row is answered as a whole."""
 
     def __init__(self, validated: Path, task: str, split: str, encoded: Encoded, labels: list[str]) -> None:
         self.frame = (
@@ -27,6 +30,9 @@ class Truths:
         self.values: list[Any] = self.frame["label"].tolist()
         self.labels = labels
         self.words = [len(tokens) for tokens in self.frame["tokens"]] if "tokens" in self.frame else None
+        self.windows = encoded.packed if encoded.packed.owners is not None else None
+        if self.windows is not None:
+            self.words = counted(self.windows)
 
 
 def answers_of(
@@ -41,7 +47,19 @@ def answers_of(
     from doubleroute.modeling.inference import logits_of
 
     logits = logits_of(model, encoded.packed, [task], pad_id, truths.words, before)[task]
-    return kind(model.config.tasks[task]["kind"]).decode(logits, truths.labels, model.kept(task))
+    return decoded(model, task, logits, truths)
+
+
+def decoded(
+    model: "DoublerouteModel", task: str, logits: list[np.ndarray], truths: Truths
+) -> list[dict[str, Any]]:
+    """The answer of each row from the logits of each encoded row."""
+    found = kind(model.config.tasks[task]["kind"])
+    if truths.windows is None:
+        return found.decode(logits, truths.labels, model.kept(task))
+    rows = by_row(logits, truths.windows, len(truths.values))
+    contexts = truths.frame["text_pair"].tolist()
+    return with_texts(found.decode(rows, truths.labels, model.kept(task)), contexts)
 
 
 def keep_answers(

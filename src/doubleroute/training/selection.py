@@ -7,6 +7,7 @@ import numpy as np
 
 from doubleroute.config import Project, Retraining
 from doubleroute.data.arrivals import Seen, row_keys, text_keys
+from doubleroute.data.batches import Encoded
 from doubleroute.data.tables import read_validated, rows_digest
 from doubleroute.workspace import Stage, Workspace, code_digest
 
@@ -80,6 +81,16 @@ def read_selection(stage: Stage | None, tasks: Sequence[str]) -> Mapping[str, np
     if stage is None:
         return None
     return {task: np.load(stage.path / f"{task}.npy") for task in tasks}
+
+
+def of_windows(
+    weights: Mapping[str, np.ndarray] | None, rows: Mapping[str, Encoded]
+) -> Mapping[str, np.ndarray] | None:
+    """The weights of the encoded rows from those of the rows: each window of a row has the row's."""
+    if weights is None:
+        return None
+    owners = {task: rows[task].packed.owners for task in weights}
+    return {task: each if owners[task] is None else each[owners[task]] for task, each in weights.items()}
 
 
 def _learned(seen: Seen, task: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from doubleroute.data.tokens import join_tokens
+from doubleroute.kinds import kind as kind_of
 from doubleroute.training.scoring import Truths
 
 #: Rows of the worst errors that the report shows.
@@ -34,6 +35,9 @@ def _badness(kind: str, truth: Any, answer: dict[str, Any]) -> tuple[float, Any,
     if kind == "tagging":
         wrong = sum(first != second for first, second in zip(truth, answer["tags"], strict=True))
         return float(wrong), answer["tags"], None
+    if kind == "span":
+        missed = 1 - kind_of(kind).scorer([answer], [truth], []).score()["answer_f1"]
+        return missed, answer["answer"], answer["confidence"]
     if kind == "retrieval":
         rank = next((each["rank"] for each in answer["answers"] if each["id"] == truth), WORST)
         return float(rank - 1), answer["label"], answer["score"]
