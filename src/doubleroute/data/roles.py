@@ -11,6 +11,8 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
+from doubleroute.data.spans import misplaced, read_answers
+
 TEXT_NAMES = """
 text sentence review tweet utterance content body message comment document question query title subject
 description narrative summary headline input
@@ -28,6 +30,8 @@ BIO = re.compile(r"O|[BIES]-\S+")
 DATE = re.compile(r"\d{4}-\d{2}(-\d{2})?([T ]\d{2}:\d{2}.*)?|\d{1,2}[./]\d{1,2}[./]\d{2,4}")
 FILE = re.compile(r"\S+\.[A-Za-z0-9]{2,4}")
 MOST_SLICE_VALUES = 12
+#: Rows in which answers are looked for in a context.
+_SAMPLE = 1000
 
 
 @dataclass
@@ -105,9 +109,11 @@ def find_roles(values: Mapping[str, Sequence[Any]]) -> Roles:
     free = {name: column for name, column in columns.items() if name not in taken}
     roles.dates = [name for name, column in free.items() if _is_date(column)]
     free = {name: column for name, column in free.items() if name not in roles.dates}
-    _texts(free, roles)
+    _span(free, roles)
+    if roles.kind is None:
+        _texts(free, roles)
     free = {name: column for name, column in free.items() if name not in (roles.text, roles.text_pair)}
-    if roles.text is not None:
+    if roles.text is not None and roles.kind is None:
         _label(free, roles)
     free.pop(roles.label or "", None)
     roles.slices = [name for name, column in free.items() if _is_slice(column)]
@@ -154,6 +160,37 @@ def _same_lengths(tokens: Column, tags: Column) -> bool:
         return False
     pairs = list(zip(_parts(tokens), _parts(tags), strict=False))
     return bool(pairs) and sum(len(a) == len(b) for a, b in pairs) >= 0.95 * len(tags.given)
+
+
+def _span(columns: Mapping[str, Column], roles: Roles) -> None:
+    """Answers that stand in one text column at the characters that they name; the question is another one."""
+    for column in columns.values():
+        labels = _answer_lists(column)
+        if not any(labels):
+            continue
+        texts = [name for name, other in columns.items() if other.is_text and other is not column]
+        context = next((name for name in texts if _hold(columns[name], labels)), None)
+        rest = {name: columns[name] for name in texts if name != context}
+        longest = sorted(rest, key=lambda name: -rest[name].length)
+        question = next(iter(_by_name(rest, "question query") or longest), None)
+        if context is not None and question is not None:
+            roles.text, roles.text_pair, roles.label, roles.kind = question, context, column.name, "span"
+            return
+
+
+def _answer_lists(column: Column) -> list[list[str]]:
+    """The answers of the first rows; none where a value is no list of answers."""
+    try:
+        return [read_answers(value) or [] for value in column.values[:_SAMPLE]]
+    except ValueError:
+        return []
+
+
+def _hold(column: Column, labels: Sequence[Sequence[str]]) -> bool:
+    """Whether the texts of a column hold nearly all of these answers where they say."""
+    texts = [value if isinstance(value, str) else "" for value in column.values]
+    right = sum(misplaced(text, label) is None for text, label in zip(texts, labels, strict=False))
+    return right >= 0.95 * len(labels)
 
 
 def _texts(columns: Mapping[str, Column], roles: Roles) -> None:

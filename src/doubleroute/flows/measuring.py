@@ -62,6 +62,15 @@ def measure(
                 "why": "no row of this task changed",
             }
             continue
+        if versions.head.kind == "span":
+            found.impact[task] = {
+                "metric": project.tasks[task].judged_by,
+                "verdict": "cannot tell",
+                "why": "no quick model looks for answers in a context: neither the effect on the score nor "
+                "contradicted answers were looked for",
+            }
+            found.findings += _drift(project, workspace, versions, progress)
+            continue
         _measure_task(project, workspace, versions, found, progress)
     return found
 

@@ -37,7 +37,7 @@ class Source:
 
 def label_tables(task: Mapping[str, Any], name: str) -> list[Table]:
     """Precision, recall, F1 and support for each label, entity type and tag, with plain's F1 beside; of
-    retrieval the ranks of the right answers."""
+    retrieval the ranks of the right answers, of span the rows with an answer and those without."""
     model = headline(task["models"])
     details = task["models"][model].get("details") or {} if model else {}
     other = "plain" if model == "routed" and "plain" in task["models"] else None
@@ -47,6 +47,8 @@ def label_tables(task: Mapping[str, Any], name: str) -> list[Table]:
     ranks = details.get("ranks")
     if ranks:
         return [_ranks_table(f"{shown(name, 70)} by rank of the right answer, {model}", ranks, task["rows"])]
+    if details.get("by_answer"):
+        return [_answers_table(f"{shown(name, 70)} by what the rows have, {model}", details["by_answer"])]
     return [
         _label_table(f"{shown(name, 70)} {title}, {model}", word, task, details[key], beside.get(key))
         for key, (word, title) in titles.items()
@@ -62,6 +64,22 @@ def _ranks_table(title: str, ranks: list[float], total: int) -> Table:
     ]
     note = f"Of {total:,} rows. Answers with the same score share their ranks."
     return Table(title, ("rank", "rows", "found up to here"), rows, note=note)
+
+
+def _answers_table(title: str, parts: Mapping[str, Mapping[str, Any]]) -> Table:
+    """How often an answer was given, and how good it was, of rows with an answer and of those without."""
+    rows = [
+        (
+            shown(name, 20),
+            count(each["rows"]),
+            count(each["answered"]),
+            number(each["answer_f1"]),
+            number(each["exact_match"]),
+        )
+        for name, each in parts.items()
+        if each["rows"]
+    ]
+    return Table(title, ("the context holds", "rows", "answered", "F1", "exact match"), rows)
 
 
 def confused_pairs(labels: list[str], confusion: list[list[int]], title: str, unit: str) -> Table:

@@ -1,12 +1,12 @@
 """What a change does to the labels of a task: new, gone, renamed, and out of balance.
 
-Labels of tagging are the types of its entities; regression has none.
+Labels of tagging are the types of its entities; regression and span have none.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from doubleroute.config import Review
+from doubleroute.config import NAMELESS, Review
 from doubleroute.data.checks import classes, label_counts
 from doubleroute.data.raw import near, short
 from doubleroute.review.findings import (
@@ -31,7 +31,7 @@ def label_findings(versions: Versions, min_rows: int, review: Review) -> list[Fi
     A renaming is no new label and no vanished one. ``min_rows``: validation.min_rows_per_class. The count is
     of labels; those of rows that validation refuses are not counted.
     """
-    if versions.head.kind == "regression":
+    if versions.head.kind in NAMELESS:
         return []
     renamed = versions.renamed
     base, there = _rows_of(versions.base), _rows_of(versions.head)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from itertools import chain, product
 from typing import Any
 
+from doubleroute.config import NAMELESS
 from doubleroute.review.rows import VersionRows
 
 #: So large a share of the rows that are still there must have gone along, and so many at least.
@@ -12,10 +13,10 @@ SHARE, LEAST_ROWS = 0.9, 2
 
 
 def names_of(kind: str, labels: Iterable[Any]) -> Counter[str]:
-    """How often labels name what: a class once a row, each label of a set, each tag but O. Numbers and rows
-    without a label name nothing."""
+    """How often labels name what: a class once a row, each label of a set, each tag but O. Numbers,
+    answers in a context and rows without a label name nothing."""
     there = (label for label in labels if label is not None)
-    if kind == "regression":
+    if kind in NAMELESS:
         return Counter()
     if kind == "classification":
         return Counter(there)
@@ -68,7 +69,7 @@ def renamings(base: VersionRows, head: VersionRows, pairs: Iterable[tuple[int, i
 
 def renamed_label(kind: str, label: Any, renamed: Mapping[str, str]) -> Any:
     """A label as ``VersionRows.comparable`` gives it, by its new names."""
-    if label is None or kind == "regression":
+    if label is None or kind in NAMELESS:
         return label
     if kind == "classification":
         return renamed.get(label, label)
