@@ -11,6 +11,7 @@ import torch
 from doubleroute.config import METRICS
 from doubleroute.errors import InputError
 from doubleroute.kinds import IGNORE, Kind, Scorer, kind
+from doubleroute.kinds.span import with_texts
 
 EXTRA = {
     "classification": {"ece"},
@@ -18,6 +19,7 @@ EXTRA = {
     "ordinal": set(),
     "regression": set(),
     "retrieval": set(),
+    "span": set(),
     "tagging": {"token_weighted_f1"},
 }
 LABELS = {
@@ -26,6 +28,7 @@ LABELS = {
     "ordinal": ["low", "middle", "high"],
     "regression": [],
     "retrieval": ["refund", "delivery", "password"],
+    "span": [],
     "tagging": ["O", "B-per", "I-per"],
 }
 TRUTHS = {
@@ -34,11 +37,18 @@ TRUTHS = {
     "ordinal": ["low", "high", "middle", "low", "high"],
     "retrieval": ["refund", "password", "delivery", "refund", "refund"],
     "regression": [1.0, 2.5, -3.0, 4.0, 4.0],
+    "span": [["0:a b"], [], ["2:b", "4:c"], ["4:c d"], ["0:a", "0:a b"]],
     "tagging": [["O"], ["B-per", "I-per"], ["O", "B-per", "O"], [], ["B-per", "B-per"]],
 }
 NAMES = list(METRICS)
+PER_TOKEN = ("span", "tagging")
 #: What the heads keep for decoding.
 KEPT = {"retrieval": {"vectors": np.random.default_rng(1).normal(size=(3, 6)).astype(np.float32)}}
+
+
+#: What a span is one of, and the characters of its words.
+CONTEXT = "a b c d"
+PLACES = np.array([[-1, -1], [0, 1], [2, 3], [4, 5], [6, 7]], np.float32)
 
 
 def outputs_of(name: str) -> int:
@@ -52,13 +62,18 @@ def logits_of(name: str, rows: list[int] | None = None, seed: int = 0) -> list[n
     generator = np.random.default_rng(seed)
     outputs = outputs_of(name)
     shapes = [(len(truth), outputs) if name == "tagging" else (outputs,) for truth in TRUTHS[name]]  # type: ignore[arg-type]
+    if name == "span":  # a window of the first token and the four words of CONTEXT
+        shapes = [(5, outputs)] * 5
     drawn = [generator.normal(size=shape).astype(np.float32) for shape in shapes]
+    if name == "span":
+        drawn = [np.hstack([each, PLACES]) for each in drawn]
     return drawn if rows is None else [drawn[row] for row in rows]
 
 
 def decoded(name: str, rows: list[int] | None = None) -> list[dict[str, Any]]:
     """Random answers to TRUTHS."""
-    return kind(name).decode(logits_of(name, rows), LABELS[name], KEPT.get(name, {}))
+    found = kind(name).decode(logits_of(name, rows), LABELS[name], KEPT.get(name, {}))
+    return with_texts(found, [CONTEXT] * len(found)) if name == "span" else found
 
 
 def scorer_of(name: str, rows: list[int] | None = None) -> Scorer:
@@ -71,7 +86,7 @@ def scorer_of(name: str, rows: list[int] | None = None) -> Scorer:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_kind_is_found_by_its_name(name: str) -> None:
     assert kind(name).name == name
-    assert kind(name).per_token == (name == "tagging")
+    assert kind(name).per_token == (name in PER_TOKEN)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -110,13 +125,14 @@ def test_details_and_answers_are_plain_json(name: str, rows: list[int] | None) -
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_to_count_is_an_exact_zero_with_a_graph(name: str) -> None:
     outputs = outputs_of(name)
-    logits = torch.randn((4, 6, outputs) if name == "tagging" else (4, outputs), requires_grad=True)
+    logits = torch.randn((4, 6, outputs) if name in PER_TOKEN else (4, outputs), requires_grad=True)
     targets = {
         "classification": torch.full((4,), IGNORE),
         "multilabel": torch.full((4, 3), math.nan),
         "ordinal": torch.full((4, 2), math.nan),
         "regression": torch.full((4,), math.nan),
         "retrieval": torch.zeros(0, dtype=torch.int64),
+        "span": torch.full((4, 6), IGNORE),
         "tagging": torch.full((4, 6), IGNORE),
     }[name]
     loss = kind(name).loss(logits, targets, 0.1)
@@ -134,6 +150,8 @@ def test_the_loss_is_float32_and_the_same_inside_a_bfloat16_autocast(name: str) 
     encoded = one.encode(TRUTHS[name], labels)
     if name == "tagging":
         logits, targets = torch.randn(1, 3, 3), torch.from_numpy(encoded[2])[None]
+    elif name == "span":  # its targets go with tokens: tests/data/test_windows.py
+        logits, targets = torch.randn(1, 3, 2), torch.tensor([[0, 1, 2]])
     else:
         targets = torch.from_numpy(np.asarray(encoded))
         answers = len(labels) if name == "retrieval" else 0  # behind the queries stand the answers
