@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from test_cli_train import call, train
+from versioned import begin, branch
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 PROJECT = """\
@@ -41,7 +42,7 @@ def written(answer: str | None, words: list[str]) -> dict[str, Any]:
 
 
 def write_project(root: Path, backbone: Path, rows: int = 60) -> Path:
-    """Two questions a context; the number after "like" is the answer, in every fifth context there is none."""
+    """Two questions a context; its number is the answer, and every fifth context has none."""
     draw, data = random.Random(7), root / "data"
     data.mkdir(parents=True)
     plain = ["the", "model", "reads", "this", "line", "of", "and", "words", "a", "short"]
@@ -79,7 +80,7 @@ def asked(project: Path) -> list[dict[str, Any]]:
 
 def answers_to(project: Path, *arguments: str) -> list[dict[str, Any]]:
     source = str(project / "data" / "questions.jsonl")
-    result = call(project, "predict", "--input", source, "--tasks", "place", "--json", *arguments)
+    result = call(project, "predict", "--input", source, "--task", "place", "--json", *arguments)
     assert result.exit_code == 0, result.stderr
     return [each["answers"]["place"] for each in json.loads(result.stdout)["answers"]]
 
@@ -115,7 +116,7 @@ def test_an_answer_is_what_stands_at_its_characters(trained: tuple[Path, str]) -
 
 def test_one_question_is_answered_for_people_and_needs_its_context(trained: tuple[Path, str]) -> None:
     context = asked(trained[0])[-1]["context"]
-    words = ("predict", "--text", QUESTION, "--tasks", "place")
+    words = ("predict", "--text", QUESTION, "--task", "place")
     said = call(trained[0], *words, "--text-pair", context).stdout
     assert said.startswith("place: ")
     refused = call(trained[0], *words)
@@ -127,7 +128,7 @@ def test_one_question_is_answered_for_people_and_needs_its_context(trained: tupl
 
 def test_a_file_is_answered_as_csv(trained: tuple[Path, str], tmp_path: Path) -> None:
     source, target = trained[0] / "data" / "questions.jsonl", tmp_path / "answers.csv"
-    words = ("predict", "--input", str(source), "--output", str(target))
+    words = ("predict", "--input", str(source), "--output", str(target), "--text-column", "question")
     assert call(trained[0], *words).exit_code == 0
     with target.open(newline="") as file:
         first = next(csv.DictReader(file))
@@ -139,7 +140,7 @@ def test_a_row_is_answered_alike_whatever_stands_beside_it(trained: tuple[Path, 
     alone = tmp_path / "one.jsonl"
     for number in (0, 7):
         alone.write_text(json.dumps(rows[number]) + "\n")
-        words = ("predict", "--input", str(alone), "--tasks", "place", "--json")
+        words = ("predict", "--input", str(alone), "--task", "place", "--json")
         (found,) = json.loads(call(trained[0], *words).stdout)["answers"]
         answer = found["answers"]["place"]
         assert answer == {**whole[number], "confidence": pytest.approx(whole[number]["confidence"], abs=1e-5)}
@@ -168,7 +169,7 @@ def test_drift_and_the_way_through_the_router_know_questions_with_their_context(
     source = str(trained[0] / "data" / "questions.jsonl")
     drift = call(trained[0], "drift", "--input", source, "--json")
     assert drift.exit_code == 0, drift.stderr
-    assert '"no answer"' in drift.stdout
+    assert "of no answer, whose mean went from 0.2 to 0.2" in drift.stdout
     context = asked(trained[0])[0]["context"]
     words = ("predict", "--text", QUESTION, "--text-pair", context, "--explain", "--json")
     explained = json.loads(call(trained[0], *words).stdout)["answers"][0]["explanation"]
@@ -179,15 +180,15 @@ def test_a_bad_offset_is_quarantined_with_what_stands_there(tiny_backbone: Path,
     project = write_project(tmp_path / "project", tiny_backbone)
     file = project / "data" / "questions.jsonl"
     lines = file.read_text().splitlines()
-    row = json.loads(lines[10])
+    row = json.loads(lines[12])
     right = row["answers"][0]["start"]
     row["answers"][0]["start"] = right + 1
     there = row["context"][right + 1 : right + 3]
-    file.write_text("\n".join([*lines[:10], json.dumps(row), *lines[11:]]) + "\n")
+    file.write_text("\n".join([*lines[:12], json.dumps(row), *lines[13:]]) + "\n")
     result = call(project, "validate")
     assert result.exit_code == 0, result.stderr
     said = (
-        f"data/questions.jsonl row 11, column answers: answer 1 '42' is not at character {right + 1} of the "
+        f"data/questions.jsonl row 13, column answers: answer 1 '42' is not at character {right + 1} of the "
         f"context, where '{there}' stands; it starts at {right}"
     )
     assert said in result.stdout
@@ -198,3 +199,22 @@ def test_heads_alone_cannot_be_solved_for_spans(tiny_backbone: Path, tmp_path: P
     result = train(project, "--set", "training.mode=heads")
     assert result.returncode == 2
     assert "place" in result.stderr
+
+
+def test_a_review_says_what_it_did_not_look_for(tiny_backbone: Path, tmp_path: Path) -> None:
+    project = begin(write_project(tmp_path / "project", tiny_backbone))
+
+    def change(data: Path) -> None:
+        lines = (data / "questions.jsonl").read_text().splitlines()
+        row = json.loads(lines[12])
+        row["answers"] = []
+        (data / "questions.jsonl").unlink()
+        (data / "questions.jsonl").write_text("\n".join([*lines[:12], json.dumps(row), *lines[14:]]) + "\n")
+
+    branch(project, "topic", change)
+    result = call(project, "review", "main", "topic", "--json")
+    found = json.loads(result.stdout)
+    counts = found["tasks"]["place"]["counts"].values()
+    assert [sum(each[what] for each in counts) for what in ("relabelled", "removed")] == [1, 1]
+    assert found["impact"]["place"]["verdict"] == "cannot tell"
+    assert "no quick model looks for answers in a context" in found["impact"]["place"]["why"]

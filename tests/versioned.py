@@ -50,9 +50,14 @@ def write_sentences(data: Path, lines: Sequence[str]) -> None:
 
 def make(root: Path, backbone: Path, rows: int = 200) -> Path:
     """Main has the tiny project."""
+    write_tiny_project(root, backbone, rows)
+    return begin(root)
+
+
+def begin(root: Path) -> Path:
+    """Put a project under git and DVC; main has its first commit."""
     from dvc.repo import Repo
 
-    write_tiny_project(root, backbone, rows)
     git(root.parent, "init", "--quiet", "-b", "main", str(root))
     with Repo.init(str(root)):
         pass

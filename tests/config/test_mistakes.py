@@ -342,3 +342,33 @@ SETS = {
 @pytest.mark.parametrize(("change", "line"), SETS.values(), ids=SETS)
 def test_a_wrong_set_is_explained_like_a_wrong_file(tmp_path: Path, change: str, line: str) -> None:
     assert mistakes(tmp_path, MINIMAL, change) == [f"--set {line}"]
+
+
+SPAN = {
+    "no context": (
+        "columns: {text: question, label: answers}",
+        ": kind span needs a question and its context, as in "
+        "columns: {text: question, text_pair: context, label: answers}",
+    ),
+    "labels": (
+        "columns: {text_pair: context}, labels: [a, b]",
+        ".labels: does not fit kind span, whose labels are places in a context; delete it",
+    ),
+    "weights of labels": (
+        "columns: {text_pair: context}, class_weights: balanced",
+        ".class_weights: do not fit kind span, but classification, multilabel, tagging; delete them",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "line"), SPAN.values(), ids=SPAN)
+def test_a_span_task_has_a_context_and_no_classes(tmp_path: Path, text: str, line: str) -> None:
+    task = f"tasks: {{qa: {{kind: span, files: {{train: a.csv}}, {text}}}}}\n"
+    assert mistakes(tmp_path, HEAD + task) == [f"line 3: tasks.qa{line}"]
+
+
+def test_options_of_windows_fit_span_alone(tmp_path: Path) -> None:
+    task = "tasks: {mood: {kind: classification, files: {train: a.csv}, head: {overlap: 8}}}\n"
+    assert mistakes(tmp_path, HEAD + task) == [
+        "line 3: tasks.mood.head: overlap does not fit kind classification, which reads no context; delete it"
+    ]

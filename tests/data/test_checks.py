@@ -115,3 +115,31 @@ def test_labelled_test_rows_that_another_task_learns_from_are_counted_once_for_e
     unlabelled = splits(["A  b"], ["five"], "topic", labels=None)
     assert checks.learned_elsewhere({"mood": mood, "topic": unlabelled}) == []
     assert checks.learned_elsewhere({"mood": splits(["a"], ["a"], "mood")}) == []
+
+
+def asked(contexts: list[str], file: str) -> dict[str, list[Any]]:
+    """Rows with a question of their own each."""
+    questions = [f"{file} {number}" for number in range(len(contexts))]
+    return {**rows(questions, [["0:a"]] * len(contexts), file), "text_pair": contexts}
+
+
+def test_an_answer_that_is_not_at_its_place_is_a_fact_of_its_row() -> None:
+    found = checks.facts({"train": asked(["a b", "b a"], "a.jsonl")}, "span")["train"]
+    assert found[checks.MISPLACED_ANSWER] == [
+        None,
+        "answer 1 'a' is not at character 0 of the context, where 'b' stands; it starts at 2",
+    ]
+
+
+def test_held_out_questions_on_a_context_of_train_are_told() -> None:
+    train, validation = asked(["a b", "a c"], "train.jsonl"), asked(["a d"], "validation.jsonl")
+    test = asked(["A  b", "a e"], "test.jsonl")
+    assert checks.shared_contexts("qa", {"train": train, "validation": validation, "test": test}) == [
+        "qa test: 1 of 2 rows ask about a context that train holds too (test.jsonl row 1): their scores say "
+        "little of other contexts"
+    ]
+
+
+def test_questions_on_one_context_are_split_together() -> None:
+    assert checks.split_keys(asked(["A  b", "a b"], "a.jsonl"), "span") == ["a b", "a b"]
+    assert len(set(checks.split_keys(asked(["a b", "a b"], "a.jsonl"), "classification"))) == 2

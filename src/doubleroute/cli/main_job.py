@@ -186,7 +186,7 @@ def predict(
         if explain and (form == "csv" or (form is None and output.lower().endswith(".csv"))):
             raise InputError("CSV has no place for --explain; write --format jsonl")
         one = None if text is None else one_request(text, second)
-        requests = _requests(loaded, source, one, text_column, pair_column)
+        requests = _requests(loaded, source, one, text_column, pair_column, tasks)
         if output != "-":
             predictor.place(Path(output))
         registry = Registry(loaded.root, loaded.model_name)
@@ -249,18 +249,24 @@ def doctor(project: Folder = Path(), as_json: Json = False, debug: Debug = False
 
 
 def _requests(
-    project: "Project", source: str | None, one: "Request | None", column: str | None, pair: str | None
+    project: "Project",
+    source: str | None,
+    one: "Request | None",
+    column: str | None,
+    pair: str | None,
+    asked: list[str] | None,
 ) -> "Iterator[Request]":
-    """The requests of --text or --input; columns are named as the project's tasks name them."""
+    """The requests of --text or --input; columns are named as the tasks that are asked name them."""
     from doubleroute.serving.requests import read_requests
 
     if one is not None:
         return iter([one])
-    names = {task.columns.text for task in project.tasks.values() if task.kind != "tagging"}
-    pairs = {task.columns.text_pair for task in project.tasks.values()} - {None}
+    tasks = [task for name, task in project.tasks.items() if not asked or name in asked]
+    names = {task.columns.text for task in tasks if task.kind != "tagging"}
+    pairs = {task.columns.text_pair for task in tasks} - {None}
     column = column or (names.pop() if len(names) == 1 else "text")
     pair = pair or (pairs.pop() if len(pairs) == 1 else "text_pair")
-    tokens = {task.columns.tokens for task in project.tasks.values() if task.kind == "tagging"}
+    tokens = {task.columns.tokens for task in tasks if task.kind == "tagging"}
     stream = sys.stdin.buffer if source == "-" else Path(source or "")
     words = tokens.pop() if len(tokens) == 1 else None
     return read_requests(stream, None, column, pair or "text_pair", words)

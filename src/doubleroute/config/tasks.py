@@ -173,7 +173,8 @@ class Task(Section):
         kind = info.data.get("kind")
         if head.crf and kind not in ("tagging", None):
             raise ValueError(f"crf does not fit kind {kind}, which has no tags; delete it")
-        of_span = sorted(head.model_fields_set & {"overlap", "answer_tokens"})
+        names, default = ("overlap", "answer_tokens"), Head()
+        of_span = [name for name in names if getattr(head, name) != getattr(default, name)]
         if of_span and kind not in ("span", None):
             raise ValueError(f"{of_span[0]} does not fit kind {kind}, which reads no context; delete it")
         if head.crf and info.data.get("class_weights") is not None:

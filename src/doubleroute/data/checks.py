@@ -122,6 +122,26 @@ def learned_elsewhere(rows: Mapping[str, Mapping[str, Rows]]) -> list[str]:
     return found
 
 
+def shared_contexts(name: str, splits: Mapping[str, Rows]) -> list[str]:
+    """What is to be said of a span task whose held-out rows ask about contexts of its training rows."""
+    learned = {text_key(context) for context in splits["train"]["text_pair"]}
+    found = []
+    for split in ("validation", "test"):
+        rows = splits[split]
+        copies = [
+            place
+            for place, context in zip(places(rows), rows["text_pair"], strict=True)
+            if text_key(context) in learned
+        ]
+        if copies:
+            first = copies[0] + (" and more" if len(copies) > 1 else "")
+            found.append(
+                f"{name} {split}: {len(copies):,} of {len(rows['row']):,} rows ask about a context that "
+                f"train holds too ({first}): their scores say little of other contexts"
+            )
+    return found
+
+
 def _labelled(rows: Rows) -> Iterator[tuple[str, str]]:
     """Key and place of each row that has a text and a label."""
     for key, place, label in zip(keys(rows), places(rows), rows["label"], strict=True):

@@ -88,6 +88,8 @@ def settle(
             project.tasks[name].kind != "retrieval"
         ):  # an answer that nobody has asked for yet may be found too
             warnings += _rare(project, name, known, class_counts[name]["train"])
+        if project.tasks[name].kind == "span":
+            warnings += checks.shared_contexts(name, kept[name])
     warnings += checks.learned_elsewhere(kept)
     summary = {
         "tasks": counts,
