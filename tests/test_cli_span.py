@@ -201,6 +201,7 @@ def test_heads_alone_cannot_be_solved_for_spans(tiny_backbone: Path, tmp_path: P
     assert "place" in result.stderr
 
 
+@pytest.mark.filterwarnings("ignore:_NoneStep.value will soon:DeprecationWarning")
 def test_a_review_says_what_it_did_not_look_for(tiny_backbone: Path, tmp_path: Path) -> None:
     project = begin(write_project(tmp_path / "project", tiny_backbone))
 

