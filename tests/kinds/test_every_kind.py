@@ -150,7 +150,7 @@ def test_the_loss_is_float32_and_the_same_inside_a_bfloat16_autocast(name: str) 
     encoded = one.encode(TRUTHS[name], labels)
     if name == "tagging":
         logits, targets = torch.randn(1, 3, 3), torch.from_numpy(encoded[2])[None]
-    elif name == "span":  # its targets go with tokens: tests/data/test_windows.py
+    elif name == "span":  # its targets go with tokens: tests/data/test_context_windows.py
         logits, targets = torch.randn(1, 3, 2), torch.tensor([[0, 1, 2]])
     else:
         targets = torch.from_numpy(np.asarray(encoded))
