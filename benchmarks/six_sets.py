@@ -1,11 +1,12 @@
 """Does routing help on six real data sets? One command, a Markdown table for docs/results.md.
 
-    python benchmarks/six_sets.py [--share 0.1] [--test 500] [--seeds 3] [--epochs 3] [--backbone SOURCE]
+    python benchmarks/six_sets.py --folder DIR [--share 0.1] [--test 500] [--seeds 3] [--epochs 3]
+                                  [--routers experts] [--backbone SOURCE]
 
 Banking77, CLINC150 (in scope), SNIPS intents and slots, WNUT-17, STS-B and Rotten Tomatoes are seven tasks of
 one model. `doubleroute compare` fits, at equal steps and on the same rows, a model for each task, one without
-router, one with a dense layer as large as the router, and the router. A seeded share of the training rows of
-each file is taken, and at most so many test rows.
+router, and for each router one with it and one with a dense layer as large. A seeded share of the training
+rows of each file is taken, and at most so many test rows.
 """
 
 import argparse
@@ -64,6 +65,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=float, default=3)
     parser.add_argument("--trainable", default="3", help="how many top layers learn, or all")
+    parser.add_argument("--routers", default="experts", help="as doubleroute compare takes them")
     parser.add_argument("--backbone", default=SOURCE)
     parser.add_argument(
         "--folder", type=Path, required=True, help="of the project; stages in it are found again"
@@ -71,8 +73,8 @@ def main() -> None:
     options = parser.parse_args()
     write(options)
     program = str(Path(sys.executable).with_name("doubleroute"))
-    command = [program, "compare", "--project", str(options.folder), "--routers", "experts", "--json"]
-    command += ["--seeds", str(options.seeds)]
+    command = [program, "compare", "--project", str(options.folder), "--json"]
+    command += ["--seeds", str(options.seeds), "--routers", options.routers]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     print(table(json.loads(done.stdout)))
 
@@ -120,27 +122,45 @@ def save(place: Path, rows: Iterator[dict[str, Any]]) -> None:
 
 
 def table(found: dict[str, Any]) -> str:
-    """Scores by task and model, means over the seeds, and what routing does, as Markdown."""
-    names = ("task", "metric", "training rows", "test rows", "single", "shared", "dense", "routed",
-             "routed against shared", "published")  # fmt: skip
-    lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
-    for task, about in found["tasks"].items():
-        cells = []
-        for values in about["scores"].values():
-            cells.append(f"{statistics.mean(values):.3f} ({', '.join(f'{each:.3f}' for each in values)})")
-        [effect] = [
-            each
-            for each in about["comparisons"]
-            if each["against"] == "shared" and each["model"] == "experts"
-        ]
-        difference = (
-            f"{effect['value']:+.3f} [{effect['low']:.3f}, {effect['high']:.3f}], {effect['verdict']}"
-        )
-        rows = found["counts"][task]["train"]["rows_out"]
-        counts = (f"{rows:,}", f"{about['rows']:,}")
-        line = (task, about["metric"], *counts, *cells, difference, ANCHORS.get(task, ""))
-        lines.append(f"| {' | '.join(line)} |")
+    """Scores by model and task, means over the seeds with the least and the largest, and the differences
+    with their intervals, as Markdown."""
+    tasks: dict[str, Any] = found["tasks"]
+    rows = [
+        f"{found['counts'][task]['train']['rows_out']:,} / {about['rows']:,}" for task, about in tasks.items()
+    ]
+    lines = [
+        _line("", *tasks),
+        "|---" * (1 + len(tasks)) + "|",
+        _line("metric", *(about["metric"] for about in tasks.values())),
+        _line("rows to learn / test", *rows),
+    ]
+    for name in next(iter(tasks.values()))["scores"]:
+        lines.append(_line(name, *(_cell(about["scores"].get(name)) for about in tasks.values())))
+    lines += [_line("published", *(ANCHORS.get(task, "") for task in tasks)), ""]
+    lines += [_line("difference", *tasks), "|---" * (1 + len(tasks)) + "|"]
+    effects = {
+        task: {(each["model"], each["against"]): each for each in about["comparisons"]}
+        for task, about in tasks.items()
+    }
+    for pair in next(iter(effects.values())):
+        lines.append(_line(" against ".join(pair), *(_effect(of[pair]) for of in effects.values())))
     return "\n".join(lines)
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(values: list[float] | None) -> str:
+    if not values:
+        return ""
+    return f"{statistics.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+
+
+def _effect(effect: dict[str, Any]) -> str:
+    """The difference; in bold where it is certain, after Holm's correction over all of them."""
+    said = f"{effect['value']:+.3f} [{effect['low']:.3f}, {effect['high']:.3f}]"
+    return said if effect["verdict"] == "cannot tell" else f"**{said}**, {effect['verdict']}"
 
 
 if __name__ == "__main__":
