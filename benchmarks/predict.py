@@ -29,8 +29,8 @@ from measure import Line, tell
 from reviews import MAX_TOKENS, SOURCE
 
 from doubleroute.data.tokens import encode_texts
+from doubleroute.linear import cores
 from doubleroute.modeling.backbone import load_tokenizer, locate
-from doubleroute.training.machine import cores
 
 #: Who is held against whom, and the ratio that is wanted.
 BATCHES = (

@@ -36,10 +36,10 @@ from measure import Line, tell
 
 from doubleroute.integrations.registry import model_digest
 from doubleroute.integrations.registry_package import package
+from doubleroute.linear import cores
 from doubleroute.modeling.inference import Answerer
 from doubleroute.modeling.onnx_answerer import write_about
 from doubleroute.serving.precision import FOLDER
-from doubleroute.training.machine import cores
 
 CLIENTS = 16
 LEAST = 5.0
