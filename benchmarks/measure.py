@@ -8,6 +8,8 @@ from pathlib import Path
 
 #: The file to which lines are added as JSON; unset: they are only printed.
 VARIABLE = "DOUBLEROUTE_BENCH"
+#: A folder for what several benchmarks of one run need; unset: each makes its own.
+SHARED = "DOUBLEROUTE_BENCH_SHARED"
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from measure import VARIABLE, ratio_of
+from measure import SHARED, VARIABLE, ratio_of
 
 HERE = Path(__file__).parent
 KEPT = HERE.parent / "docs" / "benchmarks.json"
@@ -49,8 +49,14 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=SCRIPTS, default=SCRIPTS, help="some of them")
     options = parser.parse_args()
     begun = time.perf_counter()
-    lines = [line for name in options.only for line in measured(name)]
-    found = {**machine(), "seconds": round(time.perf_counter() - begun), "lines": lines}
+    about, parts, lines = machine(), dict[str, int](), list[dict[str, Any]]()
+    with tempfile.TemporaryDirectory(prefix="doubleroute-") as shared:
+        for name in options.only:
+            started = time.perf_counter()
+            lines += measured(name, shared)
+            parts[name] = round(time.perf_counter() - started)
+            print(f"== {name}: {parts[name]} s\n", flush=True)
+    found = {**about, "seconds": round(time.perf_counter() - begun), "parts": parts, "lines": lines}
     kept = json.loads(KEPT.read_text(encoding="utf-8"))["lines"] if KEPT.is_file() else []
     if options.check:
         worse = regressions(kept, lines)
@@ -62,13 +68,13 @@ def main() -> None:
     PAGE.write_text(page(found), encoding="utf-8")
 
 
-def measured(name: str) -> list[dict[str, Any]]:
-    """The lines of one script, which also prints them."""
+def measured(name: str, shared: str) -> list[dict[str, Any]]:
+    """The lines of one script, which also prints them; ``shared``: a folder for what several need."""
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch) / "lines"
         place.touch()
         print(f"== {name}", flush=True)
-        environment = {**os.environ, VARIABLE: str(place)}
+        environment = {**os.environ, VARIABLE: str(place), SHARED: shared}
         subprocess.run([sys.executable, str(HERE / f"{name}.py")], check=True, env=environment)
         return [json.loads(line) for line in place.read_text(encoding="utf-8").splitlines()]
 
