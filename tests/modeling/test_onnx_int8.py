@@ -135,3 +135,15 @@ def test_rounding_a_row_at_a_time_leaves_less_error_than_the_nearest() -> None:
         for weights in (rounded(recipe, seen, matrix), nearest(recipe, matrix))
     ]
     assert errors[0] < 0.9 * errors[1]
+
+
+def test_channels_that_never_change_are_no_obstacle() -> None:
+    draw = np.random.default_rng(8)
+    tokens = draw.normal(size=(50, 16)).astype(np.float32)
+    tokens[:, :8] = 100.0
+    matrix = draw.normal(size=(16, 16)).astype(np.float32)
+    seen = Seen(tokens.min(0), tokens.max(0), tokens.sum(0), tokens.T @ tokens, len(tokens), tokens)
+    recipe = best(seen, [matrix])
+    product = tokens @ matrix
+    missing = wrong(recipe, rounded(recipe, seen, matrix), tokens, matrix)
+    assert np.abs(missing - missing.mean(0)).max() < 0.05 * product.std()

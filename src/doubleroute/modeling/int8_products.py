@@ -148,11 +148,11 @@ def rounded(recipe: Recipe, seen: Seen, matrix: np.ndarray) -> Rounded:
     squares /= np.outer(recipe.even, recipe.even)
     # The bytes' own rounding is noise of this variance in every channel.
     noise = seen.tokens * float(recipe.scale) ** 2 / 12
-    squares[np.diag_indices_from(squares)] += noise + DAMPED * squares.diagonal().mean()
+    squares[np.diag_indices_from(squares)] += noise
     squares[recipe.apart], squares[:, recipe.apart] = 0, 0
     squares[recipe.apart, recipe.apart] = 1
     order = np.argsort(-squares.diagonal(), kind="stable")
-    spread = np.linalg.cholesky(np.linalg.inv(squares[np.ix_(order, order)])).T.astype(np.float32)
+    spread = _spread(squares[np.ix_(order, order)])
     left, small = evened[order], np.zeros(matrix.shape, np.int8)
     missing = np.zeros_like(left)
     for first in range(0, len(order), BLOCK):  # what a block leaves goes to the rows behind it at once
@@ -166,6 +166,20 @@ def rounded(recipe: Recipe, seen: Seen, matrix: np.ndarray) -> Rounded:
             )
         left[first + BLOCK :] -= spread[block, first + BLOCK :].T @ missing[block]
     return Rounded(small, scales)
+
+
+def _spread(squares: np.ndarray) -> np.ndarray:
+    """How a row's error is handed on to later rows: the upper Cholesky factor of the inverse. What few texts
+    leave undecided is damped more; in the end each row is rounded by itself."""
+    mean = squares.diagonal().mean()
+    for damped in (DAMPED, 10 * DAMPED, 100 * DAMPED):
+        try:
+            inverse = np.linalg.inv(squares + damped * mean * np.eye(len(squares)))
+            found: np.ndarray = np.linalg.cholesky(inverse).T.astype(np.float32)
+        except np.linalg.LinAlgError:
+            continue
+        return found
+    return np.eye(len(squares), dtype=np.float32)
 
 
 def wrong(recipe: Recipe, weights: Rounded, tokens: np.ndarray, matrix: np.ndarray) -> np.ndarray:

@@ -109,7 +109,8 @@ def _seen(
                 continue
             flat = value[tokens]
             few = flat[:: -(-len(flat) // TOKENS)]
-            new = Seen(flat.min(0), flat.max(0), flat.sum(0), flat.T @ flat, len(flat), few)
+            exact = flat.astype(np.float64)  # their differences are looked at
+            new = Seen(flat.min(0), flat.max(0), exact.sum(0), exact.T @ exact, len(flat), few)
             found[name] = found[name].and_also(new) if name in found else new
     yield from ((name, each) for name, each in found.items() if name not in of_rows)
 
