@@ -98,7 +98,6 @@ def trainer(recipe: str, rows: int) -> float:
     )
 
     from doubleroute.modeling.backbone import locate
-    from doubleroute.training.machine import resolve_precision
 
     folder = locate(SOURCE, Path()).folder
     tokenizer = AutoTokenizer.from_pretrained(folder)
