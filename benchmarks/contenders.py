@@ -5,13 +5,17 @@ four linear heads fitted by least squares on 2,000 other sentences, behind a rou
 nothing yet. Heads on a frozen backbone are sure of less than fine-tuned ones: more answers lie near a tie.
 """
 
+import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from measure import SHARED
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from reviews import MAX_TOKENS, SOURCE, embed, read
 
@@ -47,26 +51,41 @@ def rows(count: int) -> tuple[list[str], dict[str, list[str]]]:
     }
 
 
-def make(
-    folder: Path, texts: Sequence[str], labels: Mapping[str, Sequence[str]], threads: int
-) -> dict[str, Contender]:
-    """The contenders by name; the first is what the others' answers are compared with."""
+@contextmanager
+def shared_models(texts: Sequence[str], labels: Mapping[str, Sequence[str]]) -> Iterator[Path]:
+    """The folder of ``models``: the one that the benchmarks of a run share (``measure.SHARED``), where only
+    the first of them makes it, or one that goes when this is over."""
+    shared = os.environ.get(SHARED)
+    with nullcontext(shared) if shared else tempfile.TemporaryDirectory(prefix="doubleroute-") as place:
+        folder = Path(place) / "contenders"
+        if not folder.is_dir():
+            folder.mkdir()
+            models(folder, texts, labels)
+        yield folder
+
+
+def models(folder: Path, texts: Sequence[str], labels: Mapping[str, Sequence[str]]) -> None:
+    """Write the models and their graphs into a folder: ``whole`` (all tasks) with its graphs
+    ``float32`` and ``int8``, and of each task a model of its name and its graph ``<task>-int8``."""
     heads = fitted(texts, labels)
     whole = save(folder / "whole", heads, {"kind": "experts", "experts": 4, "bottleneck": 64})
-    single = {task: save(folder / task, {task: heads[task]}, {"kind": "none"}) for task in heads}
-    float32 = OnnxAnswerer(graph(whole, folder / "float32", "float32"), threads)
-    int8 = OnnxAnswerer(graph(whole, folder / "int8", "int8", texts[:MEASURED]), threads)
-    sessions = [
-        OnnxAnswerer(graph(place, folder / f"{task}-int8", "dynamic"), threads)
-        for task, place in single.items()
-    ]
+    graph(whole, folder / "float32", "float32")
+    graph(whole, folder / "int8", "int8", texts[:MEASURED])
+    for task in heads:
+        graph(save(folder / task, {task: heads[task]}, {"kind": "none"}), folder / f"{task}-int8", "dynamic")
+
+
+def make(folder: Path, threads: int) -> dict[str, Contender]:
+    """The contenders by name, of ``models``; the first is what the others' answers are compared with. They
+    must be called with torch at so many threads."""
+    sessions = [OnnxAnswerer(folder / f"{task}-int8", threads) for task in TASKS]
     return {
-        "PyTorch, one pass": ours([Answerer(whole, threads)]),
+        "PyTorch, one pass": ours([Answerer(folder / "whole", threads)]),
         "4 transformers pipelines": pipelines(folder),
-        "ONNX float32, one graph": ours([float32]),
-        "ONNX int8, one graph": ours([int8]),
+        "ONNX float32, one graph": ours([OnnxAnswerer(folder / "float32", threads)]),
+        "ONNX int8, one graph": ours([OnnxAnswerer(folder / "int8", threads)]),
         "4 ONNX int8 sessions": ours(sessions),
-        "4 PyTorch models": ours([Answerer(place, threads) for place in single.values()]),
+        "4 PyTorch models": ours([Answerer(folder / task, threads) for task in TASKS]),
     }
 
 

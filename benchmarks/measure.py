@@ -3,11 +3,14 @@
 import json
 import os
 import statistics
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 #: The file to which lines are added as JSON; unset: they are only printed.
 VARIABLE = "DOUBLEROUTE_BENCH"
+#: A folder for what several benchmarks of one run need; unset: each makes its own.
+SHARED = "DOUBLEROUTE_BENCH_SHARED"
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,11 @@ def ratio_of(unit: str, ours: float, theirs: float) -> float:
     return ours / theirs if "/s" in unit else theirs / ours
 
 
+def grown(stage: str, by_rows: Mapping[int, Mapping[str, float]]) -> None:
+    """Add a stage's growth to the file of the run: {rows: {"seconds", "mb"}}."""
+    _add({"stage": stage, "by_rows": {str(rows): dict(each) for rows, each in by_rows.items()}})
+
+
 def tell(line: Line) -> None:
     """Print a line, and add it to the file of the run."""
     wanted = "" if line.least is None else f" (wanted: {line.least:g})"
@@ -59,7 +67,11 @@ def tell(line: Line) -> None:
         f"by round {', '.join(f'{each:.2f}' for each in line.ratios)}{share}{note}",
         flush=True,
     )
+    _add({**asdict(line), "ratio": line.ratio, "share": line.share})
+
+
+def _add(found: Mapping[str, object]) -> None:
     place = os.environ.get(VARIABLE)
     if place:
         with Path(place).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({**asdict(line), "ratio": line.ratio, "share": line.share}) + "\n")
+            file.write(json.dumps(found) + "\n")

@@ -1,18 +1,19 @@
 """How quickly are four tasks of a text answered, and are the answers the same?
 
-    python benchmarks/predict.py [--texts 600] [--compared 1000] [--rounds 3] [--requests 50] [--threads N]
+    python benchmarks/predict.py [--texts 300] [--compared 1000] [--rounds 3] [--requests 50] [--threads N]
 
-The models are those of contenders.py. Every round runs every contender once, in turns, so that what else the
-machine does meets all of them; ratios are those of one round. Wall and processor time are both printed: on a
-machine that others use, the processor's is the steadier one. ``--compared``: other sentences on which
-answers are compared.
+The models are those of contenders.py. Many texts are answered on one thread, for which ratios are wanted, and
+then on all processors, ours and the peers: a pipeline uses them inside each product, and what ONNX Runtime
+runs has a thread a pass, which is quicker for the peer's sessions too. Every round runs every contender once,
+in turns, so that what else the machine does meets all of them; ratios are those of one round. Wall and
+processor time are both printed: on a machine that others use, the processor's is the steadier one.
+``--compared``: other sentences on which answers are compared.
 """
 
 import argparse
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,13 +25,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
 import torch
-from contenders import LEARNED, TASKS, Contender, make, rows
+from contenders import LEARNED, TASKS, Contender, make, rows, shared_models
+from limits import float32, int8, operations
 from measure import Line, tell
 from reviews import MAX_TOKENS, SOURCE
 
 from doubleroute.data.tokens import encode_texts
+from doubleroute.linear import cores
 from doubleroute.modeling.backbone import load_tokenizer, locate
-from doubleroute.training.machine import cores
 
 #: Who is held against whom, and the ratio that is wanted.
 BATCHES = (
@@ -45,40 +47,76 @@ REQUESTS = (("ONNX int8, one graph", "4 PyTorch models", 14.0),)
 def main() -> None:
     """Print all figures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--texts", type=int, default=600)
+    parser.add_argument("--texts", type=int, default=300)
     parser.add_argument("--compared", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--requests", type=int, default=50)
     parser.add_argument("--threads", type=int, default=cores())
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
     texts, labels = rows(LEARNED + options.texts + options.compared)
-    with tempfile.TemporaryDirectory(prefix="doubleroute-") as scratch:
-        contenders = make(Path(scratch), texts[:LEARNED], labels, options.threads)
+    with shared_models(texts[:LEARNED], labels) as folder:
         asked, others = texts[LEARNED:][: options.texts], texts[LEARNED + options.texts :]
-        tokens = int(encode_texts(load_tokenizer(locate(SOURCE, Path())), asked, MAX_TOKENS).lengths.sum())
-        print(f"{len(asked):,} texts, {tokens:,} tokens, {len(TASKS)} tasks, {options.threads} threads")
+        contenders = at(folder, options.threads)
         truths = {task: each[-len(others) :] for task, each in labels.items()}
         same = agreement(contenders, others, truths)
-        for each in contenders.values():  # first calls allocate
-            each(asked[:64])
-        wall = batches(contenders, asked, tokens, options.rounds)
-        lines(f"{len(TASKS)} tasks of {len(asked):,} texts", "s", wall, BATCHES, same)
         wall = requests(contenders, asked[: options.requests], options.rounds)
-        lines(f"{len(TASKS)} tasks of one text, p50 in process", "ms", wall, REQUESTS, same)
+        work = f"{len(TASKS)} tasks of one text, p50 in process"
+        for ours, theirs, least in REQUESTS:
+            tell(
+                Line(f"{work}, {ours}", theirs, "ms", wall[ours], wall[theirs], least, note=noted(same, ours))
+            )
+        del contenders
+        limits = most_texts(folder, asked)
+        for threads in sorted({1, options.threads}):
+            many(folder, asked, threads, options.rounds, limits, same)
 
 
-def lines(
-    work: str,
-    unit: str,
-    wall: Mapping[str, list[float]],
-    pairs: Sequence[tuple[str, str, float]],
+def at(folder: Path, threads: int, texts: Sequence[str] = ("a text",) * 2) -> dict[str, Contender]:
+    """The contenders at so many threads, each called once: first calls allocate."""
+    torch.set_num_threads(threads)
+    contenders = make(folder, threads)
+    for each in contenders.values():
+        each(list(texts))
+    return contenders
+
+
+def many(
+    folder: Path,
+    texts: list[str],
+    threads: int,
+    rounds: int,
+    limits: Mapping[str, float],
     same: Mapping[str, float],
 ) -> None:
-    """A line for each pair; ``wall``: a figure for each round."""
-    for ours, theirs, least in pairs:
-        note = f"{same[ours]:.2%} of the answers are those of PyTorch in float32"
-        tell(Line(f"{work}, {ours}", theirs, unit, wall[ours], wall[theirs], least, note=note))
+    """The lines of many texts at once."""
+    contenders = at(folder, threads, texts[:64])
+    del contenders["4 PyTorch models"]  # a pipeline is what people have
+    speed = batches(contenders, texts, threads, rounds)
+    on = "one thread" if threads == 1 else f"{threads} threads"
+    work = f"{len(TASKS)} tasks of {len(texts):,} texts, {on}"
+    for ours, theirs, least in BATCHES:
+        limit = threads * limits["int8" if "int8" in ours else "float32"]
+        given = (speed[ours], speed[theirs], least if threads == 1 else None, limit, noted(same, ours))
+        tell(Line(f"{work}, {ours}", theirs, "texts/s", *given))
+
+
+def most_texts(folder: Path, texts: Sequence[str]) -> dict[str, float]:
+    """Texts a second if one thread did nothing but the products of a pass, without padding."""
+    tokenizer = load_tokenizer(locate(SOURCE, Path()))
+    tokens = int(encode_texts(tokenizer, texts, MAX_TOKENS).lengths.sum())
+    work = operations(folder / "whole") * tokens / len(texts)
+    torch.set_num_threads(1)
+    rates = {"float32": float32(), "int8": int8()}
+    for name, rate in rates.items():
+        print(
+            f"{name}: products reach {rate / 1e9:.0f} G operations/s on one thread; a text: {work / 1e9:.2f}"
+        )
+    return {name: rate / work for name, rate in rates.items()}
+
+
+def noted(same: Mapping[str, float], ours: str) -> str:
+    """What a line says beside its figures."""
+    return f"{same[ours]:.2%} of the answers are those of PyTorch in float32"
 
 
 def agreement(
@@ -88,8 +126,8 @@ def agreement(
     reference, shares = None, {}
     print(f"\nanswers to {len(texts):,} other texts")
     for name, run in contenders.items():
-        if "pipelines" in name:
-            continue
+        if name not in ("PyTorch, one pass", *(ours for ours, *_ in BATCHES), "4 ONNX int8 sessions"):
+            continue  # random heads, or PyTorch again
         found = run(texts)
         reference = reference or found
         same = {
@@ -107,20 +145,19 @@ def agreement(
 
 
 def batches(
-    contenders: Mapping[str, Contender], texts: list[str], tokens: int, rounds: int
+    contenders: Mapping[str, Contender], texts: list[str], threads: int, rounds: int
 ) -> dict[str, list[float]]:
-    """All texts at once; the seconds of each round."""
+    """All texts at once; texts a second of each round."""
     wall, processor = timed(contenders, [texts], rounds)
     base = next(iter(contenders))
-    print(f"\n{len(texts):,} texts at once, {rounds} rounds: median (least to most)")
+    print(f"\n{len(texts):,} texts at once, {threads} threads, {rounds} rounds: median (least to most)")
     for name in contenders:
         print(
             f"{name:<26} {told(wall[name])} s wall, {told(processor[name])} s of processors; "
-            f"{tokens / statistics.median(wall[name]):,.0f} tokens/s; "
             f"PyTorch takes {told(ratios(wall, base, name))} times as long by the wall clock, "
             f"{told(ratios(processor, base, name))} by processor time"
         )
-    return wall
+    return {name: [len(texts) / each for each in taken] for name, taken in wall.items()}
 
 
 def requests(contenders: Mapping[str, Contender], texts: list[str], rounds: int) -> dict[str, list[float]]:

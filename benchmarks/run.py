@@ -1,4 +1,4 @@
-"""All benchmarks that have a peer, one after the other: docs/benchmarks.md and docs/benchmarks.json.
+"""All benchmarks of the page, one after the other: docs/benchmarks.md, docs/benchmarks.json, docs/growth.svg.
 
     python benchmarks/run.py            (make bench)
     python benchmarks/run.py --check    (make bench-check): against the JSON that is kept; writes nothing
@@ -8,6 +8,7 @@ A benchmark is a script of this folder, run in a process of its own. With --chec
 """
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -16,17 +17,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from measure import VARIABLE, ratio_of
+from measure import SHARED, VARIABLE, ratio_of
+from plots import growth_plot
 
 HERE = Path(__file__).parent
 KEPT = HERE.parent / "docs" / "benchmarks.json"
 PAGE = HERE.parent / "docs" / "benchmarks.md"
+PLOT = HERE.parent / "docs" / "growth.svg"
 SCRIPTS = (
     "tokenising",
     "training",
@@ -36,6 +39,7 @@ SCRIPTS = (
     "serving",
     "drift_speed",
     "overhead",
+    "growth",
 )
 #: A ratio below this part of the kept one is a regression.
 LEAST = 0.85
@@ -58,8 +62,22 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=SCRIPTS, default=SCRIPTS, help="some of them")
     options = parser.parse_args()
     begun = time.perf_counter()
-    lines = [line for name in options.only for line in measured(name)]
-    found = {**machine(), "seconds": round(time.perf_counter() - begun), "lines": lines}
+    about, parts, lines = machine(), dict[str, int](), list[dict[str, Any]]()
+    with tempfile.TemporaryDirectory(prefix="doubleroute-") as shared:
+        for name in options.only:
+            started = time.perf_counter()
+            lines += measured(name, shared)
+            parts[name] = round(time.perf_counter() - started)
+            print(f"== {name}: {parts[name]} s\n", flush=True)
+    growth = [line for line in lines if "stage" in line]
+    lines = [line for line in lines if "stage" not in line]
+    found = {
+        **about,
+        "seconds": round(time.perf_counter() - begun),
+        "parts": parts,
+        "lines": lines,
+        "growth": growth,
+    }
     kept = json.loads(KEPT.read_text(encoding="utf-8"))["lines"] if KEPT.is_file() else []
     if options.check:
         worse = regressions(kept, lines)
@@ -69,15 +87,17 @@ def main() -> None:
         return
     KEPT.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     PAGE.write_text(page(found), encoding="utf-8")
+    curves = {each["stage"]: {int(rows): of for rows, of in each["by_rows"].items()} for each in growth}
+    PLOT.write_text(growth_plot(curves), encoding="utf-8")
 
 
-def measured(name: str) -> list[dict[str, Any]]:
-    """The lines of one script, which also prints them."""
+def measured(name: str, shared: str) -> list[dict[str, Any]]:
+    """The lines of one script, which also prints them; ``shared``: a folder for what several need."""
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch) / "lines"
         place.touch()
         print(f"== {name}", flush=True)
-        environment = {**os.environ, VARIABLE: str(place)}
+        environment = {**os.environ, VARIABLE: str(place), SHARED: shared}
         subprocess.run([sys.executable, str(HERE / f"{name}.py")], check=True, env=environment)
         return [json.loads(line) for line in place.read_text(encoding="utf-8").splitlines()]
 
@@ -136,7 +156,47 @@ def page(found: dict[str, Any]) -> str:
             f"| {work} | {line['against']} | {ours:,.4g} {line['unit']} | {theirs:,.4g} | "
             f"{line['ratio']:.2f}{spread} | {least} | {share} |"
         )
-    return "\n".join(text) + "\n"
+    return (
+        "\n".join([*text, *growth_table(found.get("growth", [])), *parts_told(found.get("parts", {}))]) + "\n"
+    )
+
+
+def growth_table(growth: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Seconds and peak memory by rows, as Markdown; nothing when nothing was measured."""
+    if not growth:
+        return []
+    sizes = list(growth[0]["by_rows"])
+    heads = [f"{int(rows):,} rows" for rows in sizes]
+    text = [
+        "",
+        "## How stages grow with the rows",
+        "",
+        "Each stage and size in a process of its own, on one thread, with a random encoder of two layers and",
+        "32 units: seconds of the work, and by how much the process's peak memory grew beyond what it was",
+        "when the work began (growth.py says what a stage does).",
+        "",
+        "![Seconds and peak memory by rows](growth.svg)",
+        "",
+        f"| stage | {' | '.join(heads)} | seconds, each ten times | memory, each ten times |",
+        f"|---|{'---|' * len(heads)}---|---|",
+    ]
+    for each in growth:
+        of = [each["by_rows"][rows] for rows in sizes]
+        cells = [f"{one['seconds']:.3f} s, {one['mb']:.0f} MB" for one in of]
+        times = [
+            ", ".join(f"{b[key] / max(a[key], least):.1f}" for a, b in itertools.pairwise(of))
+            for key, least in (("seconds", 1e-3), ("mb", 1.0))
+        ]
+        text.append(f"| {each['stage']} | {' | '.join(cells)} | {' | '.join(times)} |")
+    return text
+
+
+def parts_told(parts: Mapping[str, int]) -> list[str]:
+    """How long each script took."""
+    if not parts:
+        return []
+    told = ", ".join(f"{name} {seconds:,} s" for name, seconds in parts.items())
+    return ["", f"Where the time went: {told}."]
 
 
 def met(line: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """Four tasks of a text over HTTP: one served model of all tasks against four served models of one.
 
-    python benchmarks/serving.py [--requests 40] [--rounds 3] [--threads N]
+    python benchmarks/serving.py [--requests 25] [--of-clients 12] [--rounds 3] [--threads N]
 
 The models are those of contenders.py, each served by `mlflow models serve` as the README says, the one of
 all tasks by PyTorch and with its exported int8 graph (DOUBLEROUTE_EXPORT).
@@ -13,6 +13,7 @@ import http.client
 import itertools
 import json
 import os
+import shutil
 import signal
 import socket
 import statistics
@@ -24,22 +25,22 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the commands set them: environment.py
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 sys.path.insert(0, str(Path(__file__).parent))
 
-from contenders import LEARNED, MEASURED, TASKS, fitted, graph, rows, save
+from contenders import LEARNED, TASKS, rows, shared_models
 from measure import Line, tell
 
 from doubleroute.integrations.registry import model_digest
 from doubleroute.integrations.registry_package import package
+from doubleroute.linear import cores
 from doubleroute.modeling.inference import Answerer
 from doubleroute.modeling.onnx_answerer import write_about
 from doubleroute.serving.precision import FOLDER
-from doubleroute.training.machine import cores
 
 CLIENTS = 16
 LEAST = 5.0
@@ -51,52 +52,60 @@ Ask = Callable[[str], Any]
 def main() -> None:
     """Print all figures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--requests", type=int, default=40)
+    parser.add_argument("--requests", type=int, default=25)
+    parser.add_argument("--of-clients", type=int, default=12, help="requests of each of the clients")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=cores())
     options = parser.parse_args()
-    asked = (2 + CLIENTS) * options.rounds * options.requests
+    asked = (2 * options.requests + CLIENTS * options.of_clients) * options.rounds
     texts, labels = rows(LEARNED + asked)
-    with tempfile.TemporaryDirectory(prefix="doubleroute-") as scratch, ExitStack() as stack:
-        ours, theirs = packages(Path(scratch), texts[:LEARNED], labels)
+    with (
+        tempfile.TemporaryDirectory(prefix="doubleroute-") as scratch,
+        shared_models(texts[:LEARNED], labels) as models,
+        ExitStack() as stack,
+    ):
+        ours, theirs = packages(Path(scratch), models, texts[0])
         export = {FOLDER: str(Path(scratch) / "int8")}
         started = {
             "PyTorch": stack.enter_context(served(ours, options.threads, {})),
             "int8 graph": stack.enter_context(served(ours, options.threads, export)),
         }
         peers = [stack.enter_context(served(place, options.threads, {})) for place in theirs]
+        for server in (*started.values(), *peers):  # they start at once
+            wait(server)
         pool = stack.enter_context(ThreadPoolExecutor(len(peers)))
-        alone: dict[str, Ask] = {name: asker([port]) for name, port in started.items()}
-        alone |= {AFTER: asker(peers), AT_ONCE: asker(peers, pool)}
-        several = {name: [asker([port]) for _ in range(CLIENTS)] for name, port in started.items()} | {
-            AFTER: [asker(peers) for _ in range(CLIENTS)]
+        ports = [each.port for each in peers]
+        alone: dict[str, Ask] = {name: asker([each.port]) for name, each in started.items()}
+        alone |= {AFTER: asker(ports), AT_ONCE: asker(ports, pool)}
+        several = {name: [asker([each.port]) for _ in range(CLIENTS)] for name, each in started.items()} | {
+            AFTER: [asker(ports) for _ in range(CLIENTS)]
         }
-        report(alone, several, texts[LEARNED:], options.rounds, options.requests)
+        report(alone, several, texts[LEARNED:], options.rounds, (options.requests, options.of_clients))
 
 
-def packages(folder: Path, texts: Sequence[str], labels: Any) -> tuple[Path, list[Path]]:
+def packages(folder: Path, models: Path, text: str) -> tuple[Path, list[Path]]:
     """The packages to serve: of all tasks, its graph in int8 beside it, and of each task."""
-    heads = fitted(texts, labels)
-    whole = save(
-        folder / "models" / "whole" / "model", heads, {"kind": "experts", "experts": 4, "bottleneck": 64}
-    )
-    models = [
-        save(folder / "models" / task / "model", {task: heads[task]}, {"kind": "none"}) for task in heads
-    ]
-    graph(whole, folder / "int8", "int8", texts[:MEASURED])
-    write_about(folder / "int8", {"precision": "int8", "model": model_digest(whole)})
+    shutil.copytree(models / "int8", folder / "int8")
+    write_about(folder / "int8", {"precision": "int8", "model": model_digest(models / "whole")})
     made = []
-    for model in (whole, *models):
-        examples = [{"text": texts[0]}]
-        place = folder / "packages" / model.parent.name
+    for model in (models / name for name in ("whole", *TASKS)):
+        examples = [{"text": text}]
+        place = folder / "packages" / model.name
         package(model, place, examples, Answerer(model).answer(examples), "benchmark", "benchmark")
         made.append(place)
     return made[0], made[1:]
 
 
+class Server(NamedTuple):
+    """A process that serves a package on a port of the loopback interface."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+
+
 @contextmanager
-def served(place: Path, threads: int, environment: dict[str, str]) -> Iterator[int]:
-    """`mlflow models serve` of a package; its port on the loopback interface."""
+def served(place: Path, threads: int, environment: dict[str, str]) -> Iterator[Server]:
+    """`mlflow models serve` of a package; it may not be up yet."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     tools = str(Path(sys.executable).parent)
@@ -114,15 +123,19 @@ def served(place: Path, threads: int, environment: dict[str, str]) -> Iterator[i
         start_new_session=True,
     )
     try:
-        until = time.monotonic() + 300
-        while not is_up(port):
-            if server.poll() is not None or time.monotonic() > until:
-                raise SystemExit(f"{place} is not served: {command}")
-            time.sleep(0.5)
-        yield port
+        yield Server(server, port)
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
+
+
+def wait(server: Server) -> None:
+    """Until it answers."""
+    until = time.monotonic() + 300
+    while not is_up(server.port):
+        if server.process.poll() is not None or time.monotonic() > until:
+            raise SystemExit(f"no server: {server.process.args!r}")
+        time.sleep(0.5)
 
 
 def is_up(port: int) -> bool:
@@ -160,10 +173,16 @@ def asker(ports: Sequence[int], pool: ThreadPoolExecutor | None = None) -> Ask:
 
 
 def report(
-    alone: dict[str, Ask], several: dict[str, list[Ask]], texts: Sequence[str], rounds: int, requests: int
+    alone: dict[str, Ask],
+    several: dict[str, list[Ask]],
+    texts: Sequence[str],
+    rounds: int,
+    counts: tuple[int, int],
 ) -> None:
     """Measure in turns, and print: p50 of a text at a time, and texts a second of many clients. A served
-    model keeps its latest answers: no text is asked twice of the same one."""
+    model keeps its latest answers: no text is asked twice of the same one. ``counts``: requests of a round,
+    and of each of many clients."""
+    requests, of_each = counts
     p50: dict[str, list[float]] = {name: [] for name in alone}
     rate: dict[str, list[float]] = {name: [] for name in several}
     for number, each in enumerate((*alone.values(), *(ask for asks in several.values() for ask in asks))):
@@ -178,12 +197,12 @@ def report(
                 ask(text)
                 taken.append(time.perf_counter() - start)
             p50[name].append(statistics.median(taken) * 1000)
-        of_clients = [list(itertools.islice(fresh, requests)) for _ in range(CLIENTS)]
+        of_clients = [list(itertools.islice(fresh, of_each)) for _ in range(CLIENTS)]
         for name, asks in several.items():
             start = time.perf_counter()
             with ThreadPoolExecutor(len(asks)) as pool:
                 list(pool.map(lambda ask, mine: [ask(text) for text in mine], asks, of_clients))
-            rate[name].append(len(asks) * requests / (time.perf_counter() - start))
+            rate[name].append(len(asks) * of_each / (time.perf_counter() - start))
     work = f"{len(TASKS)} tasks of one text over HTTP, p50"
     for name, peer, least in (
         ("PyTorch", AFTER, None),

@@ -6,6 +6,7 @@ Every contender trains MiniLM on the same Rotten Tomatoes reviews, in a process 
 32 rows and AdamW; the others as their documentation has it. Counted are real tokens, no padding, and the
 seconds after the first steps. The limit is what the thread's matrix products alone would take in bfloat16:
 64.5 MFLOP a token, forward and backward, at the rate that torch reaches on products of the model's sizes.
+A processor that has no bfloat16 takes many times as long for it: there everybody is given float32.
 """
 
 import argparse
@@ -56,6 +57,7 @@ def main() -> None:
     limit = sorted(found["products"])[-1] / FLOP_A_TOKEN
     what = f"training all layers, {options.rows:,} reviews, one thread"
     note = f"products reach {max(found['products']) / 1e9:.0f} GFLOP/s"
+    note += "" if native_bfloat16() else "; float32 everywhere, as this processor has no bfloat16"
     against = "transformers' run_glue recipe: padded to 128, fp32"
     tell(Line(what, against, "tokens/s", found["ours"], found["run_glue"], 8, limit, note))
     against = "Trainer with length groups and bf16"
@@ -67,6 +69,13 @@ def apart(name: str, rows: int) -> float:
     command = [sys.executable, __file__, "--only", name, "--rows", str(rows)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def native_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 itself."""
+    from doubleroute.training.machine import resolve_precision
+
+    return resolve_precision("auto") == "bfloat16"
 
 
 def reviews(rows: int) -> tuple[list[str], list[str]]:
@@ -94,7 +103,9 @@ def trainer(recipe: str, rows: int) -> float:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2)
     texts, labels = reviews(rows)
-    options = RECIPES[recipe]
+    options = dict(RECIPES[recipe])
+    if not native_bfloat16():
+        options.pop("bf16", None)
     padding: Any = False if options else "max_length"
     encoded = tokenizer(texts, truncation=True, max_length=MAX_TOKENS, padding=padding)
 
@@ -173,11 +184,12 @@ def ours(rows: int) -> float:
 
 
 def products(_: int) -> float:
-    """Floating-point operations a second of bfloat16 products of the model's sizes."""
+    """Floating-point operations a second of products of the model's sizes."""
     import torch
 
-    states = torch.randn(864, 384, dtype=torch.bfloat16)
-    weights = [torch.randn(384, 384, dtype=torch.bfloat16), torch.randn(384, 1536, dtype=torch.bfloat16)]
+    form = torch.bfloat16 if native_bfloat16() else torch.float32
+    states = torch.randn(864, 384, dtype=form)
+    weights = [torch.randn(384, 384, dtype=form), torch.randn(384, 1536, dtype=form)]
     best = 0.0
     for weight in weights:
         operations, times = 2 * 864 * weight.numel(), 200

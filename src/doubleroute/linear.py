@@ -142,7 +142,7 @@ def side_by_side(jobs: Sequence[Callable[[], Any]]) -> Iterator[Any]:
 
     Each has one thread of the linear algebra library (``one_thread``).
     """
-    with one_thread(), ThreadPoolExecutor(_cores()) as pool:
+    with one_thread(), ThreadPoolExecutor(cores()) as pool:
         yield from pool.map(lambda job: job(), jobs)
 
 
@@ -154,7 +154,8 @@ def one_thread() -> AbstractContextManager[object]:
     return found
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 

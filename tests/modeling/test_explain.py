@@ -8,7 +8,7 @@ import torch
 from test_routers import ROUTERS, awake, routed
 
 from doubleroute.errors import InputError
-from doubleroute.modeling.diagnostics import gated
+from doubleroute.modeling.diagnostics import gated, seen_gate
 from doubleroute.modeling.explain import explain
 from doubleroute.modeling.inference import Answerer
 
@@ -33,8 +33,8 @@ def test_the_weights_of_a_token_are_those_of_the_gate_in_a_pass_of_the_text_alon
     gate = gated(asked.model)
     assert gate is not None
     seen: list[torch.Tensor] = []
-    gate.register_forward_pre_hook(lambda _, given: seen.append(gate.gate(given[0], given[2])))
-    asked.answer(TEXTS[1:2], ["topics"])
+    with seen_gate(asked.model, lambda gate, states, _, task: seen.append(gate.gate(states, task))):
+        asked.answer(TEXTS[1:2], ["topics"])
     (alone,) = seen
     found = explain(asked, TEXTS, ["entities", "topics"])[1]
     assert found["tokens"][:3] == ["[CLS]", "the", "bad"]

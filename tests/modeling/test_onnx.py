@@ -131,6 +131,15 @@ def test_a_padded_row_answers_as_the_unpadded_one(both: tuple[Path, Path]) -> No
             np.testing.assert_allclose(together[task][place], alone, atol=1e-5)
 
 
+def test_passes_side_by_side_give_the_answers_of_one_thread(both: tuple[Path, Path]) -> None:
+    rows = [{"text": f"a good film of {number} plain words " * (number % 7)} for number in range(90)]
+    one, three = (OnnxAnswerer(both[1], threads).logits(rows) for threads in (1, 3))
+    assert list(one) == list(three)
+    for task, values in one.items():
+        for found, wanted in zip(three[task], values, strict=True):
+            np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
 def test_texts_that_stand_several_times_are_computed_once(both: tuple[Path, Path]) -> None:
     answerer = Answerer(both[0])
     rows = [{"text": "good"}, {"text": "bad"}, {"text": "good"}, {"tokens": ["good"]}, {"text": "good"}]

@@ -11,6 +11,7 @@ from test_routers import ROUTERS
 
 from doubleroute.data.batches import Inputs
 from doubleroute.modeling.inference import Answerer
+from doubleroute.modeling.int8_products import Seen, best, nearest, rounded, wrong
 from doubleroute.modeling.onnx_answerer import GRAPH, OnnxAnswerer, write_about
 from doubleroute.modeling.onnx_int8 import LEAST_OUTPUTS, quantise
 
@@ -54,7 +55,7 @@ def test_heads_and_gates_stay_in_float32_and_no_float32_matrix_is_left_over(
     int8 = [each for each in model.initializer if each.data_type == onnx.TensorProto.INT8]
     assert counted["MatMulIntegerToFloat"] == len(int8) > 0
     assert all(each.dims[1] >= LEAST_OUTPUTS for each in int8)
-    assert counted["Gemm"] == 3, "the heads that answer once for a row"
+    assert counted["Gemm"] == 6, "of tasks that answer once for a row: the head, and the router's U"
     read = {name for node in model.node for name in node.input}
     assert {each.name for each in model.initializer} <= read
 
@@ -103,3 +104,46 @@ def test_one_large_channel_does_not_cost_the_others_their_precision(
         run_graph(open_session(each), batch, ["x"])["x"] for each in (source, tmp_path / "int8.onnx")
     ]
     assert np.abs(found[0] - found[1]).max() < 0.05 * found[0].std()
+
+
+def test_two_products_of_a_byte_and_a_weight_fit_in_sixteen_bits(tmp_path: Path) -> None:
+    import onnx
+    import torch
+
+    draw = np.random.default_rng(4)
+    matrix = np.sign(draw.normal(size=(65, 32))).astype(np.float32)  # all as large as any
+    ids = torch.arange(48).reshape(8, 6)
+    source = product(tmp_path, matrix)
+    quantise(source, tmp_path / "int8.onnx", [Inputs(ids, torch.ones_like(ids), None)])
+    model = onnx.load(str(tmp_path / "int8.onnx")).graph
+    (small,) = [onnx.numpy_helper.to_array(each) for each in model.initializer if each.data_type == 3]
+    pairs = np.r_[small, np.zeros((1, 32), np.int8)].reshape(-1, 2, 32).astype(int)
+    assert 255 * np.maximum(pairs, 0).sum(1).max() < 2**15
+    assert 255 * np.minimum(pairs, 0).sum(1).min() >= -(2**15)
+
+
+def test_rounding_a_row_at_a_time_leaves_less_error_than_the_nearest() -> None:
+    draw = np.random.default_rng(6)
+    tokens = (draw.normal(size=(2000, 8)) @ draw.normal(size=(8, 64))).astype(
+        np.float32
+    )  # channels go together
+    matrix = draw.normal(size=(64, 16)).astype(np.float32)
+    seen = Seen(tokens.min(0), tokens.max(0), tokens.sum(0), tokens.T @ tokens, len(tokens), tokens[:500])
+    recipe = best(seen, [matrix])
+    errors = [
+        float(np.square(wrong(recipe, weights, tokens, matrix)).sum())
+        for weights in (rounded(recipe, seen, matrix), nearest(recipe, matrix))
+    ]
+    assert errors[0] < 0.9 * errors[1]
+
+
+def test_channels_that_never_change_are_no_obstacle() -> None:
+    draw = np.random.default_rng(8)
+    tokens = draw.normal(size=(50, 16)).astype(np.float32)
+    tokens[:, :8] = 100.0
+    matrix = draw.normal(size=(16, 16)).astype(np.float32)
+    seen = Seen(tokens.min(0), tokens.max(0), tokens.sum(0), tokens.T @ tokens, len(tokens), tokens)
+    recipe = best(seen, [matrix])
+    product = tokens @ matrix
+    missing = wrong(recipe, rounded(recipe, seen, matrix), tokens, matrix)
+    assert np.abs(missing - missing.mean(0)).max() < 0.05 * product.std()

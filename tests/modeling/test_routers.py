@@ -208,6 +208,22 @@ def drawn(router: Router, rows: int) -> tuple[torch.Tensor, torch.Tensor | None]
 
 
 @every_router
+def test_tasks_that_read_the_same_rows_are_answered_as_each_by_itself(
+    tiny_model: Path, options: dict[str, Any]
+) -> None:
+    model = awake(routed(tiny_model, options))
+    everything = {task: torch.arange(3) for task in model.task_numbers}
+    with torch.inference_mode():
+        states, layers = model.encode_layers(IDS, MASK)
+        apart = model.answer(states, MASK, everything, layers)
+        together = model.answer_all(states, MASK, list(everything), layers)
+    assert list(together) == list(apart)
+    for task, values in apart.items():
+        real = MASK[..., None].bool() if task == "entities" else torch.ones(3, 1, dtype=torch.bool)
+        torch.testing.assert_close(together[task] * real, values * real, rtol=1e-6, atol=1e-6)
+
+
+@every_router
 def test_tasks_are_told_apart_only_by_routers_that_see_them(
     tiny_model: Path, options: dict[str, Any]
 ) -> None:

@@ -118,22 +118,26 @@ def gated(model: DoublerouteModel) -> ExpertsRouter | None:
 def seen_gate(
     model: DoublerouteModel, look: Callable[[ExpertsRouter, Tensor, Tensor, Tensor], None]
 ) -> Iterator[None]:
-    """As long as this lasts, call ``look`` with the router that has a gate and what it is given in each pass:
-    states [rows, seq, hidden], mask [rows, seq], task [rows]. Never, for a router without a gate."""
+    """As long as this lasts, call ``look`` with the router that has a gate and what that weighs in each pass,
+    for all tasks at once or for one after the other: states [rows, seq, hidden], mask [rows, seq], task
+    [rows]. Never, for a router without a gate."""
     router = gated(model)
     if router is None:
         yield
         return
 
-    def tell(_: Any, inputs: tuple[Any, ...]) -> None:
-        with torch.inference_mode():
-            look(router, *inputs[:3])
+    before = router.instead
 
-    hook = router.register_forward_pre_hook(tell)
+    def tell(weights: Tensor, states: Tensor, mask: Tensor, task: Tensor) -> Tensor:
+        with torch.inference_mode():
+            look(router, states, mask, task)
+        return weights if before is None else before(weights, states, mask, task)
+
+    router.instead = tell
     try:
         yield
     finally:
-        hook.remove()
+        router.instead = before
 
 
 @contextmanager

@@ -70,28 +70,27 @@ def gate_by_token(
     found: list[dict[str, Any]] = [{} for _ in rows]
     for chosen in by_tokens(packed.lengths[list(rows)], TOKENS_A_PASS):
         inputs = inputs_of(parts_of(packed, np.array(rows)[chosen]), pad_id).to(device)
-        seen: list[dict[str, Any]] = []
+        seen: dict[int, dict[str, Any]] = {}
 
         def look(router: ExpertsRouter, states: Tensor, _: Tensor, task: Tensor, to: Any = seen) -> None:
-            to.append(_parts(router, states, task))
+            for number in task.unique():  # of a pass for all tasks, or for one
+                rows = task == number
+                to[int(number)] = _parts(router, states[rows], task[rows])
 
         with seen_gate(model, look):
             model(**inputs.keywords, tasks=tasks)
         for place, row in enumerate(chosen.tolist()):
             length = int(inputs.mask[place].sum())
             found[row]["ids"] = inputs.ids[place, :length].tolist()
-            if seen:  # the pass has the rows of each task one after the other
-                (gate,) = seen
-                found[row]["experts"] = gate["names"]
-                found[row]["tasks"] = {
-                    task: _of_row(gate, place + number * len(chosen), length)
-                    for number, task in enumerate(tasks)
-                }
+            if seen:
+                gates = {task: seen[model.task_numbers[task]] for task in tasks}
+                found[row]["experts"] = next(iter(gates.values()))["names"]
+                found[row]["tasks"] = {task: _of_row(gate, place, length) for task, gate in gates.items()}
     return found
 
 
 def _parts(router: ExpertsRouter, states: Tensor, task: Tensor) -> dict[str, Any]:
-    """The gate of one pass and its parts, on the processor."""
+    """The gate of one task in a pass and its parts, on the processor."""
     by_task, by_token = router.task_gate is not None, router.token_gate is not None
     own = [f"own {number}" for number in range(1, router.private + 1)]
     return {

@@ -6,6 +6,7 @@ runs it with PyTorch; ``modeling.onnx_answerer`` an exported graph.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
@@ -22,7 +23,9 @@ from doubleroute.modeling.backbone import Source, load_tokenizer
 from doubleroute.modeling.model import DoublerouteModel, load_model
 
 #: Tokens a pass, padding included: on a processor few enough that a layer's states stay in its cache.
-TOKENS_A_PASS, TOKENS_ON_GPU = 1024, 4096
+TOKENS_A_PASS, TOKENS_ON_GPU = 512, 4096
+#: Fewer are not worth a pass of their own on another core.
+LEAST_A_PASS = 128
 #: What answering asks of a task in the model's config.
 ASKED = ("kind", "labels", "answers", "overlap")
 #: Given the rows of a pass: their parts in the packed arrays and the padded width.
@@ -64,17 +67,22 @@ def in_passes(
     words: Sequence[int] | None = None,
     before: Before | None = None,
     budget: int = TOKENS_A_PASS,
+    workers: int = 1,
 ) -> dict[str, list[np.ndarray]]:
     """What ``run`` gives for n packed rows in batches of similar length, by name; ``per_token``: {name:
-    whether it has logits for each token, not for each row}; ``budget``: tokens a pass. The rest as in
-    ``logits_of``."""
+    whether it has logits for each token, not for each row}; ``budget``: tokens a pass; ``workers``: threads
+    that call ``run``, each with a pass of its own. The rest as in ``logits_of``."""
     found: dict[str, list[np.ndarray]] = {name: [np.empty(0)] * len(packed) for name in per_token}
-    for chosen in by_tokens(packed.lengths, budget):
+
+    def one(chosen: np.ndarray) -> tuple[list[tuple[Packed, slice]], Mapping[str, np.ndarray]]:
         parts = parts_of(packed, chosen)
         inputs = inputs_of(parts, pad_id)
         if before is not None:
             before(parts, inputs.ids.shape[1])
-        logits = run(inputs)
+        return parts, run(inputs)
+
+    passes = by_tokens(packed.lengths, budget)
+    for chosen, (parts, logits) in zip(passes, _each(one, passes, workers), strict=True):
         for name, of_tokens in per_token.items():
             values = logits[name]
             for place, row in enumerate(chosen):
@@ -87,6 +95,15 @@ def in_passes(
                 else:
                     found[name][row] = values[place]
     return found
+
+
+def _each(work: Callable[[Any], Any], given: Sequence[Any], workers: int) -> Iterator[Any]:
+    """What ``work`` makes of each, in order, by so many threads."""
+    if workers < 2 or len(given) < 2:
+        yield from map(work, given)
+        return
+    with ThreadPoolExecutor(min(workers, len(given))) as pool:
+        yield from pool.map(work, given)
 
 
 def by_word(logits: np.ndarray, words: np.ndarray, count: int) -> np.ndarray:

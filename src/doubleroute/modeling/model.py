@@ -16,7 +16,7 @@ from transformers.utils import ModelOutput
 
 from doubleroute.errors import ModelError
 from doubleroute.kinds import kind
-from doubleroute.kinds.heads import Head
+from doubleroute.kinds.heads import Head, RowHead
 from doubleroute.modeling.backbone import drop_pooler, refuse_bad_weights, refuse_long_texts, states_of
 from doubleroute.modeling.routers import Router, Sizes, make_router
 from doubleroute.modeling.trunk import caught_layers
@@ -109,9 +109,9 @@ class DoublerouteModel(PreTrainedModel):
         """
         states, layers = self.encode_layers(input_ids, attention_mask, token_type_ids)
         if rows is None:
-            everything = torch.arange(len(input_ids), device=states.device)
-            rows = dict.fromkeys(tasks or self.task_numbers, everything)
-        logits = self.answer(states, attention_mask, rows, layers)
+            logits = self.answer_all(states, attention_mask, list(tasks or self.task_numbers), layers)
+        else:
+            logits = self.answer(states, attention_mask, rows, layers)
         penalty = self.router.take_penalty()
         if targets is None:
             return RoutedOutput(logits=logits)
@@ -184,6 +184,45 @@ class DoublerouteModel(PreTrainedModel):
             logits[name] = self.heads[name](routed[part], chosen_mask[part])
             start += len(numbers)
         return logits
+
+    def answer_all(
+        self,
+        states: Float[Tensor, "batch seq hidden"],
+        mask: Int[Tensor, "batch seq"],
+        tasks: Sequence[str],
+        layers: Float[Tensor, "depths batch seq hidden"] | None = None,
+    ) -> dict[str, Tensor]:
+        """F(R(H, task)) of every row for each of these tasks; as ``answer``."""
+        shared = self.answer_shared(states, mask, tasks)
+        if shared is not None:
+            return shared
+        everything = torch.arange(len(states), device=states.device)
+        return self.answer(states, mask, dict.fromkeys(tasks, everything), layers)
+
+    def answer_shared(
+        self, states: Float[Tensor, "batch seq hidden"], mask: Int[Tensor, "batch seq"], tasks: Sequence[str]
+    ) -> dict[str, Tensor] | None:
+        """The logits of ``answer_all`` by way of the router's ``additions``; None where it has none to give,
+        and in training mode.
+
+        A head that averages tokens does so before U: mean(H + Z U) = mean(H) + mean(Z) U, which is a product
+        for each row in place of one for each token.
+        """
+        numbers = [self.task_numbers[name] for name in tasks]
+        additions = None if self.training else self.router.additions(states, mask, numbers)
+        if additions is None:
+            return None
+        found, pooled, one = {}, dict[str, Tensor](), torch.ones_like(mask[:, :1])
+        for name, (features, up) in zip(tasks, additions, strict=True):
+            head, up = self.head(name), up.to(features.dtype)
+            if isinstance(head, RowHead) and head.query is None:
+                if head.pooling not in pooled:
+                    pooled[head.pooling] = head.pool(states, mask)
+                row = pooled[head.pooling] + (head.pool(features, mask) @ up).to(states.dtype)
+                found[name] = head(row[:, None], one)  # what is pooled of one token is that token
+            else:
+                found[name] = head(states + (features @ up).to(states.dtype), mask)
+        return found
 
 
 def assemble(

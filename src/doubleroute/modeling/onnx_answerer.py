@@ -1,18 +1,20 @@
 """An exported graph that answers texts: one ONNX Runtime session for all tasks."""
 
 import json
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
-from doubleroute.data.batches import Inputs
+from doubleroute.data.batches import Inputs, by_tokens
 from doubleroute.data.tokens import Packed
 from doubleroute.errors import MachineError, ModelError
 from doubleroute.kinds import kind
+from doubleroute.linear import cores
 from doubleroute.modeling.backbone import Source, load_tokenizer
-from doubleroute.modeling.inference import ASKED, Answering, in_passes
+from doubleroute.modeling.inference import ASKED, LEAST_A_PASS, TOKENS_A_PASS, Answering, in_passes
 from doubleroute.workspace import file_digest, write_json
 
 if TYPE_CHECKING:
@@ -34,14 +36,18 @@ SLOWER = ["SkipLayerNormFusion"]
 class OnnxAnswerer(Answering):
     """A model run by ONNX Runtime on the processor, from a folder that ``doubleroute export`` made.
 
-    ``threads``: of the session; by default one for each core. Raises ModelError when a file is missing or
+    ``threads``: by default one for each core. A single pass has them all; of several passes each has one, as
+    threads that share a product wait for each other at its end. Raises ModelError when a file is missing or
     is not the one that was exported, MachineError when ONNX Runtime is not installed.
     """
 
     def __init__(self, folder: Path, threads: int | None = None) -> None:
         self.precision = str(read_about(folder)["precision"])
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        self.session = open_session(folder / GRAPH, threads)
+        self.threads = threads or cores()
+        self.session = open_session(folder / GRAPH, self.threads)
+        self._graph, self._lock = folder / GRAPH, threading.Lock()
+        self._apart: onnxruntime.InferenceSession | None = None
         self.tokenizer = load_tokenizer(Source(str(folder), folder))
         self.max_tokens = int(config["max_tokens"])
         self.tasks = {
@@ -55,10 +61,24 @@ class OnnxAnswerer(Answering):
     ) -> dict[str, list[np.ndarray]]:
         per_token = {task: kind(self.tasks[task]["kind"]).per_token for task in tasks}
 
-        def run(inputs: Inputs) -> dict[str, np.ndarray]:
-            return run_graph(self.session, inputs, tasks)
+        share = -(-int(packed.lengths.sum()) // self.threads)
+        budget = min(TOKENS_A_PASS, max(share, LEAST_A_PASS))
+        session = self.session if len(by_tokens(packed.lengths, budget)) < 2 else self._of_one_thread()
 
-        return in_passes(run, packed, per_token, self.tokenizer.pad_token_id or 0, words)
+        def run(inputs: Inputs) -> dict[str, np.ndarray]:
+            return run_graph(session, inputs, tasks)
+
+        pad_id = self.tokenizer.pad_token_id or 0
+        return in_passes(run, packed, per_token, pad_id, words, budget=budget, workers=self.threads)
+
+    def _of_one_thread(self) -> "onnxruntime.InferenceSession":
+        """The session for passes side by side; several threads may call one. Opened when it is first needed:
+        its weights are a second copy."""
+        with self._lock:
+            if self._apart is None:
+                one = self.threads == 1
+                self._apart = self.session if one else open_session(self._graph, 1)
+            return self._apart
 
 
 def run_graph(

@@ -38,6 +38,9 @@ class _Whole(nn.Module):
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
     ) -> tuple[Tensor, ...]:
         states, layers = self.model.encode_layers(input_ids, attention_mask, token_type_ids)
+        shared = self.model.answer_shared(states, attention_mask, list(self.model.task_numbers))
+        if shared is not None:
+            return tuple(shared.values())
         found = []
         for name, number in self.model.task_numbers.items():
             # The states go to each router's call as they are: what tasks share (the experts' features, say)

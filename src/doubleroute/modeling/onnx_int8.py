@@ -1,15 +1,7 @@
 """A float32 graph with int8 products: fixed scales, measured on real texts before they are used.
 
-A product X W of tokens X [tokens, inputs] and a fixed matrix W [inputs, outputs] becomes one of unsigned
-bytes and int8: X has one scale and zero point, fixed from the ranges that were seen (static quantisation),
-and W a scale for each output. So a row's answer does not depend on its neighbours. One scale for X is
-coarse where a few channels are much larger than the others, as they are in trained encoders; two ways
-around that are tried for each X, and the one with the least error on the texts is kept:
-
-- evened: X / s and W * s with s_j = max|X_j|^a / max|W_j|^(1-a) (SmoothQuant, Xiao et al. 2023);
-- split: the APART largest channels are multiplied in float32 (LLM.int8(), Dettmers et al. 2022).
-
-What a product is wrong by on average goes into its bias (Nagel et al. 2019).
+A product X W of the states of tokens and a fixed matrix becomes one of unsigned bytes and int8, as
+``int8_products`` says. What it is wrong by on average goes into its bias (Nagel et al. 2019).
 """
 
 import tempfile
@@ -21,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from doubleroute.data.batches import Inputs
+from doubleroute.modeling.int8_products import Recipe, Rounded, Seen, best, rounded, wrong
 from doubleroute.modeling.onnx_answerer import feed_of, onnx_runtime, session_options
 
 if TYPE_CHECKING:
@@ -28,41 +21,8 @@ if TYPE_CHECKING:
 
 #: Matrices with fewer outputs stay in float32: a router's gate, a head. int8 saves nothing there.
 LEAST_OUTPUTS = 16
-EVENED = (0.5, 0.65, 0.8)
-APART = 16
-#: A split costs time with every output: it is taken where these are at most as many as the inputs, and it
-#: leaves less than this part of the error.
-WORTH = 0.5
 #: Tokens of a batch, at most, on which errors are measured; ranges are those of all.
-TOKENS = 64
-
-
-class _Seen(NamedTuple):
-    """What was seen of an X: the least and largest of each channel [inputs], and tokens [sample, inputs]."""
-
-    least: np.ndarray
-    largest: np.ndarray
-    sample: np.ndarray
-
-
-class _Recipe(NamedTuple):
-    """How an X becomes bytes: ``X / even`` but for the channels ``apart``, then scale and zero point."""
-
-    even: np.ndarray
-    apart: np.ndarray
-    scale: np.float32
-    zero: np.uint8
-
-    def bytes_of(self, tokens: np.ndarray) -> np.ndarray:
-        """The bytes of tokens [n, inputs], as QuantizeLinear gives them."""
-        return np.clip(np.rint(tokens / self.even / self.scale) + float(self.zero), 0, 255)
-
-    def weights(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """A matrix [inputs, outputs] in int8, and its scales [outputs]; zero for what is apart."""
-        evened = matrix * self.even[:, None]
-        evened[self.apart] = 0
-        scales = np.maximum(np.abs(evened).max(0), 1e-12).astype(np.float32) / np.float32(127)
-        return np.rint(evened / scales).astype(np.int8), scales
+TOKENS = 32
 
 
 def quantise(graph: Path, place: Path, batches: Sequence[Inputs]) -> None:
@@ -81,10 +41,13 @@ def quantise(graph: Path, place: Path, batches: Sequence[Inputs]) -> None:
         by_input[node.input[0]].append(_product(model, node, arrays))
     made: dict[str, list[onnx.NodeProto]] = {}  # by the name of the node in whose place they come
     for name, seen in _seen(model, list(by_input), batches):
-        recipe = _best(seen, [each.matrix for each in by_input[name]])
+        recipe = best(seen, [each.matrix for each in by_input[name]])
         before, constants = _bytes(name, recipe)
-        for product in by_input[name]:
-            nodes, more = _int8(name, recipe, product, seen.sample)
+        whole = rounded(recipe, seen, np.concatenate([each.matrix for each in by_input[name]], axis=1))
+        widths = np.cumsum([each.matrix.shape[1] for each in by_input[name]])[:-1]
+        parts = zip(*(np.split(each, widths, axis=-1) for each in whole), strict=True)
+        for product, weights in zip(by_input[name], parts, strict=True):
+            nodes, more = _int8(name, recipe, product, Rounded(*weights), seen.sample)
             first, *rest = product.nodes
             made |= {first.name: [*before, *nodes]} | {each.name: [] for each in rest}
             before, constants = [], [*constants, *more]
@@ -124,8 +87,9 @@ def _products(model: "onnx.ModelProto") -> "list[onnx.NodeProto]":
 
 def _seen(
     model: "onnx.ModelProto", names: Sequence[str], batches: Sequence[Inputs]
-) -> Iterator[tuple[str, _Seen]]:
-    """Run the float32 graph, and give what each of these tensors was; padding does not count."""
+) -> Iterator[tuple[str, Seen]]:
+    """Run the float32 graph, and give what each of these tensors was, where it is of tokens; padding does not
+    count. What is of a whole row is left out: too few products to gain by."""
     import onnx
 
     watched = onnx.ModelProto()
@@ -135,62 +99,20 @@ def _seen(
     session = onnx_runtime().InferenceSession(
         watched.SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
     )
-    found: dict[str, list[_Seen]] = defaultdict(list)
+    found: dict[str, Seen] = {}
+    of_rows: set[str] = set()
     for batch in batches:
         tokens = batch.mask.numpy().astype(bool)
         for name, value in zip(names, session.run(list(names), feed_of(session, batch)), strict=True):
-            # What is no state of a token (of a whole row, say) has no padding.
-            flat = value[tokens] if value.shape[:2] == tokens.shape else value.reshape(-1, value.shape[-1])
-            step = -(-len(flat) // TOKENS)
-            found[name].append(_Seen(flat.min(0), flat.max(0), flat[::step]))
-    for name, each in found.items():
-        least, largest, sample = zip(*each, strict=True)
-        yield name, _Seen(np.min(least, axis=0), np.max(largest, axis=0), np.concatenate(sample))
-
-
-def _best(seen: _Seen, matrices: Sequence[np.ndarray]) -> _Recipe:
-    """Of plain, evened and split the one with the least error on the sample."""
-    whole = np.concatenate(matrices, axis=1)
-    size = np.maximum(np.maximum(-seen.least, seen.largest), 1e-6)
-    weight = np.maximum(np.abs(whole).max(1), 1e-6)
-    nothing = np.zeros(0, np.int64)
-    tried = [_recipe(seen, np.ones_like(size), nothing)]
-    for power in EVENED:
-        even = size**power / weight ** (1 - power)
-        tried.append(_recipe(seen, even / np.median(even), nothing))
-    best = min(tried, key=lambda each: _error(each, seen.sample, whole))
-    if len(size) <= 2 * APART or whole.shape[1] > len(size):
-        return best
-    apart = np.sort(np.argsort(-size)[:APART])
-    split = _recipe(seen, np.ones_like(size), apart)
-    better = _error(split, seen.sample, whole) < WORTH * _error(best, seen.sample, whole)
-    return split if better else best
-
-
-def _recipe(seen: _Seen, even: np.ndarray, apart: np.ndarray) -> _Recipe:
-    """Scale and zero point so that what was seen just fits."""
-    inside = np.ones(len(even), bool)
-    inside[apart] = False
-    least = min(0.0, float((seen.least / even)[inside].min()))
-    largest = max(0.0, float((seen.largest / even)[inside].max()))
-    scale = max(largest - least, 1e-12) / 255
-    return _Recipe(even.astype(np.float32), apart, np.float32(scale), np.uint8(round(-least / scale)))
-
-
-def _error(recipe: _Recipe, tokens: np.ndarray, matrix: np.ndarray) -> float:
-    """Sum of squares of what a product (see ``_wrong``) is wrong by, but for its mean."""
-    wrong = _wrong(recipe, tokens, matrix)
-    return float(np.square(wrong - wrong.mean(0), dtype=np.float64).sum())
-
-
-def _wrong(recipe: _Recipe, tokens: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """By how much each product of tokens [n, inputs] and a matrix [inputs, outputs] is too small."""
-    small, scales = recipe.weights(matrix)
-    read = (recipe.bytes_of(tokens) - float(recipe.zero)) * recipe.scale
-    found = read.astype(np.float32) @ small.astype(np.float32) * scales
-    found += tokens[:, recipe.apart] @ matrix[recipe.apart]
-    wrong: np.ndarray = tokens @ matrix - found
-    return wrong
+            if value.shape[:2] != tokens.shape:
+                of_rows.add(name)
+                continue
+            flat = value[tokens]
+            few = flat[:: -(-len(flat) // TOKENS)]
+            exact = flat.astype(np.float64)  # their differences are looked at
+            new = Seen(flat.min(0), flat.max(0), exact.sum(0), exact.T @ exact, len(flat), few)
+            found[name] = found[name].and_also(new) if name in found else new
+    yield from ((name, each) for name, each in found.items() if name not in of_rows)
 
 
 class _Product(NamedTuple):
@@ -214,16 +136,22 @@ def _product(model: "onnx.ModelProto", node: "onnx.NodeProto", arrays: Mapping[s
     return _Product(matrix, np.zeros(matrix.shape[1], np.float32), node.output[0], (node,))
 
 
-def _bytes(name: str, recipe: _Recipe) -> "tuple[list[onnx.NodeProto], list[onnx.TensorProto]]":
+def _bytes(name: str, recipe: Recipe) -> "tuple[list[onnx.NodeProto], list[onnx.TensorProto]]":
     """Nodes and constants that make the bytes ``<name>.bytes`` and the channels ``<name>.apart`` of an X."""
     from onnx import helper, numpy_helper
 
     constants: dict[str, Any] = {"scale": recipe.scale, "zero": recipe.zero}
     nodes, source = [], name
+    if recipe.middle.any():
+        constants["middle"] = recipe.middle
+        nodes.append(
+            helper.make_node("Sub", [source, f"{name}.middle"], [f"{name}.around"], f"{name}.around")
+        )
+        source = f"{name}.around"
     if (recipe.even != 1).any():
-        source = f"{name}.even"
         constants["by"] = 1 / recipe.even
-        nodes.append(helper.make_node("Mul", [name, f"{name}.by"], [source], source))
+        nodes.append(helper.make_node("Mul", [source, f"{name}.by"], [f"{name}.even"], f"{name}.even"))
+        source = f"{name}.even"
     small = f"{name}.bytes"
     nodes.append(
         helper.make_node("QuantizeLinear", [source, f"{name}.scale", f"{name}.zero"], [small], small)
@@ -236,15 +164,18 @@ def _bytes(name: str, recipe: _Recipe) -> "tuple[list[onnx.NodeProto], list[onnx
 
 
 def _int8(
-    name: str, recipe: _Recipe, product: _Product, tokens: np.ndarray
+    name: str, recipe: Recipe, product: _Product, weights: Rounded, tokens: np.ndarray
 ) -> "tuple[list[onnx.NodeProto], list[onnx.TensorProto]]":
     """Nodes and constants of one product of the bytes of an X; ``tokens``: a sample of it."""
     from onnx import helper, numpy_helper
 
     out, apart = product.output, len(recipe.apart) > 0
-    weights, scales = recipe.weights(product.matrix)
-    bias = product.bias + _wrong(recipe, tokens, product.matrix).mean(0)
-    constants: dict[str, Any] = {"int8": weights, "scales": scales, "bias": bias.astype(np.float32)}
+    bias = product.bias + wrong(recipe, weights, tokens, product.matrix).mean(0)
+    constants: dict[str, Any] = {
+        "int8": weights.small,
+        "scales": weights.scales,
+        "bias": bias.astype(np.float32),
+    }
     inside = f"{out}.inside" if apart else out
     read = [
         f"{name}.bytes",

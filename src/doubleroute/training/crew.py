@@ -14,8 +14,9 @@ from typing import Any
 from doubleroute import errors
 from doubleroute.config import Project
 from doubleroute.errors import DoublerouteError, MachineError
+from doubleroute.linear import cores
 from doubleroute.processes import FOR_MODELS, Child, start
-from doubleroute.training.machine import cores, gpus
+from doubleroute.training.machine import gpus
 from doubleroute.training.plan import FROM_NOTHING, Plan, fit_inputs
 from doubleroute.training.variants import Name, variant
 from doubleroute.workspace import Stage, Workspace, digest_of, write_json

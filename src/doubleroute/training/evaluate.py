@@ -14,12 +14,13 @@ from doubleroute.config import Project
 from doubleroute.data.arrivals import Seen, row_keys, text_keys
 from doubleroute.data.batches import Encoded
 from doubleroute.data.tables import read_validated, rows_digest
+from doubleroute.linear import cores
 from doubleroute.modeling.backbone import Source, load_tokenizer
 from doubleroute.modeling.routers import kinds_of
 from doubleroute.plain import without_nan
 from doubleroute.training.comparison import TEXTS, costs
 from doubleroute.training.encode import load_split, read_meta
-from doubleroute.training.machine import compute_device, cores
+from doubleroute.training.machine import compute_device
 from doubleroute.training.majority import for_context, for_words, majority_answer
 from doubleroute.training.scoring import Truths, answers_of
 from doubleroute.training.task_scores import draws_for, score_task

@@ -35,11 +35,6 @@ def autocast(precision: str) -> AbstractContextManager[object]:
     return nullcontext()
 
 
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-
-
 def gpus() -> int:
     """How many GPUs there are."""
     return torch.cuda.device_count() if torch.cuda.is_available() else 0

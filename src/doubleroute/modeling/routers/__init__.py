@@ -9,7 +9,7 @@ Another kind is a class ``<Kind>Router`` in a file of that name here, and its op
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -30,6 +30,13 @@ class Sizes(NamedTuple):
     hidden: int
     tasks: int
     layers: int
+
+
+class Addition(NamedTuple):
+    """U f(H) of one task before U: features [rows, seq, units] and up [units, hidden]."""
+
+    features: Tensor
+    up: Tensor
 
 
 class Router(nn.Module, ABC):
@@ -59,6 +66,13 @@ class Router(nn.Module, ABC):
         ``layers`` [depths, rows, seq, hidden]: the states of the layers in ``reads``; None where it reads
         none.
         """
+
+    def additions(self, states: States, mask: Mask, tasks: Sequence[int]) -> list[Addition] | None:  # noqa: ARG002
+        """What is added for each of some tasks, given by number, that all read the same rows: what does not
+        depend on the task is computed once, and whoever averages tokens can do so before U. States and mask
+        as in ``forward``, which computes the same; in evaluation mode. None: this router has no such form.
+        """
+        return None
 
     def begin(self, root: Path) -> None:
         """Give a fresh router the weights that it starts with, besides those of its linear layers; a loaded

@@ -5,7 +5,7 @@ task-conditioned routing (Ma et al. 2018); an expert is a bottleneck with a resi
 experts of one task alone beside shared ones are those of Tang et al. 2020.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -13,10 +13,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from doubleroute.modeling.routers import Layers, Mask, Router, Sizes, States, Tasks
+from doubleroute.modeling.routers import Addition, Layers, Mask, Router, Sizes, States, Tasks
 from doubleroute.modeling.routers.balance import load_balance, z_loss
 
 Gate = Float[Tensor, "rows seq experts"]
+#: W h_token: of the shared experts alone.
+Said = Float[Tensor, "rows seq shared"]
 
 
 class ExpertsRouter(Router):
@@ -90,17 +92,45 @@ class ExpertsRouter(Router):
         weights = self._learning_gate(states, mask, task) if self.training else self.gate(states, task)
         if self.instead is not None:
             weights = self.instead(weights, states, mask, task)
-        features = functional.gelu(self.down(states)).unflatten(-1, (self.experts, -1))
-        weighted = _weigh(features, weights[..., : self.experts])
+        weighted = _weigh(self._features(states), weights[..., : self.experts])
         added = weighted @ self.up.to(weighted.dtype)
-        if self.private_down is not None and self.private_bias is not None and self.private_up is not None:
-            asked = task.clamp_min(0)
-            down, bias = self.private_down[asked], self.private_bias[asked]
-            own = torch.bmm(states.to(down.dtype), down)
-            own = functional.gelu(own + bias.to(own.dtype)[:, None, :]).unflatten(-1, (self.private, -1))
-            weighted = _weigh(own, weights[..., self.experts :])
-            added = added + torch.bmm(weighted, self.private_up[asked].to(weighted.dtype))
+        if self.private_up is not None:
+            weighted = _weigh(self._own_features(states, task), weights[..., self.experts :])
+            added = added + torch.bmm(weighted, self.private_up[task.clamp_min(0)].to(weighted.dtype))
         return states + added.to(states.dtype)
+
+    def additions(self, states: States, mask: Mask, tasks: Sequence[int]) -> list[Addition]:
+        """The experts' weighted features and U."""
+        features, found = self._features(states), []
+        with torch.autocast(states.device.type, enabled=False):
+            said = self._said(states)
+        for number in tasks:
+            task = torch.full_like(mask[:, 0], number)
+            with torch.autocast(states.device.type, enabled=False):
+                weights = self._keep(self._logits(states, task, said=said), task).softmax(-1)
+            if self.instead is not None:
+                weights = self.instead(weights, states, mask, task)
+            up: Tensor = self.up
+            weighted = _weigh(features, weights[..., : self.experts])
+            if self.private_up is not None:
+                own = _weigh(self._own_features(states, task), weights[..., self.experts :])
+                weighted = torch.cat([weighted, own], -1)
+                up = torch.cat([up, self.private_up[number]])
+            found.append(Addition(weighted, up))
+        return found
+
+    def _features(self, states: States) -> Float[Tensor, "rows seq experts units"]:
+        """GELU(D H) of the shared experts."""
+        return functional.gelu(self.down(states)).unflatten(-1, (self.experts, -1))
+
+    def _own_features(self, states: States, task: Tasks) -> Float[Tensor, "rows seq private units"]:
+        """The same of each task's own experts."""
+        assert self.private_down is not None
+        assert self.private_bias is not None
+        asked = task.clamp_min(0)
+        down, bias = self.private_down[asked], self.private_bias[asked]
+        own = torch.bmm(states.to(down.dtype), down)
+        return functional.gelu(own + bias.to(own.dtype)[:, None, :]).unflatten(-1, (self.private, -1))
 
     def _learning_gate(self, states: States, mask: Mask, task: Tasks) -> Gate:
         """The gate with jitter and left-out experts; notes the penalty."""
@@ -130,15 +160,28 @@ class ExpertsRouter(Router):
             found.append(self.z_loss * z_loss(logits, mask))
         return torch.stack(found).sum() if found else None
 
+    def _said(self, states: States) -> Said | None:
+        """W h_token of the shared experts; None for a gate that sees no token."""
+        if self.token_gate is None:
+            return None
+        return functional.linear(states.float(), self.token_gate.float())
+
     def _logits(
-        self, states: States, task: Tasks, by_task: bool = True, by_token: bool = True
+        self,
+        states: States,
+        task: Tasks,
+        by_task: bool = True,
+        by_token: bool = True,
+        said: Said | None = None,
     ) -> Float[Tensor, "rows seq experts"]:
-        """(W h_token + b_task) / tau; minus infinity for the private experts of an unknown task."""
+        """(W h_token + b_task) / tau; minus infinity for the private experts of an unknown task. ``said``:
+        what ``_said`` gives, where that is known."""
         rows, seq, _ = states.shape
         known, asked = (task >= 0)[:, None, None], task.clamp_min(0)
         logits = states.new_zeros(rows, seq, self.experts + self.private, dtype=torch.float32)
         if by_token and self.token_gate is not None:
-            said = functional.linear(states.float(), self.token_gate.float())
+            said = self._said(states) if said is None else said
+            assert said is not None
             if self.private_gate is not None:
                 own = torch.bmm(states.float(), self.private_gate[asked].float().transpose(1, 2))
                 said = torch.cat([said, own], -1)

@@ -1,9 +1,11 @@
 """A square matrix for each task."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
-from doubleroute.modeling.routers import Layers, Mask, Router, Sizes, States, Tasks
+from doubleroute.modeling.routers import Addition, Layers, Mask, Router, Sizes, States, Tasks
 
 
 class LinearRouter(Router):
@@ -18,3 +20,7 @@ class LinearRouter(Router):
     def forward(self, states: States, mask: Mask, task: Tasks, layers: Layers | None = None) -> States:  # noqa: ARG002
         """Add the task's linear map of each token's state."""
         return states + torch.bmm(states, self.up[task].to(states.dtype))
+
+    def additions(self, states: States, mask: Mask, tasks: Sequence[int]) -> list[Addition]:  # noqa: ARG002
+        """The states themselves, and each task's U."""
+        return [Addition(states, self.up[number]) for number in tasks]

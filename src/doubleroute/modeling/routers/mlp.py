@@ -1,9 +1,11 @@
 """A shared two-layer body and an up-projection for each task."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
-from doubleroute.modeling.routers import Layers, Mask, Router, Sizes, States, Tasks
+from doubleroute.modeling.routers import Addition, Layers, Mask, Router, Sizes, States, Tasks
 
 
 class MlpRouter(Router):
@@ -22,3 +24,8 @@ class MlpRouter(Router):
         """Add the task's projection of the shared features of each token's state."""
         features = self.body(states)
         return states + torch.bmm(features, self.up[task].to(features.dtype)).to(states.dtype)
+
+    def additions(self, states: States, mask: Mask, tasks: Sequence[int]) -> list[Addition]:  # noqa: ARG002
+        """The shared features, and each task's U."""
+        features = self.body(states)
+        return [Addition(features, self.up[number]) for number in tasks]
