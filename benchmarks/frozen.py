@@ -65,7 +65,8 @@ def main() -> None:
     ours = np.concatenate(right["ours"])
     for name, found in right.items():
         mean = np.mean([each.mean() for each in found])
-        print(f"{name}: mean {mean:.3f}; ours is better by {gain(ours, found)}")
+        better = "" if name == "ours" else f"; ours is better by {gain(ours, found)}"
+        print(f"{name}: mean {mean:.3f}{better}")
 
 
 def gain(ours: np.ndarray, theirs: list[np.ndarray]) -> str:

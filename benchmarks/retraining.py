@@ -30,6 +30,7 @@ from reviews import SOURCE, read
 from training import BATCH, apart
 
 from doubleroute.config import Project, load_project
+from doubleroute.digests import file_digest
 from doubleroute.integrations.validation import validate
 from doubleroute.modeling.inference import Answerer
 from doubleroute.training.encode import encode
@@ -39,7 +40,7 @@ from doubleroute.training.ladder import store
 from doubleroute.training.machine import resolve_precision
 from doubleroute.training.plan import FROM_NOTHING, Plan, Rung, Start
 from doubleroute.training.variants import variant
-from doubleroute.workspace import Workspace, file_digest
+from doubleroute.workspace import Workspace
 
 TEST = 1000
 EPOCHS = 3

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from doubleroute.digests import code_digest, digest_of, file_digest
 from doubleroute.errors import DataError, MachineError
-from doubleroute.workspace import Workspace, code_digest, digest_of, file_digest, write_json, write_text
+from doubleroute.workspace import Workspace, write_json, write_text
 
 
 def _one_file(folder: Path) -> None:

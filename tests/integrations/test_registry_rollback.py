@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from doubleroute.digests import file_digest
 from doubleroute.errors import GateError, InputError, MachineError
 from doubleroute.integrations.registry import Candidate, Registry, Version
 from doubleroute.integrations.registry_by_hand import promote_by_hand
 from doubleroute.modeling.inference import Answerer
-from doubleroute.workspace import file_digest, write_json
+from doubleroute.workspace import write_json
 
 EXAMPLES = [{"text": "a good film"}]
 PROMOTE: dict[str, Any] = {"verdict": "promote", "reasons": ["it is better"], "numbers": {}}

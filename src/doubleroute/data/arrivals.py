@@ -16,7 +16,8 @@ from doubleroute.config import Project
 from doubleroute.data.splits import text_key
 from doubleroute.data.tables import read_frame, read_validated, rows_digest
 from doubleroute.data.tokens import join_tokens
-from doubleroute.workspace import Stage, Workspace, code_digest, digest_of
+from doubleroute.digests import code_digest, digest_of
+from doubleroute.workspace import Stage, Workspace
 
 if TYPE_CHECKING:
     import pandas as pd

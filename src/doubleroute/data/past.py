@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from doubleroute.data.tables import read_validated, rows_digest
-from doubleroute.workspace import Stage, Workspace, code_digest, write_json
+from doubleroute.digests import code_digest
+from doubleroute.workspace import Stage, Workspace, write_json
 
 if TYPE_CHECKING:
     import pandas as pd

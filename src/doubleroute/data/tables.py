@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from doubleroute.data.formats_arrow import is_saved_dataset, read_parquet, read_saved_dataset
 from doubleroute.data.formats_text import read_conll, read_delimited, read_jsonl
 from doubleroute.data.raw import Problem, Raw, Table, listed, missing, near, read_raw, shown
+from doubleroute.digests import digest_of, file_digest
 from doubleroute.errors import DataError
-from doubleroute.workspace import Stage, digest_of, file_digest
+from doubleroute.workspace import Stage
 
 if TYPE_CHECKING:
     import pandas as pd

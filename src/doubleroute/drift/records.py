@@ -15,9 +15,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from doubleroute.config import Retraining
+from doubleroute.digests import digest_of
 from doubleroute.drift.policy import Decision, decide, moment
 from doubleroute.errors import DataError, InputError
-from doubleroute.workspace import Workspace, digest_of, write_json
+from doubleroute.workspace import Workspace, write_json
 
 FOLDER = "decisions"
 Record = dict[str, Any]

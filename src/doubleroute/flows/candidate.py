@@ -10,12 +10,13 @@ from doubleroute.config import Project
 from doubleroute.data.arrivals import REFERENCE, ROWS
 from doubleroute.data.tables import read_validated
 from doubleroute.data.tokens import join_tokens
+from doubleroute.digests import code_digest, versions_of
 from doubleroute.integrations.registry import Candidate, DatasetUse, Registry, Version
 from doubleroute.integrations.versions import DataVersion
 from doubleroute.reports.evaluation import write_report
 from doubleroute.training.evaluate import Champion, read_evaluation
 from doubleroute.training.history import read_history
-from doubleroute.workspace import Stage, Workspace, code_digest, versions_of
+from doubleroute.workspace import Stage, Workspace
 
 #: Test rows of each task whose answers a registered model must give again in a new process.
 GOLDEN = 4

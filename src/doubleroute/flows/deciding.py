@@ -9,6 +9,7 @@ from typing import Any
 
 from doubleroute.config import Project
 from doubleroute.data.tables import read_validated
+from doubleroute.digests import code_digest, digest_of, file_digest
 from doubleroute.drift import records
 from doubleroute.flows import current, watching
 from doubleroute.flows.current import Learned
@@ -16,7 +17,7 @@ from doubleroute.flows.watching import Progress
 from doubleroute.integrations.registry import Registry, Version
 from doubleroute.integrations.versions import DataVersion
 from doubleroute.reports.drift import drift_lines, write_drift_report
-from doubleroute.workspace import Stage, Workspace, code_digest, digest_of, file_digest
+from doubleroute.workspace import Stage, Workspace
 
 
 @dataclass(frozen=True)

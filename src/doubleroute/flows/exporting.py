@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from doubleroute.config import NAMELESS, Project
+from doubleroute.digests import digest_of
 from doubleroute.errors import DataError, GateError, MachineError, ModelError
 from doubleroute.integrations.registry import Registry, Version, model_digest
 from doubleroute.serving.acceptance import Labelled, compare, objections
 from doubleroute.serving.precision import STAGE, GraphPrecision, made_by
-from doubleroute.workspace import Workspace, digest_of
+from doubleroute.workspace import Workspace
 
 if TYPE_CHECKING:
     import pandas as pd

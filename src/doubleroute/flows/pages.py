@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from doubleroute.workspace import Workspace, code_digest, digest_of, write_json
+from doubleroute.digests import code_digest, digest_of
+from doubleroute.workspace import Workspace, write_json
 
 
 def with_page(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from doubleroute.config import LOWER_IS_BETTER, Project, load_project
 from doubleroute.data.raw import shown
+from doubleroute.digests import code_digest, digest_of
 from doubleroute.errors import GateError, InputError
 from doubleroute.flows.timeline import FitProgress
 from doubleroute.flows.validating import beside, validated
@@ -30,7 +31,7 @@ from doubleroute.review.summary import change_rows, file_changes, task_summary, 
 from doubleroute.review.verdict import decide
 from doubleroute.review.versions import Versions
 from doubleroute.serving.redaction import DEFAULT, redactor
-from doubleroute.workspace import Stage, Workspace, code_digest, digest_of
+from doubleroute.workspace import Stage, Workspace
 
 if TYPE_CHECKING:
     from doubleroute.flows.measuring import Measured

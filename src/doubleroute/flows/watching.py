@@ -11,6 +11,7 @@ import numpy as np
 
 from doubleroute.config import LOWER_IS_BETTER, Project
 from doubleroute.data.arrivals import row_keys, row_texts, text_keys
+from doubleroute.digests import code_digest, digest_of, versions_of
 from doubleroute.drift.detectors import measure
 from doubleroute.drift.sample import Sample, TaskRows
 from doubleroute.drift.statistics import expected_accuracy
@@ -20,7 +21,7 @@ from doubleroute.training.answers import answers_to
 from doubleroute.training.embeddings import embeddings
 from doubleroute.training.intervals import interval
 from doubleroute.training.intervals import sample as resample
-from doubleroute.workspace import Stage, Workspace, code_digest, digest_of, versions_of, write_json
+from doubleroute.workspace import Stage, Workspace, write_json
 
 if TYPE_CHECKING:
     import pandas as pd

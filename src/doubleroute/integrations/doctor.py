@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from doubleroute.config import Project, check_folder, load_project
+from doubleroute.digests import file_digest
 from doubleroute.errors import DoublerouteError
 from doubleroute.integrations import versions
 from doubleroute.integrations.doctor_machine import Check, examine_machine
-from doubleroute.workspace import MANIFEST, Workspace, file_digest
+from doubleroute.workspace import MANIFEST, Workspace
 
 __all__ = ["Check", "examine"]
 

@@ -19,10 +19,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from doubleroute.digests import digest_of, file_digest, versions_of
 from doubleroute.errors import InputError, MachineError, ModelError
 from doubleroute.integrations.registry_store import Store, local_path, quiet
 from doubleroute.processes import FOR_MODELS, start_script
-from doubleroute.workspace import Workspace, digest_of, file_digest, versions_of, write_json
+from doubleroute.workspace import Workspace, write_json
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature

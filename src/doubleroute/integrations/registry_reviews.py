@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from doubleroute.digests import digest_of
 from doubleroute.errors import GateError, InputError
 from doubleroute.integrations import registry_run as runs
 from doubleroute.integrations.registry_version import REVIEWS, search
-from doubleroute.workspace import digest_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -17,12 +17,13 @@ from doubleroute.data import checks
 from doubleroute.data.answers import write_answers
 from doubleroute.data.raw import shown
 from doubleroute.data.rows import Rows, chosen
+from doubleroute.digests import code_digest, versions_of
 from doubleroute.errors import DataError, InputError
 from doubleroute.integrations import expectations
 from doubleroute.integrations.outcome import Outcome, settle
 from doubleroute.integrations.reading import SPLITS, Read, read_rows, relative, shared, sources_of
 from doubleroute.integrations.suites import project_checks
-from doubleroute.workspace import Stage, Workspace, code_digest, versions_of, write_json, write_text
+from doubleroute.workspace import Stage, Workspace, write_json, write_text
 
 #: What of a task decides about its rows; the rest of project.yaml can change without a new validation.
 _TASK_KEYS = {"kind", "files", "columns", "answers", "labels", "separator", "split", "slices"}

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from doubleroute.digests import digest_of, file_digest
 from doubleroute.errors import ConfigError, MachineError, ModelError
-from doubleroute.workspace import digest_of, file_digest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

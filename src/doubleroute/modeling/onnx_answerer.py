@@ -10,12 +10,13 @@ import numpy as np
 
 from doubleroute.data.batches import Inputs, by_tokens
 from doubleroute.data.tokens import Packed
+from doubleroute.digests import file_digest
 from doubleroute.errors import MachineError, ModelError
 from doubleroute.kinds import kind
 from doubleroute.linear import cores
 from doubleroute.modeling.backbone import Source, load_tokenizer
 from doubleroute.modeling.inference import ASKED, LEAST_A_PASS, TOKENS_A_PASS, Answering, in_passes
-from doubleroute.workspace import file_digest, write_json
+from doubleroute.workspace import write_json
 
 if TYPE_CHECKING:
     import onnxruntime

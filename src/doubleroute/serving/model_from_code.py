@@ -63,7 +63,7 @@ class RoutedModel(PythonModel):
 def _digest(model: Path) -> str | None:
     """The model's digest as its version has it (``registry_package.model_digest``), from the manifest
     beside it; None without one."""
-    from doubleroute.workspace import digest_of
+    from doubleroute.digests import digest_of
 
     try:
         manifest = json.loads((model.parents[1] / "manifest.json").read_text(encoding="utf-8"))

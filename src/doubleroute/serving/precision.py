@@ -5,9 +5,10 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from doubleroute.digests import code_digest, versions_of
 from doubleroute.errors import GateError, InputError, ModelError
 from doubleroute.serving.acceptance import objections
-from doubleroute.workspace import Workspace, code_digest, versions_of
+from doubleroute.workspace import Workspace
 
 if TYPE_CHECKING:
     from doubleroute.modeling.inference import Answering

@@ -21,13 +21,14 @@ from torch import Tensor
 from doubleroute.config import Project
 from doubleroute.data.batches import inputs_of
 from doubleroute.data.tokens import Packed, row_digests
+from doubleroute.digests import code_digest, file_digest, versions_of
 from doubleroute.modeling.backbone import load_backbone, locate, refuse_long_texts, states_of
 from doubleroute.modeling.trunk import Trunk, caught_layers
 from doubleroute.training.encode import ANSWERS, load_split, read_meta
 from doubleroute.training.machine import autocast, compute_device
 from doubleroute.training.plan import Start
 from doubleroute.training.start import trunk_weights
-from doubleroute.workspace import Stage, Workspace, code_digest, file_digest, versions_of
+from doubleroute.workspace import Stage, Workspace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

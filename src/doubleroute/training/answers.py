@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from doubleroute.workspace import Stage, Workspace, code_digest, digest_of, versions_of
+from doubleroute.digests import code_digest, digest_of, versions_of
+from doubleroute.workspace import Stage, Workspace
 
 if TYPE_CHECKING:
     import pandas as pd

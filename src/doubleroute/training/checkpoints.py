@@ -15,8 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from doubleroute.digests import file_digest
 from doubleroute.modeling.model import DoublerouteModel
-from doubleroute.workspace import MANIFEST, file_digest, write_json
+from doubleroute.workspace import MANIFEST, write_json
 
 _KEPT = 2
 

@@ -13,13 +13,14 @@ from typing import Any
 
 from doubleroute import errors
 from doubleroute.config import Project
+from doubleroute.digests import digest_of
 from doubleroute.errors import DoublerouteError, MachineError
 from doubleroute.linear import cores
 from doubleroute.processes import FOR_MODELS, Child, start
 from doubleroute.training.machine import gpus
 from doubleroute.training.plan import FROM_NOTHING, Plan, fit_inputs
 from doubleroute.training.variants import Name, variant
-from doubleroute.workspace import Stage, Workspace, digest_of, write_json
+from doubleroute.workspace import Stage, Workspace, write_json
 
 #: Told for each model: its name and a point of its history with the total number of steps.
 Progress = Callable[[str, dict[str, Any]], None]

@@ -11,11 +11,12 @@ from doubleroute.data.batches import Encoded
 from doubleroute.data.tables import read_validated, rows_digest
 from doubleroute.data.tokens import Packed, encode_texts, join_tokens, word_spans
 from doubleroute.data.windows import targets, windows
+from doubleroute.digests import code_digest, versions_of
 from doubleroute.errors import DataError
 from doubleroute.kinds import IGNORE, Kind, kind
 from doubleroute.modeling.backbone import load_tokenizer, locate, source_digest
 from doubleroute.training.known_tokens import KEYS, KnownTokens, row_keys
-from doubleroute.workspace import Stage, Workspace, code_digest, versions_of, write_json
+from doubleroute.workspace import Stage, Workspace, write_json
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,6 +14,7 @@ from doubleroute.config import Project
 from doubleroute.data.arrivals import Seen, row_keys, text_keys
 from doubleroute.data.batches import Encoded
 from doubleroute.data.tables import read_validated, rows_digest
+from doubleroute.digests import code_digest, digest_of, versions_of
 from doubleroute.linear import cores
 from doubleroute.modeling.backbone import Source, load_tokenizer
 from doubleroute.modeling.routers import kinds_of
@@ -24,7 +25,7 @@ from doubleroute.training.machine import compute_device
 from doubleroute.training.majority import for_context, for_words, majority_answer
 from doubleroute.training.scoring import Truths, answers_of
 from doubleroute.training.task_scores import draws_for, score_task
-from doubleroute.workspace import Stage, Workspace, code_digest, digest_of, versions_of, write_json
+from doubleroute.workspace import Stage, Workspace, write_json
 
 if TYPE_CHECKING:  # what brings transformers is imported where a model is loaded
     from transformers import PreTrainedTokenizerBase

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from doubleroute.workspace import Stage, Workspace, digest_of
+from doubleroute.digests import digest_of
+from doubleroute.workspace import Stage, Workspace
 
 #: Stages of the same origin beyond which they are made into one.
 MOST_STAGES = 8

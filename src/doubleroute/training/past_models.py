@@ -15,12 +15,13 @@ from doubleroute.config import Project
 from doubleroute.data.arrivals import ROWS, Seen, remember
 from doubleroute.data.past import rows_before
 from doubleroute.data.tables import rows_digest
+from doubleroute.digests import code_digest, digest_of, versions_of
 from doubleroute.drift.replay import Model
 from doubleroute.training import ladder
 from doubleroute.training.encode import encode
 from doubleroute.training.plan import FROM_NOTHING, Plan, Start
 from doubleroute.training.selection import selection
-from doubleroute.workspace import Stage, Workspace, code_digest, digest_of, versions_of, write_json
+from doubleroute.workspace import Stage, Workspace, write_json
 
 Progress = Callable[[str, dict[str, Any]], None]
 

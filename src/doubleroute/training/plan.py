@@ -6,12 +6,13 @@ from typing import Any
 
 from doubleroute.config import Project
 from doubleroute.data.tables import rows_digest
+from doubleroute.digests import code_digest, versions_of
 from doubleroute.errors import InputError
 from doubleroute.training.class_weights import class_weights
 from doubleroute.training.encode import load_split, read_meta
 from doubleroute.training.extras import extras
 from doubleroute.training.variants import RungName, Variant
-from doubleroute.workspace import Stage, code_digest, versions_of
+from doubleroute.workspace import Stage
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,11 @@ from torch.nn import functional
 
 from doubleroute.data.batches import Inputs, by_tokens, inputs_of, parts_of
 from doubleroute.data.tokens import Packed
+from doubleroute.digests import code_digest, versions_of
 from doubleroute.training.encoders import Encoder, Loaded
 from doubleroute.training.kept_rows import Arrays, kept_rows
 from doubleroute.training.machine import autocast, compute_device
-from doubleroute.workspace import Workspace, code_digest, versions_of
+from doubleroute.workspace import Workspace
 
 #: Tokens a pass, padding included.
 TOKENS_A_PASS = 4096

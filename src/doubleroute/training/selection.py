@@ -9,7 +9,8 @@ from doubleroute.config import Project, Retraining
 from doubleroute.data.arrivals import Seen, row_keys, text_keys
 from doubleroute.data.batches import Encoded
 from doubleroute.data.tables import read_validated, rows_digest
-from doubleroute.workspace import Stage, Workspace, code_digest
+from doubleroute.digests import code_digest
+from doubleroute.workspace import Stage, Workspace
 
 _DAY = 86400.0
 

@@ -13,12 +13,13 @@ import numpy as np
 
 from doubleroute.config import Project
 from doubleroute.data.tokens import encode_texts, join_tokens, word_spans
+from doubleroute.digests import code_digest, versions_of
 from doubleroute.modeling.backbone import Source, locate, source_digest
 from doubleroute.training.embeddings import Progress
 from doubleroute.training.kept_rows import Arrays, kept_rows
 from doubleroute.training.known_tokens import row_keys
 from doubleroute.training.pooled import TOKENS_A_PASS
-from doubleroute.workspace import Workspace, code_digest, versions_of
+from doubleroute.workspace import Workspace
 
 #: How far up the layer is that is taken.
 HEIGHT = 2 / 3
