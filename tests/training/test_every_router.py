@@ -27,6 +27,7 @@ ROUTERS = {
     "mlp": "{kind: mlp, width: 4}",
     "pooled": "{kind: pooled, width: 4}",
     "layers": "{kind: layers}",
+    "layers with a bottleneck": "{kind: layers, bottleneck: 4}",
     "transformer": "{kind: transformer, width: 8, dropout: 0.1}",
     "language model": "{kind: language_model, source: models/gpt2}",
     "language model that learns": "{kind: language_model, source: models/llama, frozen: false}",

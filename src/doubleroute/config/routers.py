@@ -51,7 +51,18 @@ class LayersRouter(Section):
     bottleneck: int | None = Field(
         None, ge=1, le=8192, description="directions that a task reads of each layer; null: a weight for each"
     )
-    learning_rate: Positive = Field(1e-2, description="of the router's own parameters")
+    learning_rate: Positive | None = Field(
+        None,
+        validate_default=True,
+        description="of the router's own parameters; null: 1e-2, with a bottleneck 1e-3",
+    )
+
+    @field_validator("learning_rate")
+    @classmethod
+    def _rate_fits_the_form(cls, rate: float | None, info: ValidationInfo) -> float:
+        if rate is not None:
+            return rate
+        return 1e-2 if info.data.get("bottleneck") is None else 1e-3
 
 
 class TransformerRouter(Section):
