@@ -1,5 +1,6 @@
 """The report of a comparison: the answer first and plainly, every difference, what was compared."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,14 @@ def test_the_forest_marks_what_is_certain() -> None:
     figure = forest_figure(comparison(mood=task(experts_shared="helps")), "mood")
     assert "1 of 5 are certain" in figure.description
     assert "experts against single" in figure.svg
+
+
+def test_the_forest_has_room_for_a_router_whose_options_were_given(found: dict[str, Any]) -> None:
+    given = json.loads(json.dumps(found).replace('"experts"', '"experts:private=2:bottleneck=128"'))
+    assert "experts against single" in forest_figure(given, "mood").svg
+    assert ("mood", "experts:private=2:bottleneck=128 against shared") in [
+        row[:2] for row in comparison_rows(given)[1]
+    ]
 
 
 def test_a_difference_that_is_undefined_is_a_dash(found: dict[str, Any], tmp_path: Path) -> None:

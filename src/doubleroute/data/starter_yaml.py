@@ -74,7 +74,8 @@ def document(name: str, tasks: dict[str, tuple[DataSet, Roles, str]], files: lis
         f"  max_tokens: {tokens} # longer texts are cut; 95% of these have at most {most} words",
         "",
         "router:",
-        "  kind: experts # or none (plain fine-tuning), linear, mlp, pooled, layers, transformer, stack",
+        "  kind: layers # or none (plain fine-tuning), experts, linear, mlp, pooled, transformer, stack",
+        "  bottleneck: 16 # directions that each task reads of each of the backbone's layers",
         "",
         "tasks:",
     ]

@@ -160,8 +160,11 @@ def sections_of(found: Mapping[str, Any]) -> list[Section]:
 
 def forest_figure(found: Mapping[str, Any], task: str) -> Figure:
     """The differences of one task with their intervals; right of zero the first model is better."""
-    about = found["tasks"][task]
-    rows = [(_couple(each), each) for each in about["comparisons"]]
+    about, short = found["tasks"][task], _short_names(found)
+    rows = [
+        (_couple({key: short.get(each[key], each[key]) for key in ("model", "against")}), each)
+        for each in about["comparisons"]
+    ]
     metric = shown(about["metric"], 40)
     return changes_figure(
         rows, f"{shown(task, 70)}: difference in {metric}", f"gain in {metric}", "are certain"
@@ -194,6 +197,19 @@ def _cost_note(found: Mapping[str, Any]) -> str:
         f"{'; '.join(parts)}. Rows: drawn in all steps. Seconds: the mean over seeds; fits that ran side by "
     )
     return note + "side on a busy machine are timed badly."
+
+
+def _short_names(found: Mapping[str, Any]) -> dict[str, str]:
+    """Of routers whose options were given, and their dense layers, the kind, which fits into a figure; where
+    two are of one kind, the whole name."""
+    models = found["models"]
+    routers = [each["name"] for each in models if each["role"] == "router"]
+    kinds = [name.partition(":")[0] for name in routers]
+    short = {
+        name: kind if kinds.count(kind) == 1 else name for name, kind in zip(routers, kinds, strict=True)
+    }
+    dense = [each for each in models if each["role"] == "dense" and each["name"] != "dense"]
+    return short | {each["name"]: f"dense like {short[each['like']]}" for each in dense}
 
 
 def _couple(each: Mapping[str, Any]) -> str:
