@@ -12,7 +12,8 @@ from conftest import write_tiny_project
 from test_fit import Run
 
 from doubleroute.config import load_project
-from doubleroute.data.tokens import Packed, row_digests
+from doubleroute.data.shared import row_digests
+from doubleroute.data.tokens import Packed
 from doubleroute.integrations.validation import validate
 from doubleroute.training import activations as module
 from doubleroute.training.activations import activations, read

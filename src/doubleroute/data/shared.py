@@ -1,11 +1,23 @@
 """Texts that several tasks have: one pass of the backbone serves the rows of all of them."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from doubleroute.data.batches import Encoded
-from doubleroute.data.tokens import row_digests
+from doubleroute.data.tokens import Packed, said
+
+
+def row_digests(packed: Packed) -> list[bytes]:
+    """One digest a row, n of 16 bytes: XXH3 of what the backbone reads of it."""
+    import xxhash
+
+    found = []
+    for first, last in pairwise(packed.starts.tolist()):
+        ids, types = said(packed, slice(first, last))
+        found.append(xxhash.xxh3_128_digest(ids + types, seed=int(bool(types))))
+    return found
 
 
 def text_numbers(encoded: Mapping[str, Encoded]) -> list[np.ndarray]:

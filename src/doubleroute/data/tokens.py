@@ -7,7 +7,7 @@ found by character offsets, so that every kind of task reads the same ids for th
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,17 +75,6 @@ def said(packed: Packed, where: slice) -> tuple[bytes, bytes]:
     return np.asarray(
         packed.ids[where]
     ).tobytes(), b"" if types is None or not types.any() else types.tobytes()
-
-
-def row_digests(packed: Packed) -> list[bytes]:
-    """One digest a row, n of 16 bytes: XXH3 of what the backbone reads of it."""
-    import xxhash
-
-    found = []
-    for first, last in pairwise(packed.starts.tolist()):
-        ids, types = said(packed, slice(first, last))
-        found.append(xxhash.xxh3_128_digest(ids + types, seed=int(bool(types))))
-    return found
 
 
 def join_tokens(tokens: Sequence[str]) -> str:

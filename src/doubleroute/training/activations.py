@@ -20,7 +20,8 @@ from torch import Tensor
 
 from doubleroute.config import Project
 from doubleroute.data.batches import inputs_of
-from doubleroute.data.tokens import Packed, row_digests
+from doubleroute.data.shared import row_digests
+from doubleroute.data.tokens import Packed
 from doubleroute.digests import code_digest, file_digest, versions_of
 from doubleroute.modeling.backbone import load_backbone, locate, refuse_long_texts, states_of
 from doubleroute.modeling.trunk import Trunk, caught_layers
