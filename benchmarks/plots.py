@@ -28,6 +28,8 @@ MARKS = {"routed": "o", "plain": "s", "champion": "^", "frozen": "v", "majority"
 def growth_plot(found: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
     """Seconds and megabytes by rows, both axes logarithmic, a curve for each stage: an SVG file's text."""
 
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
     def draw(canvas: "Canvas") -> None:
         for place, (key, label) in enumerate((("seconds", "seconds"), ("mb", "peak memory, MB")), start=1):
             axes: Axes = canvas.add_subplot(1, 2, place)
@@ -38,6 +40,10 @@ def growth_plot(found: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
                 axes.plot(rows, values, color=COLOURS[colour], marker=mark, label=stage)
             axes.set_xscale("log")
             axes.set_yscale("log")
+            counts = sorted({rows for by_rows in found.values() for rows in by_rows})
+            axes.set_xticks(counts, [f"{rows:,}" for rows in counts])
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.set_xlabel("rows")
             axes.set_ylabel(label)
             if place == 1:
@@ -47,5 +53,5 @@ def growth_plot(found: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
     svg = draw_figure(draw, *SIZE, "How stages grow with the rows", words).svg
     for name, colour in FIXED.items():
         svg = svg.replace(f"var(--{name})", colour)
-    size = f'width="{SIZE[0]}" height="{SIZE[1]}" font-family="sans-serif"'
+    size = f'xmlns="http://www.w3.org/2000/svg" width="{SIZE[0]}" height="{SIZE[1]}" font-family="sans-serif"'
     return svg.replace("<svg ", f"<svg {size} ", 1) + "\n"

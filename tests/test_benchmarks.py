@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -13,7 +14,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Any:
     import run as module
 
     yield module
-    for name in ("run", "measure"):
+    for name in ("run", "measure", "plots"):
         sys.modules.pop(name, None)
 
 
@@ -36,3 +37,13 @@ def test_the_page_says_what_is_met_and_how_far_the_rounds_lie_apart(run: Any) ->
     page = run.page({**run.machine(), "seconds": 130, "lines": lines})
     assert "| fit | a peer | 1.5 s | 4 | 2.67 (2.00 to 4.00) | 2 (met) |" in page
     assert "1.00 (one round) | 2 (not met) |" in page
+
+
+def test_growth_is_a_table_and_a_picture_that_a_browser_shows_by_itself(run: Any) -> None:
+    by_rows = {rows: {"seconds": rows / 1e4, "mb": 3.0} for rows in (300, 3000)}
+    growth = [{"stage": "predict", "by_rows": {str(rows): each for rows, each in by_rows.items()}}]
+    page = run.page({**run.machine(), "seconds": 130, "lines": [], "growth": growth, "parts": {"growth": 9}})
+    assert "| predict | 0.030 s, 3 MB | 0.300 s, 3 MB | 10.0 | 1.0 |" in page
+    picture = run.growth_plot({"predict": by_rows})
+    assert ElementTree.fromstring(picture).tag == "{http://www.w3.org/2000/svg}svg"
+    assert "3,000" in picture
