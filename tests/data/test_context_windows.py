@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from doubleroute.data.batches import IGNORE
 from doubleroute.data.spans import misplaced, read_answers, spans
 from doubleroute.data.tokens import Packed
-from doubleroute.data.windows import END, IGNORE, START, by_row, counted, targets, windows
+from doubleroute.data.windows import END, START, by_row, counted, targets, windows
 from doubleroute.kinds.span import SpanKind, with_texts
 from doubleroute.modeling.backbone import Source, load_tokenizer, locate
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from doubleroute.data.windows import END, IGNORE, START
+from doubleroute.data.batches import IGNORE
+from doubleroute.data.windows import END, START
 from doubleroute.errors import InputError
 from doubleroute.kinds.span import SpanKind, normalised
 

@@ -39,12 +39,12 @@ class Training(Section):
     batch_by: Literal["rows", "tokens"] = Field(
         "rows",
         description="rows: batch_size of them; tokens: as many steps, each of about as many tokens, so that "
-        "long texts come a few at a time and need no more memory than short ones",
+        "long texts come a few at a time",
     )
     gradient_checkpointing: bool = Field(
         False,
         description="compute a layer's states anew for its gradient instead of keeping them (Chen et al. "
-        "2016): a step takes a third longer and long texts far less memory",
+        "2016): less memory for long texts, at the price of a second pass forward",
     )
     trainable: Literal["all", "frozen"] | Annotated[int, Field(ge=1)] = Field(
         "all", description="all layers, frozen (router and heads alone), or how many top layers"

@@ -71,10 +71,10 @@ class Packed:
 
 def said(packed: Packed, where: slice) -> tuple[bytes, bytes]:
     """What the backbone reads of the row at ``where``: its ids and, if it has a second segment, its types."""
-    types = None if packed.types is None else np.asarray(packed.types[where])
-    return np.asarray(
-        packed.ids[where]
-    ).tobytes(), b"" if types is None or not types.any() else types.tobytes()
+    ids = np.asarray(packed.ids[where]).tobytes()
+    if packed.types is None or not packed.types[where].any():
+        return ids, b""
+    return ids, np.asarray(packed.types[where]).tobytes()
 
 
 def join_tokens(tokens: Sequence[str]) -> str:

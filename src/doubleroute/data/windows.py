@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from doubleroute.data.batches import IGNORE
 from doubleroute.data.tokens import Packed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _CHUNK = 256
-#: The target of a token that does not count; of one that does: bits, whether the answer starts or ends there.
-IGNORE, START, END = -100, 1, 2
+#: Bits of the target of a token that counts: whether the answer starts or ends there.
+START, END = 1, 2
 #: Ids, types, words and places of one window.
 _Window = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 #: Columns of a row's logits beside those of start and end: the characters that a token stands for.

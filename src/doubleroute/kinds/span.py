@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from doubleroute.data.spans import spans
-from doubleroute.data.windows import END, IGNORE, START
+from doubleroute.data.windows import END, START
 from doubleroute.errors import InputError
-from doubleroute.kinds import NOTHING, Kind, Scorer
+from doubleroute.kinds import IGNORE, NOTHING, Kind, Scorer
 from doubleroute.kinds.heads import SpanHead
 from doubleroute.kinds.scores import ratio, times
 

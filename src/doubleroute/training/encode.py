@@ -55,35 +55,41 @@ def encode(project: Project, workspace: Workspace, validated: Stage) -> Stage:
         tokenizer, known = load_tokenizer(source), KnownTokens(workspace, made_by)
         labels = json.loads((validated.path / "labels.json").read_text(encoding="utf-8"))
         meta: dict[str, Any] = {"backbone": made_by["backbone"], "tasks": {}}
-        for task, options in project.tasks.items():
-            about: dict[str, Any] = {"kind": options.kind, "labels": labels[task], "splits": {}}
-            for split in SPLITS:
-                frame = read_validated(validated.path, task, split)
-                place = folder / task / split
-                place.mkdir(parents=True)
-                if options.kind == "span":
-                    sizes = (project.backbone.max_tokens, options.head.overlap)
-                    about["splits"][split] = _encode_windows(tokenizer, frame, *sizes, place, task, split)
-                    continue
-                about["splits"][split] = _encode_split(
-                    tokenizer,
-                    known,
-                    frame,
-                    kind(options.kind),
-                    labels[task],
-                    project.backbone.max_tokens,
-                    place,
-                    task,
-                    split,
-                )
-            if options.kind == "retrieval":
-                about["answers"] = _encode_answers(
-                    tokenizer, known, validated.path, task, project.backbone.max_tokens, folder
-                )
-            meta["tasks"][task] = about
+        for task in project.tasks:
+            meta["tasks"][task] = _encode_task(
+                project, tokenizer, known, validated.path, task, labels[task], folder
+            )
         write_json(folder / META, meta)
 
     return workspace.build("tokenise", inputs, make)
+
+
+def _encode_task(
+    project: Project,
+    tokenizer: "PreTrainedTokenizerBase",
+    known: KnownTokens,
+    validated: Path,
+    task: str,
+    labels: list[str],
+    folder: Path,
+) -> dict[str, Any]:
+    """Write the splits of a task, and its stored answers; give what ``read_meta`` tells of it."""
+    options, longest = project.tasks[task], project.backbone.max_tokens
+    about: dict[str, Any] = {"kind": options.kind, "labels": labels, "splits": {}}
+    for split in SPLITS:
+        frame = read_validated(validated, task, split)
+        place = folder / task / split
+        place.mkdir(parents=True)
+        if options.kind == "span":
+            counts = _encode_windows(tokenizer, frame, longest, options.head.overlap, place, task, split)
+        else:
+            counts = _encode_split(
+                tokenizer, known, frame, kind(options.kind), labels, longest, place, task, split
+            )
+        about["splits"][split] = counts
+    if options.kind == "retrieval":
+        about["answers"] = _encode_answers(tokenizer, known, validated, task, longest, folder)
+    return about
 
 
 def _encode_split(
