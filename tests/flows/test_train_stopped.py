@@ -19,7 +19,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are l
 LONG = "training.epochs=1000"
 STEPS = "pull|validate|tokenise|evaluate|report|register|promote"
 PROGRESS = re.compile(
-    rf"({STEPS}) \.\.\.|activations: [\d,]+ of [\d,]+ tokens(  \d+:\d\d left)?"
+    rf"({STEPS}) \.\.\."
+    r"|(activations|frozen): [\d,]+ of [\d,]+ tokens( of \w+, \w+)?(  \d+:\d\d left)?"
     r"|(routed|frozen|plain): [\d,]+ of [\d,]+  .* left"
 )
 WAITING = "another run of this project is under way; waiting for it to end"
