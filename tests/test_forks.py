@@ -60,7 +60,7 @@ def test_a_library_of_one_order_is_there_for_the_next(tmp_path: Path) -> None:
     out = said(
         tmp_path,
         """
-forks.keep([])
+forks.keep()
 told = "import sys; sys.exit(int('colorsys' in sys.modules))"
 given = [(), ("colorsys", "there.is.none"), ()]
 print([child(told, libraries=each).wait() for each in given])
@@ -73,7 +73,7 @@ def test_the_end_of_a_child_is_told(tmp_path: Path) -> None:
     out = said(
         tmp_path,
         """
-forks.keep([])
+forks.keep()
 print(child("import sys; sys.exit(3)").wait())
 with open("err", "w") as err:
     print(child("1 / 0", stderr=err).wait())
@@ -91,12 +91,21 @@ print(long.wait(), long.poll())
     assert out == ["3", "1", "ZeroDivisionError: division by zero", "None", "-9 -9"]
 
 
+#: What makes a copy of the process unsafe.
+THREAD = "import threading; threading.Thread(target=time.sleep, args=(1,), daemon=True).start()"
+TORCH = "sys.modules['torch'] = sys; sys.cuda = sys; sys.is_available = lambda: False"
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, None])
-def test_no_child_outlives_the_process_that_asked_for_it(tmp_path: Path, how: signal.Signals | None) -> None:
+@pytest.mark.parametrize("before", ["", THREAD], ids=["a copy", "a new interpreter"])
+def test_no_child_outlives_the_process_that_asked_for_it(
+    tmp_path: Path, how: signal.Signals | None, before: str
+) -> None:
     keeper = script(
         tmp_path,
-        """
-forks.keep([])
+        before
+        + """
+forks.keep()
 child("import os, time; open('pid', 'w').write(str(os.getpid()) + ' ' + str(os.getppid())); time.sleep(60)")
 print("there", flush=True)
 time.sleep(1)
@@ -122,13 +131,22 @@ def _state(pid: str) -> str:
         return "Z"
 
 
-@pytest.mark.parametrize(
-    "before",
-    [
-        "import threading; threading.Thread(target=time.sleep, args=(1,), daemon=True).start()",
-        "sys.modules['torch'] = sys",
-    ],
-    ids=["another thread", "torch"],
-)
-def test_nothing_is_kept_where_a_fork_is_not_safe(tmp_path: Path, before: str) -> None:
-    assert said(tmp_path, f"{before}\nforks.keep([])\nprint(child('') is None)\n") == ["True"]
+@pytest.mark.parametrize("before", [THREAD, TORCH], ids=["another thread", "torch"])
+def test_where_a_copy_is_not_safe_a_new_interpreter_forks(tmp_path: Path, before: str) -> None:
+    told = "import sys; print('colorsys' in sys.modules, 'torch' in sys.modules, sys.argv[1:])"
+    out = said(
+        tmp_path,
+        f"""
+{before}
+forks.keep(["colorsys"])
+print("colorsys" in sys.modules)
+given = child({told!r}, stdout=subprocess.PIPE, text=True)
+print(given.stdout.read().strip(), given.wait())
+""",
+    )
+    assert out == ["False", "True False ['first', 'second'] 0"]
+
+
+def test_with_a_gpu_nothing_is_kept(tmp_path: Path) -> None:
+    gpu = TORCH.replace("False", "True")
+    assert said(tmp_path, f"{gpu}\nforks.keep()\nprint(child('') is None)\n") == ["True"]

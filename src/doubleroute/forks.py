@@ -1,9 +1,10 @@
-"""Child processes forked from a copy of this one that has its libraries imported and has done nothing else.
+"""Child processes forked from one that has libraries imported and has done nothing else, the *fork server*.
 
 Importing torch, transformers and MLflow takes a new interpreter three seconds of processor time; a fork has
-them. The copy, the *fork server*, is made while there is one thread and before anything was computed: a fork
-beside OpenMP's threads or a GPU's context would hang. The modules of doubleroute are not handed on: a child
-imports its own, which for a registered model are those stored with it.
+them. The fork server is a copy of this process where it has one thread and has computed nothing: a fork
+beside OpenMP's threads or a GPU's context would hang. Elsewhere it is a new interpreter,
+``python -m doubleroute.forks DESCRIPTOR``. The modules of doubleroute are not handed on: a child imports its
+own, which for a registered model are those stored with it.
 """
 
 import atexit
@@ -23,7 +24,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -48,25 +49,39 @@ def end_with_parent(parent: int | None = None) -> None:
             os._exit(1)
 
 
-def keep(libraries: Sequence[str]) -> None:
-    """Import these modules, and keep a copy of the process as it is then for ``start``.
+def keep(libraries: Sequence[str] = ()) -> None:
+    """Keep a fork server for ``start`` from here on that has these modules; one is enough.
 
-    Nothing is kept where a fork is not safe: outside Linux, beside other threads, when torch was there
-    before (it may have computed), with a GPU.
+    Where this process may be copied it imports them too. Nothing is kept outside Linux and with a GPU.
     """
     global _server
-    if sys.platform != "linux" or _server is not None or "torch" in sys.modules:
+    if sys.platform != "linux" or _server is not None:
         return
-    _import(libraries)
-    if threading.active_count() > 1 or _has_gpu():
+    copied = "torch" not in sys.modules and threading.active_count() == 1
+    if copied:
+        _import(libraries)
+        copied = threading.active_count() == 1  # a library may have begun another
+    if _has_gpu():
         return
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for each in (ours, theirs):
         each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MOST)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        end = _copy(ours, theirs) if copied else _new_interpreter(theirs, libraries)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    theirs.close()
+    _server = ours
+    atexit.register(_end, end)
+
+
+def _copy(ours: socket.socket, theirs: socket.socket) -> Callable[[], object]:
+    """Fork the server; give what waits for its end."""
     sys.stdout.flush()
     sys.stderr.flush()
     gc.freeze()  # a collection would write to all that a child shares with us
-    before, parent = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS), os.getpid()
+    parent = os.getpid()
     server = os.fork()
     if server == 0:
         try:
@@ -75,10 +90,16 @@ def keep(libraries: Sequence[str]) -> None:
             _Server(theirs).serve()
         finally:
             os._exit(1)
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    theirs.close()
-    _server = ours
-    atexit.register(_end, server)
+    return lambda: os.waitpid(server, 0)
+
+
+def _new_interpreter(theirs: socket.socket, libraries: Sequence[str]) -> Callable[[], object]:
+    """Start the server; give what waits for its end. It ends when our socket is closed, and not with the
+    thread that started it."""
+    number = theirs.fileno()
+    command = [sys.executable, "-P", "-m", "doubleroute.forks", str(number), *libraries]
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    return subprocess.Popen(command, pass_fds=[number], **quiet).wait
 
 
 def _import(libraries: Sequence[str]) -> None:
@@ -88,13 +109,13 @@ def _import(libraries: Sequence[str]) -> None:
             importlib.import_module(name)
 
 
-def _end(server: int) -> None:
+def _end(wait: Callable[[], object]) -> None:
     """End the fork server with all that it has started, and wait for it."""
     global _server
     if _server is not None:
         _server.close()
         _server = None
-        os.waitpid(server, 0)
+        wait()
 
 
 def _has_gpu() -> bool:
@@ -299,3 +320,9 @@ def _take_streams(fds: Sequence[int]) -> None:
         stream = os.fdopen(number, "w" if number else "r", **how)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+
+
+if __name__ == "__main__":
+    _import(sys.argv[2:])
+    gc.freeze()
+    _Server(socket.socket(fileno=int(sys.argv[1]))).serve()

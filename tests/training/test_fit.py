@@ -249,7 +249,7 @@ fit(*given, lambda name, point: print(name, flush=True))
         assert parent.stdout is not None
         parent.stdout.readline()
         parent.stdout.readline()
-        workers = _children(parent.pid)
+        workers = [worker for server in _children(parent.pid) for worker in _children(server)]
         assert workers
         parent.kill()
     deadline = time.monotonic() + 10

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from doubleroute import errors
+from doubleroute import errors, forks
 from doubleroute.config import Project
 from doubleroute.digests import digest_of
 from doubleroute.errors import DoublerouteError, MachineError
@@ -123,6 +123,7 @@ def fit_all(
     When one fails the others are stopped and its error is raised; no process is left behind, also not
     by an interrupt.
     """
+    forks.keep()
     at_once = 1 if gpus() else min(planned, cores())
     threads = max(1, cores() // max(1, at_once))
     waiting, running = list(orders), dict[str, Child]()
