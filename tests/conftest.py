@@ -1,5 +1,6 @@
 """What several test files need: a whole model small enough to make in a moment."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,17 @@ WORDS = (
     "[PAD] [UNK] [CLS] [SEP] the model reads this short line of plain words and numbers like 42 "
     "a good bad film"
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _fork_server() -> None:
+    """Processes of ours that a test starts have their libraries imported already, as in a long-lived process.
+    Asked for beside another thread: a new interpreter serves, not a copy of pytest."""
+    from doubleroute import forks
+
+    asking = threading.Thread(target=forks.keep)
+    asking.start()
+    asking.join()
 
 
 @pytest.fixture(scope="session")

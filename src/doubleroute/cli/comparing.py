@@ -35,13 +35,16 @@ def compare(
 ) -> None:
     """Say whether routing helps: each model at equal steps, over seeds."""
     with session(as_json=as_json, debug=debug, goes_on=lambda: progress_of(project)) as terminal:
+        from doubleroute import forks
         from doubleroute.errors import InputError
+        from doubleroute.processes import FOR_MODELS
 
         if steps is not None and epochs is not None:
             raise InputError("give either --steps or --epochs")
         changes = [*(changes or []), *([] if epochs is None else [f"training.epochs={epochs}"])]
         loaded = load(project, changes)
         chosen = _routers(project, changes, loaded, routers)
+        forks.keep(FOR_MODELS)  # before torch is here, so that a copy of this process serves
         from doubleroute.flows.comparing import compare as run
         from doubleroute.reports.comparison import comparison_rows, model_rows, score_rows, verdict_lines
 
