@@ -98,8 +98,8 @@ def _new_interpreter(theirs: socket.socket, libraries: Sequence[str]) -> Callabl
     thread that started it."""
     number = theirs.fileno()
     command = [sys.executable, "-P", "-m", "doubleroute.forks", str(number), *libraries]
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
-    return subprocess.Popen(command, pass_fds=[number], **quiet).wait
+    null = subprocess.DEVNULL
+    return subprocess.Popen(command, pass_fds=[number], stdin=null, stdout=null).wait
 
 
 def _import(libraries: Sequence[str]) -> None:

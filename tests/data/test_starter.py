@@ -131,8 +131,16 @@ def test_numbers_of_a_csv_stay_labels_as_written(tmp_path: Path) -> None:
     assert task.columns.text == "review"
 
 
-def test_whole_numbers_named_rating_are_a_quantity_with_a_doubt(tmp_path: Path) -> None:
-    rows = [{"text": TEXTS[n], "rating": 1 + n % 5} for n in range(40)]
+def test_a_few_whole_numbers_named_rating_are_places_of_an_order_with_a_doubt(tmp_path: Path) -> None:
+    rows = [{"text": TEXTS[n], "rating": 10 - n % 4} for n in range(40)]
+    project, starter = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))
+    task = project.tasks["rating"]
+    assert (task.kind, task.labels) == ("ordinal", ("7", "8", "9", "10"))
+    assert "as a quantity it is kind: regression" in starter.doubts[0]
+
+
+def test_many_whole_numbers_named_rating_are_a_quantity_with_a_doubt(tmp_path: Path) -> None:
+    rows = [{"text": TEXTS[n], "rating": n % 11} for n in range(40)]
     project, starter = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))
     assert project.tasks["rating"].kind == "regression"
     assert "as classes they are kind: classification" in starter.doubts[0]

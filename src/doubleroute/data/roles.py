@@ -30,6 +30,8 @@ BIO = re.compile(r"O|[BIES]-\S+")
 DATE = re.compile(r"\d{4}-\d{2}(-\d{2})?([T ]\d{2}:\d{2}.*)?|\d{1,2}[./]\d{1,2}[./]\d{2,4}")
 FILE = re.compile(r"\S+\.[A-Za-z0-9]{2,4}")
 MOST_SLICE_VALUES = 12
+#: More whole numbers than this, as of a rating, are a quantity.
+MOST_PLACES = 10
 #: Rows in which answers are looked for in a context.
 _SAMPLE = 1000
 
@@ -256,10 +258,15 @@ def _kind(column: Column, roles: Roles) -> tuple[str, str | None]:
     if column.numbers is not None:
         whole = all(number.is_integer() for number in column.numbers)
         counted = column.name.lower() in NUMBER_NAMES and len(column.counts) > 2
+        taken = f"'{column.name}' holds whole numbers and is taken for"
+        if whole and counted and len(column.counts) <= MOST_PLACES:
+            hint = "as a quantity it is kind: regression, as classes kind: classification"
+            roles.doubts.append(f"{taken} places of an order; {hint}")
+            return "ordinal", None
         if not whole or counted or len(column.counts) > 100:
             if whole:
                 hint = "as classes they are kind: classification, of an order kind: ordinal"
-                roles.doubts.append(f"'{column.name}' holds numbers and is taken for a quantity; {hint}")
+                roles.doubts.append(f"{taken} a quantity; {hint}")
             return "regression", None
         return "classification", None
     for separator in ("|", ";", ","):

@@ -10,7 +10,7 @@ from typing import Any
 from doubleroute.config.values import NAME_PATTERN
 from doubleroute.data.raw import columns_listed, short
 from doubleroute.data.roles import Roles, find_roles
-from doubleroute.data.starter_yaml import SPLITS, DataSet, document, label_values
+from doubleroute.data.starter_yaml import LABELLED, SPLITS, DataSet, document, label_values
 from doubleroute.data.tables import Table, read_tables
 from doubleroute.errors import DataError, InputError
 from doubleroute.workspace import write_text
@@ -182,7 +182,7 @@ def _project_name(name: str | None, project: Path) -> str:
 
 
 def _label_doubts(data_set: DataSet, roles: Roles, kind: str) -> list[str]:
-    if kind not in ("classification", "multilabel"):
+    if kind not in LABELLED:
         return []
     known = set(label_values(data_set, roles, "train"))
     unseen = sorted(set(label_values(data_set, roles)) - known)
@@ -202,7 +202,7 @@ def _mapping(data_set: DataSet, roles: Roles) -> list[str]:
         "tags": roles.tags,
     }
     lines += [f"{part} = column '{column}'" for part, column in parts.items() if column]
-    if roles.kind in ("classification", "multilabel"):
+    if roles.kind in LABELLED:
         lines.append(f"{len(label_values(data_set, roles))} labels")
     lines += [f"scores by '{column}'" for column in roles.slices]
     for column in roles.dates:

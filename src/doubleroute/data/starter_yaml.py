@@ -12,6 +12,8 @@ from doubleroute.data.raw import Table
 from doubleroute.data.roles import Column, Roles, words
 
 SPLITS = ("train", "validation", "test")
+#: The kinds whose labels are listed.
+LABELLED = ("classification", "multilabel", "ordinal")
 #: More labels than this are left to be taken from the training rows.
 MOST_LABELS = 30
 #: Texts whose length is measured.
@@ -121,9 +123,10 @@ def _task(task: str, data_set: DataSet, roles: Roles, kind: str) -> list[str]:
         parts = {"tokens": roles.tokens, "tags": roles.tags}
     columns = ", ".join(f"{part}: {scalar(column)}" for part, column in parts.items() if column)
     lines.append(f"    columns: {{{columns}}}")
-    if kind in ("classification", "multilabel"):
+    if kind in LABELLED:
         labels = label_values(data_set, roles)
-        listed = f"    labels: [{', '.join(map(scalar, labels))}]"
+        order = " # from the lowest to the highest" if kind == "ordinal" else ""
+        listed = f"    labels: [{', '.join(map(scalar, labels))}]{order}"
         many = f"    # labels: {len(labels)} of them, taken from the training rows"
         lines.append(listed if len(labels) <= MOST_LABELS else many)
     if roles.separator and kind == "multilabel":
@@ -146,10 +149,10 @@ def scalar(text: str) -> str:
 
 
 def label_values(data_set: DataSet, roles: Roles, split: str | None = None) -> list[str]:
-    """The labels of the label column, sorted; of one split or of all."""
+    """The labels of the label column, sorted, those of an order by their number; of one split or of all."""
     values = data_set.all_values() if split is None else data_set.values.get(split, {})
     column = Column(roles.label or "", values.get(roles.label or "", []))
     labels = set(column.counts)
     if roles.separator:
         labels = {part.strip() for each in labels for part in each.split(roles.separator) if part.strip()}
-    return sorted(labels)
+    return sorted(labels, key=float) if roles.kind == "ordinal" else sorted(labels)
