@@ -1,6 +1,7 @@
 """`doubleroute init` infers tasks from data files, writes a project.yaml that loads, and tells its doubts."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,39 @@ def test_many_whole_numbers_named_rating_are_a_quantity_with_a_doubt(tmp_path: P
     project, starter = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))
     assert project.tasks["rating"].kind == "regression"
     assert "as classes they are kind: classification" in starter.doubts[0]
+
+
+ANSWERS = [f"Answer {n}: open the settings and choose the page of that name." for n in range(8)]
+
+
+def questions(**more: Any) -> list[dict[str, Any]]:
+    rows = [{"question": TEXTS[n], "answer": ANSWERS[n % 8]} for n in range(40)]
+    return [{**row, **{key: value(n) for key, value in more.items()}} for n, row in enumerate(rows)]
+
+
+def test_questions_and_answers_in_words_become_a_retrieval_among_the_answers(tmp_path: Path) -> None:
+    project, starter = started(tmp_path, jsonl(tmp_path / "faq.jsonl", questions()))
+    task = project.tasks["answer"]
+    assert (task.kind, task.columns.text, task.columns.label) == ("retrieval", "question", "answer")
+    assert (task.answers.file, task.answers.id, task.answers.text) == ("faq.jsonl", "answer", "answer")
+    assert starter.doubts == [
+        "'answer' is taken as one of the file's answers, which is found for a question; as classes they are "
+        "classification"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "kind"),
+    [
+        ("label", lambda n: ["right", "wrong"][n % 2], "classification"),
+        ("context", lambda n: f"{n} pages say: {ANSWERS[n % 8]}", "classification"),
+    ],
+)
+def test_with_a_label_or_a_context_an_answer_is_not_to_be_found(
+    tmp_path: Path, column: str, value: Callable[[int], str], kind: str
+) -> None:
+    project, _ = started(tmp_path, jsonl(tmp_path / "faq.jsonl", questions(**{column: value})))
+    assert [task.kind for task in project.tasks.values()] == [kind]
 
 
 def test_more_labels_than_fit_are_left_to_the_training_rows(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ LABEL_NAMES = """
 label labels class category categories target intent sentiment emotion topic topics score similarity rating
 stars stance polarity genre type kind tag y
 """
+ANSWER_NAMES = "answer response reply"
 NUMBER_NAMES = {"score", "similarity", "rating", "stars", "relevance", "value"}
 PAIRS = (
     "premise hypothesis|question sentence|question answer|question context|query document|query passage|"
@@ -113,6 +114,8 @@ def find_roles(values: Mapping[str, Sequence[Any]]) -> Roles:
     free = {name: column for name, column in free.items() if name not in roles.dates}
     _span(free, roles)
     if roles.kind is None:
+        _retrieval(free, roles)
+    if roles.kind is None:
         _texts(free, roles)
     free = {name: column for name, column in free.items() if name not in (roles.text, roles.text_pair)}
     if roles.text is not None and roles.kind is None:
@@ -193,6 +196,22 @@ def _hold(column: Column, labels: Sequence[Sequence[str]]) -> bool:
     texts = [value if isinstance(value, str) else "" for value in column.values]
     right = sum(misplaced(text, label) is None for text, label in zip(texts, labels, strict=False))
     return right >= 0.95 * len(labels)
+
+
+def _retrieval(columns: Mapping[str, Column], roles: Roles) -> None:
+    """A question, its answer in words, and neither a context that holds it nor a label of the two."""
+    texts = {name: column for name, column in columns.items() if column.is_text}
+    question = next(iter(_by_name(texts, "question query")), None)
+    answers = [name for name in _by_name(texts, ANSWER_NAMES) if texts[name].length > 20]
+    if question is None or not answers or len(texts[answers[0]].counts) < 2:
+        return
+    if _by_name(texts, "context passage document"):
+        return
+    if any(_can_be_label(columns[name]) for name in _by_name(columns, LABEL_NAMES)):
+        return
+    roles.text, roles.label, roles.kind = question, answers[0], "retrieval"
+    hint = "as one of the file's answers, which is found for a question; as classes they are classification"
+    roles.doubts.append(f"'{answers[0]}' is taken {hint}")
 
 
 def _texts(columns: Mapping[str, Column], roles: Roles) -> None:

@@ -123,6 +123,9 @@ def _task(task: str, data_set: DataSet, roles: Roles, kind: str) -> list[str]:
         parts = {"tokens": roles.tokens, "tags": roles.tags}
     columns = ", ".join(f"{part}: {scalar(column)}" for part, column in parts.items() if column)
     lines.append(f"    columns: {{{columns}}}")
+    if kind == "retrieval":
+        table, answer = scalar(data_set.files["train"][0]), scalar(roles.label or "")
+        lines.append(f"    answers: {{file: {table}, id: {answer}, text: {answer}}} # all that can be found")
     if kind in LABELLED:
         labels = label_values(data_set, roles)
         order = " # from the lowest to the highest" if kind == "ordinal" else ""
