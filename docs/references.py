@@ -22,7 +22,7 @@ COMMANDS = """\
 | 0 | done |
 | 1 | an error of doubleroute itself: run again with --debug and report it |
 | 2 | bad input: an option, project.yaml, a data file, a model folder |
-| 3 | refused by a gate: too many bad rows, or the promotion gate |
+| 3 | refused, by a gate or because another run is at work: [what to do](refused.md) |
 | 4 | the machine or a store: disk, permission, server, missing package |
 | 130, 143 | stopped by Ctrl-C, by SIGTERM: the same command again goes on where it was |
 

@@ -30,7 +30,8 @@ class ModelError(InputError):
 
 
 class GateError(DoublerouteError):
-    """A gate refused: too many invalid rows, or the promotion gate said no."""
+    """A gate refused: too many invalid rows, the promotion gate, a review, an export; or another run of the
+    project is at work."""
 
     exit_code = 3
 

@@ -214,7 +214,9 @@ ROWS: dict[str, tuple[tuple[tuple[str, By], ...], list[str]]] = {
 
 
 @pytest.mark.parametrize(("steps", "wanted"), ROWS.values(), ids=ROWS)
-def test_a_rollback_tries(steps: tuple[tuple[str, By], ...], wanted: list[str]) -> None:
+def test_a_rollback_tries_the_champions_before_the_newest_first(
+    steps: tuple[tuple[str, By], ...], wanted: list[str]
+) -> None:
     now = steps[-1][0] if steps else None
     assert goals(row(*steps), now, None) == wanted
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from doubleroute.config import SPLITS
 from doubleroute.review.changes import compare
-from doubleroute.review.rows import SPLITS, Changes, VersionRows
+from doubleroute.review.rows import Changes, VersionRows
 
 LONG = "I still have not received my new card, I ordered it over a week ago"
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from doubleroute.review.estimates import ALPHA, Estimate, described, estimate, holm, mean_of, pooled
+from doubleroute.review.estimates import ALPHA, Estimate, described, estimate, holm_alphas, mean_of, pooled
 
 
 def test_an_interval_is_that_of_the_t_test() -> None:
@@ -47,19 +47,21 @@ def test_the_variances_of_parts_are_drawn_together_and_keep_the_chance_of_a_fals
     for _ in range(300):
         parts = [(generator.normal(0, np.sqrt(2)), generator.normal(0, 1, 4), 1.0) for _ in range(10)]
         found = pooled(parts)
-        described_all = [described(each, alpha) for each, alpha in zip(found, holm(found), strict=True)]
+        described_all = [
+            described(each, alpha) for each, alpha in zip(found, holm_alphas(found), strict=True)
+        ]
         alarms += any(each["verdict"] != "cannot tell" for each in described_all)
     assert alarms / 300 < 0.09
 
 
 def test_holm_rejects_what_its_steps_allow() -> None:
     sure = [Estimate(value, 1.0, 1e9) for value in (5.0, -2.4, 2.1, 0.5)]
-    alphas = holm(sure)
+    alphas = holm_alphas(sure)
     assert alphas[:3] == pytest.approx([ALPHA / 4, ALPHA / 3, ALPHA / 2])
     verdicts = [described(each, alpha)["verdict"] for each, alpha in zip(sure, alphas, strict=True)]
     # 2.1 has p = 0.036: enough for itself, too much for the two that are left.
     assert verdicts == ["better", "worse", "cannot tell", "cannot tell"]
-    assert holm([]) == []
+    assert holm_alphas([]) == []
 
 
 def test_a_value_of_zero_tells_nothing() -> None:

@@ -6,10 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from two_versions import Row, side
 
-from doubleroute.config import Review
+from doubleroute.config import SPLITS, Review
 from doubleroute.review.changes import compare
 from doubleroute.review.finders import row_findings
-from doubleroute.review.rows import SPLITS
 from doubleroute.review.versions import Versions
 
 REVIEW = Review()

@@ -54,7 +54,9 @@ def test_the_lines_of_a_real_push_are_read(tmp_path: Path) -> None:
         ([f":/a word {'c' * 64} refs/heads/a {'0' * 64}"], [(None, "c" * 64)]),
     ],
 )
-def test_a_push_asks_for(lines: list[str], wanted: list[tuple[str | None, str]]) -> None:
+def test_a_push_asks_for_the_commits_of_each_branch_that_it_changes(
+    lines: list[str], wanted: list[tuple[str | None, str]]
+) -> None:
     assert pushed(lines) == wanted
 
 

@@ -110,5 +110,5 @@ def test_without_peft_the_command_that_installs_it_is_said(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(ConfigError, match=r"training\.lora needs peft.* pip install 'doubleroute\[lora\]'"):
+    with pytest.raises(ConfigError, match=r"training\.lora needs peft.* -e '\.\[lora\]'"):
         Run(root, LORA)

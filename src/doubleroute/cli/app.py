@@ -29,8 +29,6 @@ Set = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a value of project.yaml; repeatable."),
 ]
 
-WAITING = "another run of this project is under way; waiting for it to end"
-
 
 def load(folder: Path, changes: list[str] | None = None) -> "Project":
     """The project; before anything heavy is imported, so that a mistake in it is told at once."""

@@ -15,7 +15,9 @@ def export(
     project: Folder = Path(),
     precision: Annotated[
         Literal["float32", "int8"] | None,
-        typer.Option(help="Only this one, and exit code 3 when it is refused; by default both."),
+        typer.Option(
+            help="Only this one; by default that of serving.precision, or both. Exit code 3: none accepted."
+        ),
     ] = None,
     version: Annotated[
         str, typer.Option("--model-version", metavar="N", help="A number or alias of the registry.")

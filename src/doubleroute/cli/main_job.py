@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from doubleroute.cli.app import WAITING, Debug, Folder, Json, Set, app, load, option_for
+from doubleroute.cli.app import Debug, Folder, Json, Set, app, load, option_for
 from doubleroute.cli.shows import (
     end_if_refused,
     show_answers,
@@ -88,7 +88,7 @@ def train(project: Folder = Path(), changes: Set = None, as_json: Json = False, 
     """Validate, tokenise, fine-tune, evaluate, register, promote."""
     with session(as_json=as_json, debug=debug, goes_on=lambda: progress_of(project)) as terminal:
         loaded = load(project, changes)
-        from doubleroute.flows.train import run
+        from doubleroute.flows.train import WAITING, run
         from doubleroute.integrations.registry import Registry
 
         result = run(loaded, changes or (), waiting=lambda: terminal.note(WAITING))

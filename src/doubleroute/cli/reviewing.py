@@ -20,7 +20,11 @@ FILES = ("review.json", "review.html", "review.md", "changes.jsonl")
 @app.command()
 def review(
     base: Annotated[
-        str | None, typer.Argument(metavar="[BASE]", help="What the change is to be merged into.")
+        str | None,
+        typer.Argument(
+            metavar="[BASE]",
+            help="What the change is to be merged into; by default HEAD~1, with --staged HEAD.",
+        ),
     ] = None,
     head: Annotated[
         str | None, typer.Argument(metavar="[HEAD]", help="The change: a revision; HEAD by default.")

@@ -7,13 +7,14 @@ from doubleroute.config.models import Backbone, Evaluation, Project, Validation
 from doubleroute.config.reader import check_folder, load_project
 from doubleroute.config.reference import json_schema
 from doubleroute.config.routers import ExpertsRouter, LinearRouter, MlpRouter, NoRouter, Router
-from doubleroute.config.tasks import Columns, Files, Head, Split, Task
+from doubleroute.config.tasks import SPLITS, Columns, Files, Head, Split, Task
 from doubleroute.config.training import Training
 
 __all__ = [
     "LOWER_IS_BETTER",
     "METRICS",
     "NAMELESS",
+    "SPLITS",
     "Backbone",
     "Columns",
     "Drift",

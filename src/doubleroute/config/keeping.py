@@ -156,11 +156,17 @@ FINDINGS: dict[str, Severity] = {
 }
 
 
+_BY_SEVERITY = "; ".join(
+    f"{each} for {', '.join(name for name, severity in FINDINGS.items() if severity == each)}"
+    for each in ("block", "look", "note")
+)
+
+
 class Review(Section):
     """What a change of the data may do before it is blocked, and how it is looked at."""
 
     severity: dict[Text, Severity] = Field(
-        {}, description="of a finding, by its name, where it differs: block, look or note"
+        {}, description=f"of a finding, by its name, where it differs from: {_BY_SEVERITY}"
     )
     max_fall: Fraction = Field(
         0.0, description="the finding `worse`: a task's metric falls by more than this, for certain"

@@ -22,6 +22,9 @@ from doubleroute.config.values import (
 )
 from doubleroute.config.words import Words
 
+#: In the order in which a text that stands in two of them is looked for.
+SPLITS = ("train", "validation", "test")
+
 
 class Files(Section):
     """Where the rows of a task are. Without validation or test files they are split off from train."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from doubleroute.config import Project
+from doubleroute.config import SPLITS, Project
 from doubleroute.data.splits import text_key
 from doubleroute.data.tables import read_frame, read_validated, rows_digest
 from doubleroute.data.tokens import join_tokens
@@ -22,7 +22,6 @@ from doubleroute.workspace import Stage, Workspace
 if TYPE_CHECKING:
     import pandas as pd
 
-SPLITS = ("train", "validation", "test")
 ROWS = "rows.parquet"
 REFERENCE = "reference.parquet"
 #: Rows of each task in the sample; held-out rows first, because the model's answers to them are honest.

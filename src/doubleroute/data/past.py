@@ -5,14 +5,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from doubleroute.config import SPLITS
 from doubleroute.data.tables import read_validated, rows_digest
 from doubleroute.digests import code_digest
 from doubleroute.workspace import Stage, Workspace, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
-
-SPLITS = ("train", "validation", "test")
 
 
 def rows_before(workspace: Workspace, validated: Stage, tasks: Iterable[str], time: str) -> Stage:

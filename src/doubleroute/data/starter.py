@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from doubleroute.config import SPLITS
 from doubleroute.config.values import NAME_PATTERN
 from doubleroute.data.raw import columns_listed, short
 from doubleroute.data.roles import Roles, find_roles
-from doubleroute.data.starter_yaml import LABELLED, SPLITS, DataSet, document, label_values
+from doubleroute.data.starter_yaml import LABELLED, DataSet, document, label_values
 from doubleroute.data.tables import Table, read_tables
 from doubleroute.errors import DataError, InputError
 from doubleroute.workspace import write_text

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
-from doubleroute.config import METRICS
+from doubleroute.config import METRICS, SPLITS
 from doubleroute.data.raw import Table
 from doubleroute.data.roles import Column, Roles, words
 
-SPLITS = ("train", "validation", "test")
 #: The kinds whose labels are listed.
 LABELLED = ("classification", "multilabel", "ordinal")
 #: More labels than this are left to be taken from the training rows.
@@ -138,7 +137,10 @@ def _task(task: str, data_set: DataSet, roles: Roles, kind: str) -> list[str]:
     lines.append(f"    metric: {metrics[0]} # or {', '.join(metrics[1:])}")
     if roles.slices:
         lines.append(f"    slices: [{', '.join(map(scalar, roles.slices))}] # scores for each value of these")
-    lines += [f"    # column {scalar(column)} is a date; it is not used yet" for column in roles.dates]
+    lines += [
+        f"    # column {scalar(column)} is a date; time: {scalar(column)} in columns dates the rows"
+        for column in roles.dates
+    ]
     return lines
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from doubleroute.config import Project
+from doubleroute.config import SPLITS, Project
 from doubleroute.data.arrivals import REFERENCE, ROWS, Seen, read_reference, row_keys, text_keys
 from doubleroute.data.raw import shown
 from doubleroute.data.rows import canonical_rows
@@ -17,8 +17,6 @@ from doubleroute.flows.watching import Frames, Known
 from doubleroute.integrations.registry import Registry, Version
 from doubleroute.serving.log import read_log
 from doubleroute.workspace import Stage
-
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def run(
         raise _busy(workspace)
 
     libraries.keep(workspace)
-    with prefect_api(workspace, busy, meanwhile=_import_libraries):
+    with prefect_api(workspace, busy, meanwhile=libraries.import_steps):
         return retrain(str(project.root), list(changes), force, from_log)
 
 
@@ -102,7 +102,3 @@ def retrain(
 def _busy(workspace: Workspace) -> GateError:
     who = workspace.holder("train") or workspace.holder("prefect")
     return GateError(f"a training of this project is under way: {who}; one at a time")
-
-
-def _import_libraries() -> None:
-    import doubleroute.flows.steps  # noqa: F401

@@ -14,6 +14,8 @@ from doubleroute.flows.server import prefect_api
 from doubleroute.flows.timeline import FitProgress, Timeline, say_trimmed
 from doubleroute.workspace import Workspace
 
+WAITING = "another run of this project is under way; waiting for it to end"
+
 
 def run(
     project: Project, changes: Sequence[str] = (), waiting: Callable[[], None] = lambda: None
@@ -25,7 +27,7 @@ def run(
     """
     workspace = Workspace(project.root)
     libraries.keep(workspace)
-    with prefect_api(workspace, waiting, meanwhile=_import_libraries):
+    with prefect_api(workspace, waiting, meanwhile=libraries.import_steps):
         return train(str(project.root), list(changes))
 
 
@@ -89,10 +91,5 @@ def train(project: str = ".", changes: list[str] | None = None) -> dict[str, Any
         }
 
 
-def _import_libraries() -> None:
-    """Great Expectations and the rest take seconds to import: as long as the server takes to start."""
-    import doubleroute.flows.steps  # noqa: F401
-
-
 def _say_waiting() -> None:
-    print("another run of this project is under way; waiting for it to end", file=sys.stderr, flush=True)
+    print(WAITING, file=sys.stderr, flush=True)

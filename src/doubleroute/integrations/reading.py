@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from doubleroute.config import Project, Task
+from doubleroute.config import SPLITS, Project, Task
 from doubleroute.data import checks
 from doubleroute.data.answers import read_answers
 from doubleroute.data.raw import Table, shown
@@ -13,8 +13,6 @@ from doubleroute.data.splits import assign
 from doubleroute.data.tables import combined, digests, read_tables
 from doubleroute.errors import DataError
 from doubleroute.integrations.outcome import Bad
-
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)

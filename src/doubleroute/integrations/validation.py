@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from doubleroute.config import Project, Task
+from doubleroute.config import SPLITS, Project, Task
 from doubleroute.data import checks
 from doubleroute.data.answers import write_answers
 from doubleroute.data.raw import shown
@@ -21,7 +21,7 @@ from doubleroute.digests import code_digest, versions_of
 from doubleroute.errors import DataError, InputError
 from doubleroute.integrations import expectations
 from doubleroute.integrations.outcome import Outcome, settle
-from doubleroute.integrations.reading import SPLITS, Read, read_rows, relative, shared, sources_of
+from doubleroute.integrations.reading import Read, read_rows, relative, shared, sources_of
 from doubleroute.integrations.suites import project_checks
 from doubleroute.workspace import Stage, Workspace, write_json, write_text
 

@@ -130,7 +130,8 @@ def onnx_runtime() -> Any:
 
 def missing(package: str) -> str:
     """What to do when a package of the extra is not installed."""
-    return f"the Python package '{package}' is not installed; `pip install 'doubleroute[onnx]'` brings it"
+    cure = "in doubleroute's folder, `pip install -c constraints.txt -e '.[onnx]'` brings it"
+    return f"the Python package '{package}' is not installed; {cure}"
 
 
 def write_kept(folder: Path, kept: Mapping[str, Mapping[str, np.ndarray]]) -> None:

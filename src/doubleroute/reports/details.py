@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from doubleroute.config import SPLITS
 from doubleroute.reports.tables import Table, headline, model_title, models_of
 from doubleroute.reports.wording import NOTHING, count, is_number, number, shown, shown_lines
 
@@ -12,7 +13,6 @@ MOST_CELLS = 30
 _MOST_PAIRS = 20
 _MOST_OPEN = 30
 _MOST_TEXT = 600
-_SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def provenance_blocks(provenance: Mapping[str, Any]) -> list[Table | Source]:
 
 
 def _in_order(splits: Mapping[str, Any]) -> list[str]:
-    return sorted(splits, key=lambda split: (_SPLITS.index(split) if split in _SPLITS else 9, split))
+    return sorted(splits, key=lambda split: (SPLITS.index(split) if split in SPLITS else 9, split))
 
 
 def _facts(value: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

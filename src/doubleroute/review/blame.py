@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from doubleroute import linear
-from doubleroute.review.estimates import described, holm, pooled
+from doubleroute.review.estimates import described, holm_alphas, pooled
 from doubleroute.review.groups import Group, groups_of
 from doubleroute.review.impact import Losses, Progress, Trained
 from doubleroute.review.rows import Changes, VersionRows
@@ -62,7 +62,7 @@ def blame(
     estimates = pooled(found)
     lines = [
         {"by": group.by, "group": group.name, "rows": len(group.places), **described(each, alpha)}
-        for group, each, alpha in zip(groups, estimates, holm(estimates, total), strict=True)
+        for group, each, alpha in zip(groups, estimates, holm_alphas(estimates, total), strict=True)
     ]
     return [
         line | {"verdict": _SAYS[line["verdict"]]} for line in sorted(lines, key=lambda line: -line["value"])

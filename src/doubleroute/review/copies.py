@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-from doubleroute.config import Review
+from doubleroute.config import SPLITS, Review
 from doubleroute.review.alike import near_copies, nearest
 from doubleroute.review.findings import Finding, counted, digests, quoted, severity_of, where
 from doubleroute.review.leaks import GUARDS, near_before
-from doubleroute.review.rows import SPLITS, VersionRows
+from doubleroute.review.rows import VersionRows
 from doubleroute.review.versions import Versions
 
 #: Row, the row beside it, and how alike they are.

@@ -92,7 +92,7 @@ def finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def holm(found: Sequence[Estimate], of: int = 0) -> list[float]:
+def holm_alphas(found: Sequence[Estimate], of: int = 0) -> list[float]:
     """The alpha of each interval so that the chance that any of them is a false alarm is ALPHA (Holm 1979):
     those whose interval then excludes zero are the ones that Holm's test rejects. ``of``: how many there were
     before these were chosen by what was seen, where that are more."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from doubleroute import linear
 from doubleroute.config import LOWER_IS_BETTER
-from doubleroute.review.estimates import Estimate, described, estimate, finite, holm, mean_of, pooled
+from doubleroute.review.estimates import Estimate, described, estimate, finite, holm_alphas, mean_of, pooled
 from doubleroute.review.study import Study
 
 #: With fewer held-out rows nothing is said; with fewer of a label nothing about it.
@@ -202,7 +202,7 @@ def by_label(study: Study, losses: Losses) -> list[dict[str, Any]]:
     found = pooled(list(kept.values()))
     lines = [
         {"label": label, "rows": held[label], **described(each, alpha)}
-        for label, each, alpha in zip(kept, found, holm(found), strict=True)
+        for label, each, alpha in zip(kept, found, holm_alphas(found), strict=True)
     ]
     # What is certain is shown first, then what moved most.
     lines.sort(key=lambda line: (line["verdict"] == "cannot tell", -abs(line["value"])))

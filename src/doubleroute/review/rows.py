@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from doubleroute.config import SPLITS
 from doubleroute.data.splits import text_key
 
 #: What can have happened to a row; ``duplicated``, not ``added`` as well: new, and a copy of a row that its
 #: split had already.
 KINDS = ("added", "removed", "duplicated", "edited", "relabelled", "moved")
-SPLITS = ("train", "validation", "test")
 #: Canonical rows of one split, as ``data.rows`` gives them.
 Rows = Mapping[str, Sequence[Any]]
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from doubleroute.config import SPLITS
 from doubleroute.review.renaming import names_of
-from doubleroute.review.rows import KINDS, SPLITS, Changes, VersionRows, example
+from doubleroute.review.rows import KINDS, Changes, VersionRows, example
 
 #: Labels of a split that a document counts, and changed rows that it quotes.
 LABELS, QUOTED = 200, 2000

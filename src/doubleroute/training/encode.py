@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from doubleroute.config import Project
+from doubleroute.config import SPLITS, Project
 from doubleroute.data.batches import Encoded
 from doubleroute.data.tables import read_validated, rows_digest
 from doubleroute.data.tokens import Packed, encode_texts, join_tokens, word_spans
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from transformers import PreTrainedTokenizerBase
 
-SPLITS = ("train", "validation", "test")
 META = "meta.json"
 #: Beside the splits of a retrieval task: its stored answers, as ``load_split`` takes them.
 ANSWERS = "answers"

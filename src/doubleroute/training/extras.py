@@ -24,5 +24,6 @@ def _refuse_missing(option: str, packages: list[str], extra: str) -> None:
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
         raise ConfigError(
-            f"training.{option} needs {missing[0]}, which is not there; pip install 'doubleroute[{extra}]'"
+            f"training.{option} needs {missing[0]}, which is not there; in doubleroute's folder, "
+            f"pip install -c constraints.txt -e '.[{extra}]' brings it"
         )
