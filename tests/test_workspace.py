@@ -229,3 +229,14 @@ def test_a_stage_that_is_being_built_is_not_removed(tmp_path: Path) -> None:
         assert workspace.trim(0, since=2e9) == []
     assert workspace.trim(0, since=2e9) == [stage.path.name]
     assert list(workspace.stages.iterdir()) == []
+
+
+def test_git_takes_nothing_of_it_along(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    with workspace.lock("train"):
+        pass
+    ignored = tmp_path / ".doubleroute" / ".gitignore"
+    assert ignored.read_text() == "*\n"
+    os.utime(ignored, (0, 0))
+    with workspace.scratch():
+        assert ignored.exists()  # unlike half-written files of long ago

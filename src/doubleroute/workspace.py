@@ -178,7 +178,7 @@ class Workspace:
         for pattern, days in _FORGOTTEN.items():
             for path in self.root.glob(pattern):
                 with suppress(FileNotFoundError):
-                    if time.time() - path.stat().st_mtime > days * 86400:
+                    if path.name != ".gitignore" and time.time() - path.stat().st_mtime > days * 86400:
                         shutil.rmtree(path) if path.is_dir() else path.unlink()
         with _disk_errors(self.root):
             folder.mkdir(parents=True)
@@ -202,6 +202,7 @@ class Workspace:
         """
         with _disk_errors(self.root):
             (self.root / "locks").mkdir(parents=True, exist_ok=True)
+            keep_out_of_git(self.root)
             lock = filelock.FileLock(self.root / "locks" / f"{name}.lock")
             try:
                 lock.acquire(timeout=0)
@@ -240,6 +241,13 @@ class Workspace:
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON document whole or not at all."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def keep_out_of_git(folder: Path) -> None:
+    """Let git ignore what is in a folder, so that `git add .` takes no model along. A .gitignore that is
+    there stays."""
+    if not (folder / ".gitignore").exists():
+        write_text(folder / ".gitignore", "*\n")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -180,6 +180,29 @@ def test_with_a_label_or_a_context_an_answer_is_not_to_be_found(
     assert [task.kind for task in project.tasks.values()] == [kind]
 
 
+def test_where_answers_lack_or_stand_in_several_files_init_says_so(tmp_path: Path) -> None:
+    lacking = [*questions(), {"question": "And this one?", "answer": None}]
+    project, _ = started(tmp_path, jsonl(tmp_path / "lacking.jsonl", lacking))
+    assert [task.kind for task in project.tasks.values()] == ["classification"]
+    other = [{"question": f"{TEXTS[n]} again", "answer": f"Another {ANSWERS[n]}"} for n in range(8)]
+    files = jsonl(tmp_path / "train.jsonl", questions()), jsonl(tmp_path / "test.jsonl", other)
+    _, starter = started(tmp_path, *files)
+    assert "answers.file is train.jsonl alone, and other files have answers too" in starter.doubts[1]
+
+
+def test_numbered_label_columns_are_no_pair_of_texts(tmp_path: Path) -> None:
+    rows = labelled(l1=lambda n: ["goods", "people"][n % 2], l2=lambda n: ["shop", "staff"][n % 2])
+    project, _ = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))
+    (task,) = project.tasks.values()
+    assert (task.columns.text, task.columns.text_pair, task.columns.label) == ("text", None, "label")
+
+
+def test_labels_of_several_types_are_classes() -> None:
+    rows = [{"text": TEXTS[n], "label": [0, 1, "unknown", True][n % 4]} for n in range(40)]
+    roles = find_roles({name: [row[name] for row in rows] for name in ("text", "label")})
+    assert (roles.text, roles.label, roles.kind) == ("text", "label", "classification")
+
+
 def test_more_labels_than_fit_are_left_to_the_training_rows(tmp_path: Path) -> None:
     rows = [{"text": f"{text} {n}", "label": f"l{n}"} for n in range(35) for text in TEXTS[:3]]
     project, starter = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))

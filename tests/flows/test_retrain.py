@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from conftest import write_tiny_project
 
+from doubleroute.cli.watching import look_at
 from doubleroute.config import load_project
 from doubleroute.drift import records
 from doubleroute.errors import GateError
@@ -21,6 +22,7 @@ from doubleroute.flows.server import prefect_api
 from doubleroute.flows.train import run as train
 from doubleroute.flows.watch import watch
 from doubleroute.integrations.registry import Registry
+from doubleroute.serving.log import RequestLog
 from doubleroute.workspace import Workspace
 
 pytestmark = pytest.mark.filterwarnings(
@@ -66,6 +68,17 @@ def test_without_new_rows_nothing_is_measured_and_nothing_trained(root: Path) ->
     assert result["trained"] is None
     assert result["said"][-1] == "nothing arrived since version 1 learned"
     assert [stage["name"] for stage in result["stages"]] == ["pull", "validate", "look", "decide"]
+
+
+def test_what_the_model_was_asked_is_looked_at_instead_of_the_rows(root: Path) -> None:
+    project = load_project(root, [*CHANGES, "serving.log=true"])
+    log = RequestLog(root / project.serving.folder)
+    answer = {"sentiment": {"label": "pos", "probabilities": {"pos": 1.0}}}
+    log.write([{"text": f"my parcel {number} never came"} for number in range(30)], [answer] * 30)
+    _, found = look_at(project, from_log=True)
+    assert found.arrived == {"sentiment": 30, "entities": 0}
+    assert found.drift is not None
+    assert found.drift["verdict"] == "moved", found.drift
 
 
 def test_new_rows_of_another_kind_are_found_decided_about_and_trained_on(root: Path) -> None:

@@ -62,9 +62,11 @@ def test_every_text_of_the_data_is_redacted_and_places_are_not() -> None:
         "title": "1 new label: 'secret'",
         "label_counts": {"secret": [0, 1]},
         "examples": [{"file": "secret.csv", "row": 1, "label": ["secret"], "key": "secret", "other": None}],
+        "acknowledged": {"reason": "a secret", "until": "secret"},
     }
     assert public(document, redact) == {
         "title": "1 new label: '[x]'",
         "label_counts": {"[x]": [0, 1]},
         "examples": [{"file": "secret.csv", "row": 1, "label": ["[x]"], "key": "[x]", "other": None}],
+        "acknowledged": {"reason": "a [x]", "until": "secret"},
     }

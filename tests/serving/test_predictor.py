@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,12 @@ def test_csv_text_stays_text_and_rows_are_counted_without_the_header(tmp_path: P
         Request(2, {"text": "two\nlines, quoted", "text_pair": "01"}, "x"),
         Request(3, {"text": "True"}, ""),
     ]
+
+
+def test_a_csv_line_of_blanks_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text("text,id\nhello,1\n   \nbye,2\n")
+    assert [request.id for request in read_requests(path)] == ["1", "2"]
 
 
 def test_other_columns_can_hold_the_text(tmp_path: Path) -> None:
@@ -178,3 +185,14 @@ def test_csv_columns_that_would_share_a_name_are_refused(tmp_path: Path) -> None
     about = {"a": {"kind": "classification"}, "a_probability": {"kind": "regression"}}
     with pytest.raises(InputError, match="two columns would be named 'a_probability'"):
         write(iter(()), about, tmp_path / "out.csv")
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="a file system in memory under /dev")
+def test_a_file_in_memory_is_replaced_as_any_other(answerer: Answerer) -> None:
+    path = Path(f"/dev/shm/doubleroute-{os.getpid()}.jsonl")
+    try:
+        for text in ("a good film", "a bad film"):
+            assert write(predict(answerer, iter([Request(1, {"text": text})])), answerer.tasks, path) == 1
+        assert len(path.read_text().splitlines()) == 1
+    finally:
+        path.unlink(missing_ok=True)

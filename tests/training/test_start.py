@@ -207,6 +207,15 @@ def test_what_the_champion_has_not_got_learns_though_it_did_not_move(root: Path,
         Plan(moved=("entities",))
 
 
+def test_a_head_of_an_order_is_not_taken_over_by_another_order(root: Path, tmp_path: Path) -> None:
+    ordinal = "tasks.sentiment.kind=ordinal", "tasks.sentiment.labels=[neg, mixed, pos]"
+    Run(root, *ordinal, "training.epochs=1").fit(tmp_path)
+    plan = Plan(Start(tmp_path / "model", "of an order"), moved=("entities",))
+    assert Run(root, *ordinal).learner(plan=plan).learning == ["entities"]
+    turned = Run(root, ordinal[0], "tasks.sentiment.labels=[pos, mixed, neg]")
+    assert turned.learner(plan=plan).learning == ["sentiment", "entities"]
+
+
 def test_a_fit_from_a_champion_that_was_killed_ends_with_the_same_weights(
     root: Path, champion: Start, tmp_path: Path
 ) -> None:

@@ -205,6 +205,8 @@ def _retrieval(columns: Mapping[str, Column], roles: Roles) -> None:
     answers = [name for name in _by_name(texts, ANSWER_NAMES) if texts[name].length > 20]
     if question is None or not answers or len(texts[answers[0]].counts) < 2:
         return
+    if len(texts[answers[0]].given) < len(texts[answers[0]].values):
+        return  # a row without its answer cannot be in the table of answers
     if _by_name(texts, "context passage document"):
         return
     if any(_can_be_label(columns[name]) for name in _by_name(columns, LABEL_NAMES)):
@@ -246,7 +248,8 @@ def _pair(columns: Mapping[str, Column]) -> tuple[str, str] | None:
     for name in columns:
         for one, two in (("1", "2"), ("a", "b"), ("A", "B"), ("first", "second"), ("left", "right")):
             other = name.removesuffix(one) + two
-            if name.endswith(one) and other in columns and len(name) > len(one):
+            both = name.endswith(one) and other in columns and len(name) > len(one)
+            if both and not any(_looks_like_label(columns[each]) for each in (name, other)):
                 return name, other
     return None
 
@@ -289,10 +292,9 @@ def _kind(column: Column, roles: Roles) -> tuple[str, str | None]:
             return "regression", None
         return "classification", None
     for separator in ("|", ";", ","):
-        parts = Counter(
-            part.strip() for value in column.given for part in value.split(separator) if part.strip()
-        )
-        several = sum(separator in value for value in column.given)
+        texts = [value for value in column.given if isinstance(value, str)]
+        parts = Counter(part.strip() for value in texts for part in value.split(separator) if part.strip())
+        several = sum(separator in value for value in texts)
         if several > 0.05 * len(column.given) and len(parts) <= len(column.counts):
             hint = "if a label itself holds it, use kind: classification"
             roles.doubts.append(f"'{column.name}' holds several labels separated by '{separator}'; {hint}")

@@ -6,6 +6,7 @@ holds none.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -59,7 +60,7 @@ def _answer(number: int, value: Any) -> str:
         raise ValueError(f"answer {number} lacks a text, or the number where it starts; write it {_FORMS}")
     if not text.strip():
         raise ValueError(f"answer {number} is empty; an empty list says that there is none")
-    if start < 0 or start != int(start):
+    if not math.isfinite(start) or start < 0 or start != int(start):
         raise ValueError(f"answer {number} starts at {start:g}, which is no character's number from 0")
     return f"{int(start)}:{text}"
 

@@ -183,10 +183,13 @@ def _project_name(name: str | None, project: Path) -> str:
 
 
 def _label_doubts(data_set: DataSet, roles: Roles, kind: str) -> list[str]:
-    if kind not in LABELLED:
-        return []
     known = set(label_values(data_set, roles, "train"))
     unseen = sorted(set(label_values(data_set, roles)) - known)
+    if kind == "retrieval" and (unseen or len(data_set.files["train"]) > 1):
+        where = f"answers.file is {data_set.files['train'][0]} alone, and other files have answers too"
+        return [f"{where}; write all answers into one table and name that"]
+    if kind not in LABELLED:
+        return []
     return [f"labels that no training row has: {', '.join(unseen[:10])}"] if unseen else []
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from doubleroute.config import SPLITS, Project
@@ -58,17 +59,31 @@ def arrived(project: Project, validated: Stage, seen: Seen) -> Frames:
 
 def asked(project: Project, since: str | None) -> Frames:
     """The texts that the served model was asked since then (ISO time, UTC), newest last, as unlabelled rows
-    of every task."""
+    of each task that answered them; of a task of pairs those that had a second text.
+
+    Tasks that answered the same texts share a frame.
+    """
     found = read_log(project.root / project.serving.folder, since, project.drift.max_rows)
+    places = [place.rpartition(":") for place in found.places]
     columns: dict[str, Any] = {
         "text": found.texts,
+        "text_pair": found.pairs,
         "time": found.times,
-        "row": range(1, len(found.texts) + 1),
+        "file": [file for file, _, _ in places],
+        "row": [int(row) for _, _, row in places],
     }
-    if any(pair is not None for pair in found.pairs):
-        columns["text_pair"] = found.pairs
-    frame = pd.DataFrame(columns).assign(label=None, split="asked")
-    return dict.fromkeys(project.tasks, frame)
+    frame = pd.DataFrame(columns, dtype=object).assign(label=None, split="asked")
+    frames: dict[bytes, pd.DataFrame] = {}
+    asked_of = {}
+    for task, options in project.tasks.items():
+        answered = np.array([task in each for each in found.answers], bool)
+        if options.columns.text_pair is not None:
+            answered &= frame["text_pair"].notna().to_numpy()
+        own = frame[answered].reset_index(drop=True)
+        if own["text_pair"].isna().all():
+            own = own.drop(columns="text_pair")
+        asked_of[task] = frames.setdefault(answered.tobytes(), own)
+    return asked_of
 
 
 def given(project: Project, path: Path) -> Frames:
@@ -83,7 +98,8 @@ def given(project: Project, path: Path) -> Frames:
         tagging = options.kind == "tagging"
         text = options.columns.tokens if tagging else options.columns.text
         label = options.columns.tags if tagging else options.columns.label
-        if not all(text in table.names or table.format == "conll" for table in tables):
+        read = {text} if options.columns.text_pair is None or tagging else {text, options.columns.text_pair}
+        if not all(read <= set(table.names) or table.format == "conll" for table in tables):
             continue
         bare = {"slices": (), "columns": options.columns.model_copy(update={"time": None, "key": None})}
         parts = []

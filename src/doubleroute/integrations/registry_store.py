@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from doubleroute.errors import MachineError
+from doubleroute.workspace import keep_out_of_git
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -203,6 +204,7 @@ def _create(store: Store) -> None:
     assert store.folder is not None
     assert store.database is not None
     store.folder.mkdir(parents=True, exist_ok=True)
+    keep_out_of_git(store.folder)
     for leftover in store.folder.glob(".new-*.db*"):
         leftover.unlink()
     beside = store.folder / f".new-{os.getpid()}.db"

@@ -111,7 +111,9 @@ def publishable(finding: Finding, redact: Callable[[str], str]) -> Finding:
 
 
 #: What of a document is no text of anybody's: places, names of ours, digests.
-_OURS = frozenset({"file", "split", "task", "name", "severity", "rows", "kinds", "kind", "verdict", "metric"})
+_OURS = frozenset(
+    {"file", "split", "task", "name", "severity", "rows", "kinds", "kind", "verdict", "metric", "until"}
+)
 
 
 def public(value: Any, redact: Callable[[str], str]) -> Any:

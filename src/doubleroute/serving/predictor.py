@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -120,7 +121,9 @@ def place(target: Path) -> Path:
 
 def _is_stream(target: Path) -> bool:
     """A pipe or device, also /dev/stdout where that is a file: it is written to, never replaced."""
-    return target.exists() and (not target.is_file() or target.absolute().parts[1] in ("dev", "proc"))
+    names = target.absolute().as_posix()
+    ours = names.startswith(("/dev/std", "/dev/fd/")) or re.match(r"/proc/[^/]+/fd/", names)
+    return target.exists() and (not target.is_file() or bool(ours))
 
 
 def _answers(

@@ -174,7 +174,8 @@ def _table(
     try:
         for cells in reader:
             where, start = f"{name}, line {start}", reader.line_num + 1
-            if not cells:
+            blank = len(cells) == 1 and not cells[0].strip() and (header is None or len(header) > 1)
+            if not cells or blank:
                 continue
             if header is None:
                 header = _header(cells, where, columns)

@@ -132,7 +132,8 @@ def take_over(model: "DoublerouteModel", start: Start) -> list[str]:
 
     Backbone and router are taken; of the router's parameters of single tasks those of the tasks that both
     have with the same kind. Of such a task the head is taken too: of its last layer the rows of the labels
-    that both know, so that new labels, new tasks and another kind or pooling begin fresh.
+    that both know, so that new labels, new tasks and another kind or pooling begin fresh; one of other
+    labels of an order begins fresh as a whole.
     The caller has seen to it that backbone and router are the same (``refuse_another``).
     """
     from doubleroute.modeling.model import load_model
@@ -164,6 +165,8 @@ def _take_router(model: "DoublerouteModel", given: "DoublerouteModel", both: lis
 def _take_head(model: "DoublerouteModel", given: "DoublerouteModel", task: str) -> bool:
     """Whether nothing of the head is fresh."""
     ours, theirs = model.config.tasks[task], given.config.tasks[task]
+    if ours["kind"] == "ordinal" and ours["labels"] != theirs["labels"]:
+        return False  # one score and its thresholds: they belong to no label, but to their order
     old: dict[str, Tensor] = dict(given.heads[task].named_parameters())
     known = {label: row for row, label in enumerate(theirs["labels"])}
     rows = [(row, known[label]) for row, label in enumerate(ours["labels"]) if label in known]

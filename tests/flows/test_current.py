@@ -1,0 +1,54 @@
+"""The rows that the champion has not seen, as each task reads them."""
+
+from pathlib import Path
+
+import pytest
+
+from doubleroute.config import Project, load_project
+from doubleroute.flows.current import asked, given
+from doubleroute.serving.log import RequestLog
+
+PROJECT = """\
+name: desk
+backbone: {source: x}
+serving: {log: true}
+tasks:
+  mood: {kind: classification, files: {train: a.jsonl}}
+  topic: {kind: classification, files: {train: a.jsonl}}
+  same: {kind: classification, files: {train: b.jsonl}, columns: {text_pair: other}}
+  qa: {kind: span, files: {train: c.jsonl}, columns: {text: question, text_pair: context}}
+"""
+POSITIVE = {"label": "pos", "probabilities": {"pos": 1.0}}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    (tmp_path / "project.yaml").write_text(PROJECT, encoding="utf-8")
+    return load_project(tmp_path)
+
+
+def test_what_was_asked_are_the_rows_of_the_tasks_that_answered_with_a_pair_where_they_need_one(
+    project: Project,
+) -> None:
+    every = dict.fromkeys(project.tasks, POSITIVE)
+    log = RequestLog(project.root / project.serving.folder)
+    log.write(
+        [{"text": "one"}, {"text": "two", "text_pair": "zwei"}, {"text": "three"}],
+        [every, every, {"mood": POSITIVE}],
+    )
+    found = asked(project, None)
+    texts = {task: frame["text"].tolist() for task, frame in found.items()}
+    assert texts == {"mood": ["one", "two", "three"], "topic": ["one", "two"], "same": ["two"], "qa": ["two"]}
+    assert found["same"] is found["qa"]
+    (file,) = (project.root / project.serving.folder).glob("*.jsonl")
+    assert found["mood"][["file", "row"]].to_numpy().tolist() == [[file.name, row] for row in (1, 2, 3)]
+    assert found["qa"]["text_pair"].tolist() == ["zwei"]
+    assert found["mood"]["label"].isna().all()
+
+
+def test_a_file_is_read_by_the_tasks_whose_texts_it_has(project: Project) -> None:
+    path = project.root / "more.csv"
+    path.write_text("text,label\na good film,pos\n")
+    assert list(given(project, path)) == ["mood", "topic"]
+    path.write_text("text,other\na good film,ein guter Film\n")
+    assert list(given(project, path)) == ["mood", "topic", "same"]
