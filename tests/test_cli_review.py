@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from versioned import add, branch, git, make, sentences, write_sentences
+from conftest import write_tiny_project
+from versioned import add, begin, branch, git, make, sentences, write_sentences
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value will soon:DeprecationWarning")
 COMMAND = Path(sys.executable).with_name("doubleroute")
@@ -93,6 +94,36 @@ def test_the_same_rows_in_another_order_change_nothing(made: Path) -> None:
     assert [each["name"] for each in found["findings"]] == ["reordered"]
     assert {each["verdict"] for each in found["impact"].values()} == {"no change"}
     assert found["verdict"]["verdict"] == "approve"
+
+
+def reworded(data: Path) -> None:
+    (data / "answers.csv").unlink()
+    (data / "answers.csv").write_text("id,text\nopen,Call us.\nclose,Push the door.\n", encoding="utf-8")
+
+
+def test_an_answer_with_another_text_is_found_though_no_row_changed(
+    tiny_backbone: Path, tmp_path: Path
+) -> None:
+    root = write_tiny_project(tmp_path / "project", tiny_backbone)
+    (root / "data" / "answers.csv").write_text("id,text\nopen,Pull the door.\nclose,Push the door.\n")
+    asked = [{"text": f"line {n} of words", "label": ("open", "close")[n % 2]} for n in range(30)]
+    lines = "".join(json.dumps(row) + "\n" for row in asked)
+    (root / "data" / "help.jsonl").write_text(lines, encoding="utf-8")
+    more = (
+        "  help:\n    kind: retrieval\n    files: {train: data/help.jsonl}\n"
+        "    answers: {file: data/answers.csv}\n    split: {validation: 0.2, test: 0.2}\ntraining: {"
+    )
+    path = root / "project.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("training: {", more), encoding="utf-8")
+    branch(begin(root), "reworded", reworded)
+    done = review(root, "main", "reworded", "--json")
+    assert done.returncode == 0, done.stderr
+    found = document(done)
+    assert found["changes"]["total"] == 0
+    assert [(each["name"], each["task"]) for each in found["findings"]] == [("answers", "help")]
+    assert found["impact"]["help"]["verdict"] == "cannot tell"
+    assert "the answers that it retrieves did" in found["impact"]["help"]["why"]
+    assert found["verdict"]["verdict"] == "look"
 
 
 def test_a_version_that_cannot_be_read_is_blocked_with_the_reason(made: Path) -> None:

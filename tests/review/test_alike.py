@@ -54,6 +54,17 @@ def test_one_character_of_a_chinese_text_may_differ() -> None:
     assert nearest(["这本书的内容非常多，孩子看了一遍又一遍"], texts, 0.9)[1] == pytest.approx([1 - 1 / 19])
 
 
+def test_questions_about_one_long_context_are_alike_only_where_the_questions_are() -> None:
+    context = " ".join(f"word {number} of the context" for number in range(40))
+    asked = [f"{each}\0{context}" for each in ("who won the game?", "when was it?", "who won the games?")]
+    found = near_copies(asked, 0.9)
+    assert (found.texts.tolist(), found.others.tolist()) == ([0], [2])
+    assert found.similarity[0] == pytest.approx(
+        similarities(["who won the game?"], ["who won the games?"])[0]
+    )
+    assert similarities([asked[0]], [f"{asked[0][:17]}\0another context"])[0] < 0.5
+
+
 def test_near_copies_name_each_pair_once_and_leave_copies_out() -> None:
     texts = [
         "where is my card",

@@ -8,7 +8,7 @@ from two_versions import Row, only, places, side, versions
 
 from doubleroute.config import Review
 from doubleroute.review.arrived import drift_findings, personal_data
-from doubleroute.review.files import columns, invalid, refused, reordered, unreadable
+from doubleroute.review.files import answers, columns, invalid, refused, reordered, unreadable
 from doubleroute.review.finders import row_findings
 from doubleroute.review.findings import Finding, in_order, publishable, row_digest
 from doubleroute.review.held_out import held_out
@@ -222,3 +222,13 @@ def test_a_finding_is_plain_json_with_a_bounded_list_of_rows() -> None:
     assert json.loads(json.dumps(document)) == document
     assert (document["count"], len(document["rows"]), len(document["examples"])) == (300, 200, 5)
     assert len(finding.rows) == 300
+
+
+def test_answers_that_came_went_or_say_something_else_are_counted_and_named() -> None:
+    before = {"a": "Open it.", "b": "Close it.", "c": "Turn it."}
+    after = {"a": "Open it.", "b": "No.", "d": "X."}
+    (finding,) = answers("help", before, after, Review())
+    assert (finding.name, finding.severity, finding.task, finding.count) == ("answers", "look", "help", 3)
+    assert finding.title == "3 answers that can be found changed: 1 new, 1 gone, 1 with another text"
+    assert finding.detail.splitlines() == ["1 new: d", "1 gone: c", "1 with another text: b"]
+    assert answers("help", before, before, Review()) == answers("help", {}, after, Review()) == []

@@ -135,6 +135,7 @@ FINDINGS: dict[str, Severity] = {
     "rules": "look",
     "invalid": "block",
     "columns": "look",
+    "answers": "look",
     "leak": "block",
     "near-leak": "look",
     "leak-across-tasks": "look",

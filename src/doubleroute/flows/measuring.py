@@ -1,7 +1,7 @@
 """What models say of a change of the data: its impact, what is to blame, contradicted labels, drift."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,12 +50,25 @@ class Measured:
 
 
 def measure(
-    project: Project, workspace: Workspace, tasks: Mapping[str, Versions], progress: FitProgress
+    project: Project,
+    workspace: Workspace,
+    tasks: Mapping[str, Versions],
+    other_answers: Collection[str | None],
+    progress: FitProgress,
 ) -> Measured:
-    """Measure every task that changed at all; one that did not has no impact to speak of."""
+    """Measure every task that changed at all; one that did not has no impact to speak of. Of those with
+    ``other_answers`` to retrieve nobody can tell where no row changed."""
     found = Measured()
     for task, versions in tasks.items():
-        if len(versions.changes.changed()) == 0 and not versions.changes.renamed:
+        unchanged = len(versions.changes.changed()) == 0 and not versions.changes.renamed
+        if unchanged and task in other_answers:
+            found.impact[task] = {
+                "metric": project.tasks[task].judged_by,
+                "verdict": "cannot tell",
+                "why": "no row of this task changed, but the answers that it retrieves did",
+            }
+            continue
+        if unchanged:
             found.impact[task] = {
                 "metric": project.tasks[task].judged_by,
                 "verdict": "no change",

@@ -41,13 +41,15 @@ CHANGES = "changes.jsonl"
 
 @dataclass(frozen=True)
 class Side:
-    """One version of the data: the rows of each task as they are in its files, the names of the columns of
-    each file, and what its own validation takes out. ``error``: why it cannot be read or validated, None when
-    it can; without rows when it cannot be read, without ``validated`` in either case."""
+    """One version of the data: the rows of each task as they are in its files, {id: text} of the answers that
+    it retrieves, the names of the columns of each file, and what its own validation takes out. ``error``: why
+    it cannot be read or validated, None when it can; without rows when it cannot be read, without
+    ``validated`` in either case."""
 
     revision: Revision
     project: Project
     rows: dict[str, VersionRows]
+    answers: dict[str, dict[str, str]]
     columns: dict[str, list[str]]
     quarantined: dict[str, list[dict[str, Any]]]
     labels: dict[str, list[str]]
@@ -137,6 +139,8 @@ def find(found: Review) -> None:
     for task in found.tasks:
         before, after = (side.quarantined.get(task, []) for side in (found.base, found.head))
         found.findings += files.invalid(task, before, after, rules)
+        old, new = (side.answers.get(task, {}) for side in (found.base, found.head))
+        found.findings += files.answers(task, old, new, rules)
     finders = {word: _finder(word) for word in DEFAULT}
     least = found.project.validation.min_rows_per_class
     found.findings += row_findings(list(found.tasks.values()), finders, least, rules)
@@ -152,7 +156,8 @@ def measure(found: Review, progress: FitProgress, full: bool) -> None:
     from doubleroute.flows import measuring  # brings torch, which the other steps do without
 
     begun = time.perf_counter()
-    found.measured = measuring.measure(found.project, found.workspace, found.tasks, progress)
+    others = {each.task for each in found.findings if each.name == "answers"}
+    found.measured = measuring.measure(found.project, found.workspace, found.tasks, others, progress)
     found.findings += found.measured.findings
     if full:
         with found.workspace.lock("train", lambda: _busy(found.workspace)):
@@ -229,12 +234,13 @@ def _side(workspace: Workspace, version: Revision, changes: Sequence[str], may_f
     except InputError as error:  # a DataError, or a wrong file of expectations
         if not may_fail:
             raise InputError(f"{version.name}: {_within(version, error)}") from None
-        return Side(version, project, {}, {}, {}, {}, None, _within(version, error))
+        return Side(version, project, {}, {}, {}, {}, {}, None, _within(version, error))
     rows = {task: version_rows(project.tasks[task].labelled_as, each) for task, each in found.rows.items()}
     stage, problem = validated(project, workspace, found)
+    read = (rows, found.answers, found.columns)
     if stage is None:
-        return Side(version, project, rows, found.columns, {}, {}, None, _within(version, problem))
-    return Side(version, project, rows, found.columns, _quarantine(stage), _labels(stage), stage)
+        return Side(version, project, *read, {}, {}, None, _within(version, problem))
+    return Side(version, project, *read, _quarantine(stage), _labels(stage), stage)
 
 
 def _quarantine(stage: Stage) -> dict[str, list[dict[str, Any]]]:

@@ -91,13 +91,30 @@ def similarities(texts: Sequence[str], others: Sequence[str]) -> np.ndarray:
 
     Twice the length of the longest common subsequence over both lengths, in characters, case and white space
     aside (1 - normalised indel distance). Of a longer text the first COMPARED characters are compared, and
-    the similarity is at most what both lengths allow. Two empty texts are equal.
+    the similarity is at most what both lengths allow. Two empty texts are equal. Rows of two texts, joined by
+    NUL as ``text_key`` joins them, are at most as alike as their first texts are and as their second ones:
+    two questions about one long context are not alike.
     """
     return _similarities([text_key(text) for text in texts], [text_key(text) for text in others], 0.0)
 
 
 def _similarities(texts: Sequence[str], others: Sequence[str], least: float) -> np.ndarray:
     """``similarities`` of texts that are in their plain form already; 0 for what is below ``least``."""
+    found = _whole_similarities(texts, others, least)
+    both = [
+        place for place in np.flatnonzero(found).tolist() if "\0" in texts[place] and "\0" in others[place]
+    ]
+    if both:
+        ends = [[each[place].split("\0", 1) for place in both] for each in (texts, others)]
+        for part in (0, 1):
+            parts = _whole_similarities(
+                [each[part] for each in ends[0]], [each[part] for each in ends[1]], least
+            )
+            found[both] = np.minimum(found[both], parts)
+    return found
+
+
+def _whole_similarities(texts: Sequence[str], others: Sequence[str], least: float) -> np.ndarray:
     from rapidfuzz import process
     from rapidfuzz.distance import Indel
 

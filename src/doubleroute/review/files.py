@@ -150,6 +150,35 @@ def _formats(base: Mapping[str, Sequence[str]], head: Mapping[str, Sequence[str]
     return {path: fresh[stem] for path, stem in stems.items() if stem in fresh}
 
 
+def answers(task: str, base: Mapping[str, str], head: Mapping[str, str], review: Review) -> list[Finding]:
+    """The finding ``answers`` of a task that retrieves them, {id: text} in either version. The count is of
+    answers that came, went or say something else; where base has no table none did."""
+    came, gone = sorted(head.keys() - base.keys()), sorted(base.keys() - head.keys())
+    edited = sorted(each for each in head.keys() & base.keys() if head[each] != base[each])
+    if not base or not (came or gone or edited):
+        return []
+    count = len(came) + len(gone) + len(edited)
+    said = [
+        f"{len(each):,} {what}: {columns_listed(each)}"
+        for what, each in (("new", came), ("gone", gone), ("with another text", edited))
+        if each
+    ]
+    return [
+        Finding(
+            "answers",
+            severity_of("answers", review),
+            task,
+            None,
+            count,
+            f"{counted(count, 'answer')} that can be found changed: {len(came):,} new, {len(gone):,} gone, "
+            f"{len(edited):,} with another text",
+            "see that they answer the questions that name them; the next training computes their vectors",
+            "\n".join(said),
+            numbers={"new": len(came), "gone": len(gone), "edited": len(edited)},
+        )
+    ]
+
+
 def reordered(files: Sequence[Mapping[str, Any]], review: Review) -> list[Finding]:
     """The finding ``reordered``: files with the same rows in another order. ``files``: as in review.json."""
     paths = sorted(each["path"] for each in files if each["what"] == "reordered")
