@@ -170,21 +170,11 @@ def predict(
     """Answer texts with a registered model, all tasks in one pass."""
     with session(as_json=as_json, debug=debug, pure=output == "-") as terminal:
         loaded = load(project)
-        from doubleroute.errors import InputError
         from doubleroute.integrations.registry import Registry
         from doubleroute.serving import predictor
         from doubleroute.serving.requests import one_request
 
-        if (source is None) == (text is None):
-            raise InputError("give either --input FILE (- is standard input) or --text 'one text'")
-        if second is not None and text is None:
-            raise InputError("--text-pair is the second text of --text; give both, or --input alone")
-        if source == "" or output == "":
-            raise InputError(
-                f"--{'input' if source == '' else 'output'} is empty; name a file, or - for a stream"
-            )
-        if explain and (form == "csv" or (form is None and output.lower().endswith(".csv"))):
-            raise InputError("CSV has no place for --explain; write --format jsonl")
+        _refuse_contradictions(source, text, second, output, explain, form)
         one = None if text is None else one_request(text, second)
         requests = _requests(loaded, source, one, text_column, pair_column, tasks)
         if output != "-":
@@ -214,6 +204,22 @@ def predict(
                     show_way(terminal, answer.explanation)
         else:
             predictor.write(answers, _about(answerer, tasks), terminal.out, form)
+
+
+def _refuse_contradictions(
+    source: str | None, text: str | None, second: str | None, output: str, explain: bool, form: str | None
+) -> None:
+    from doubleroute.errors import InputError
+
+    if (source is None) == (text is None):
+        raise InputError("give either --input FILE (- is standard input) or --text 'one text'")
+    if second is not None and text is None:
+        raise InputError("--text-pair is the second text of --text; give both, or --input alone")
+    if source == "" or output == "":
+        empty = "input" if source == "" else "output"
+        raise InputError(f"--{empty} is empty; name a file, or - for a stream")
+    if explain and (form == "csv" or (form is None and output.lower().endswith(".csv"))):
+        raise InputError("CSV has no place for --explain; write --format jsonl")
 
 
 @app.command()
