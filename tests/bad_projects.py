@@ -34,11 +34,11 @@ def make(root: Path, data: str | bytes | None = ROWS, name: str = "train.csv", m
 
 
 def files(root: Path) -> dict[str, bytes]:
-    """Every file of a project but the record of its data and the locks."""
+    """Every file of a project but the record of its data, the locks, and what keeps them out of git."""
     return {
         path.relative_to(root).as_posix(): path.read_bytes()
         for path in root.rglob("*")
-        if path.is_file() and "locks" not in path.parts and path.name != "data.json"
+        if path.is_file() and "locks" not in path.parts and path.name not in ("data.json", ".gitignore")
     }
 
 
