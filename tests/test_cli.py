@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from doubleroute.cli import app
+from doubleroute.cli.app import option_for
 from doubleroute.config import load_project
 
 COMMANDS = ("init", "validate", "train", "evaluate", "predict", "status", "doctor")
@@ -232,3 +233,14 @@ def test_the_installed_command_keeps_stdout_for_the_document(project: Path) -> N
     )
     assert done.returncode == 0
     assert json.loads(done.stdout)["project"] == "demo"
+
+
+def test_a_schedule_that_is_none_is_refused_before_anything_starts(project: Path) -> None:
+    result = CliRunner().invoke(app, ["schedule", "--project", str(project), "--cron", "every night"])
+    assert result.exit_code == 2
+    assert "--cron 'every night' is no schedule; write it as '0 2 * * 1'" in result.stderr
+    assert not (project / ".doubleroute").exists()
+
+
+def test_what_is_to_be_typed_is_quoted() -> None:
+    assert option_for(Path("my project")) == " --project 'my project'"

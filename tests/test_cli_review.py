@@ -135,6 +135,22 @@ def test_a_version_that_cannot_be_read_is_blocked_with_the_reason(made: Path) ->
     assert ".doubleroute" not in done.stdout.split("review:")[0]
 
 
+def test_a_base_whose_project_cannot_be_read_is_named_by_its_revision(
+    tiny_backbone: Path, tmp_path: Path
+) -> None:
+    root = make(tmp_path / "project", tiny_backbone, rows=20)
+    path = root / "project.yaml"
+    whole = path.read_text(encoding="utf-8")
+    path.write_text(whole + "later_version: true\n", encoding="utf-8")
+    git(root, "commit", "--quiet", "-am", "a key of another version")
+    path.write_text(whole, encoding="utf-8")
+    git(root, "commit", "--quiet", "-am", "without it")
+    done = review(root)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: HEAD~1: project.yaml has 1 mistake"), done.stderr
+    assert "later_version" in done.stderr
+
+
 def test_what_is_staged_is_reviewed_before_it_is_committed(made: Path, tmp_path: Path) -> None:
     root = tmp_path / "project"
     shutil.copytree(made, root, symlinks=True)

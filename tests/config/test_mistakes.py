@@ -372,3 +372,8 @@ def test_options_of_windows_fit_span_alone(tmp_path: Path) -> None:
     assert mistakes(tmp_path, HEAD + task) == [
         "line 3: tasks.mood.head: overlap does not fit kind classification, which reads no context; delete it"
     ]
+
+
+def test_a_task_may_not_have_the_name_of_a_tool_s_folder(tmp_path: Path) -> None:
+    (mistake,) = mistakes(tmp_path, MINIMAL.replace("mood:", "data_docs:"))
+    assert "tasks.data_docs: Great Expectations' pages have this name; give the task another" in mistake

@@ -78,6 +78,22 @@ def test_the_sample_gives_rows_back_as_they_were(project: Project) -> None:
     assert set(sample["sentiment"]["slice_source"]) == {"mail", "chat"}
 
 
+def test_stages_of_some_of_the_rows_hold_the_answers_that_are_retrieved(project: Project) -> None:
+    data, path = project.root / "data", project.root / "project.yaml"
+    (data / "answers.csv").write_text("id,text\nneg,Sorry.\npos,Thank you.\n")
+    more = (
+        "  help: {kind: retrieval, files: {train: data/sentiment.csv}, answers: {file: data/answers.csv},\n"
+        "         split: {validation: 0.2, test: 0.2}}\ntraining: {"
+    )
+    path.write_text(path.read_text(encoding="utf-8").replace("training: {", more), encoding="utf-8")
+    workspace, stage = Workspace(project.root), validated(load_project(project.root))
+    seen = Seen.read(remember(load_project(project.root), workspace, stage, None).path / ROWS)
+    path.write_text(path.read_text(encoding="utf-8").replace("seed: 3", "seed: 4"), encoding="utf-8")
+    kept, out = hold_out(workspace, validated(load_project(project.root)), ["sentiment", "help"], seen)
+    assert out["help"] > 0
+    assert read_validated(kept.path, "help", "answers")["text"].tolist() == ["Sorry.", "Thank you."]
+
+
 def test_a_test_row_never_goes_into_training_again(project: Project) -> None:
     workspace, tasks = Workspace(project.root), list(project.tasks)
     stage = validated(project)

@@ -10,6 +10,7 @@ from conftest import write_tiny_project
 from typer.testing import CliRunner
 
 from doubleroute.cli import app
+from doubleroute.cli.comparing import _routers
 from doubleroute.config import load_project
 from doubleroute.errors import InputError
 from doubleroute.flows.comparing import compare
@@ -154,3 +155,12 @@ def test_a_project_without_router_has_to_name_one(project: Path) -> None:
     loaded = load_project(project, ["router={kind: none}"])
     with pytest.raises(InputError, match="--routers experts,mlp"):
         compare(loaded, {loaded.router.kind: loaded.router})
+
+
+def test_values_of_a_router_may_hold_commas_and_colons_and_the_gate_is_not_checked(project: Path) -> None:
+    text = "stack:routers=[{kind: layers}, {kind: mlp}],language_model:source=package:a/b:frozen=false"
+    changes = ["promotion.router_checks={max_dead: 0.2}"]
+    found = _routers(project, changes, load_project(project, changes), text)
+    stack, language_model = found.values()
+    assert (stack.kind, language_model.kind) == ("stack", "language_model")
+    assert (language_model.source, language_model.frozen) == ("package:a/b", False)

@@ -49,6 +49,27 @@ def test_what_was_asked_are_the_rows_of_the_tasks_that_answered_with_a_pair_wher
 def test_a_file_is_read_by_the_tasks_whose_texts_it_has(project: Project) -> None:
     path = project.root / "more.csv"
     path.write_text("text,label\na good film,pos\n")
-    assert list(given(project, path)) == ["mood", "topic"]
+    assert list(given(project, path, {})) == ["mood", "topic"]
     path.write_text("text,other\na good film,ein guter Film\n")
-    assert list(given(project, path)) == ["mood", "topic", "same"]
+    assert list(given(project, path, {})) == ["mood", "topic", "same"]
+
+
+def test_rows_of_a_file_with_a_wrong_label_are_left_out_and_said(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = project.root / "more.csv"
+    path.write_text("text,label\na good film,pos\nanother,meh\nno label,\n")
+    found = given(project, path, {"mood": ["neg", "pos"], "topic": ["meh", "pos"]})
+    assert found["mood"]["text"].tolist() == ["a good film", "no label"]
+    assert len(found["topic"]) == 3
+    assert "1 rows are left out for mood; the first is row 2: 'meh' is no label of the task" in (
+        capsys.readouterr().err
+    )
+
+
+def test_conll_columns_are_read_by_tasks_of_tags_alone(tmp_path: Path) -> None:
+    tags = "  tags: {kind: tagging, files: {train: a.conll}}\n"
+    (tmp_path / "project.yaml").write_text(PROJECT + tags, encoding="utf-8")
+    path = tmp_path / "new.conll"
+    path.write_text("London\tB-place\nis\tO\n\n")
+    assert list(given(load_project(tmp_path), path, {})) == ["tags"]

@@ -143,6 +143,18 @@ def test_a_model_learned_from_nothing_that_came_later(project: Path) -> None:
     assert len(dated(validate(loaded, workspace), "mood")) == 320
 
 
+@pytest.mark.usefixtures("played")
+def test_rows_that_came_after_a_replay_are_answered_by_its_models_again(project: Path) -> None:
+    with (project / "rows.csv").open("a", encoding="utf-8") as file:
+        file.write(
+            "".join(f"line {n} is plain,{('neg', 'pos')[n % 2]},2024-01-{n + 1:02}\n" for n in range(8))
+        )
+    loaded = load_project(project)
+    policies = [each for each in policies_of(loaded, {}) if each.rule in ("never", "always")]
+    found = replay(loaded, policies, "year", "2022-01-01")
+    assert [each["window"] for each in found["policies"]["never"]["windows"]] == ["2022", "2023", "2024"]
+
+
 def test_a_task_without_times_and_a_taken_name_are_refused(project: Path) -> None:
     loaded = load_project(project, ["tasks.mood.columns.time=null"])
 

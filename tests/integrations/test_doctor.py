@@ -155,11 +155,11 @@ def test_a_locked_database_is_a_warning(project: Project) -> None:
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    """A server that answers 200 to everything."""
+    """A server that answers 200, and 401 where it is asked for what is private."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200)
+            self.send_response(401 if "private" in self.path else 200)
             self.end_headers()
             self.wfile.write(json.dumps(True).encode())
 
@@ -177,6 +177,8 @@ def server() -> Iterator[str]:
 def test_a_prefect_server_that_answers_is_ok(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", server)
     assert doctor.prefect().state == "ok"
+    monkeypatch.setenv("PREFECT_API_URL", f"{server}/private")
+    assert doctor.prefect().state == "ok", "a server that wants a password is there"
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/api", "127.0.0.1:4200", "file:///etc/passwd"])

@@ -1,6 +1,7 @@
 """Which store the registry opens, and what is said when it cannot be opened."""
 
 import os
+import shutil
 import socket
 import tempfile
 import time
@@ -11,6 +12,7 @@ import pytest
 
 from doubleroute.errors import InputError, MachineError
 from doubleroute.integrations.registry import Registry
+from doubleroute.integrations.registry_store import connect, locate, moved
 
 
 @pytest.fixture(autouse=True)
@@ -99,3 +101,14 @@ def test_a_store_that_cannot_be_written_is_told_before_training_and_nothing_is_c
         assert as_a_user(registry.refuse_read_only) == ""
         (root / "mlflow" / "mlflow.db").touch(mode=0o444)
         assert "mlflow.db: a trained model" in as_a_user(registry.refuse_read_only)
+
+
+def test_a_copy_of_a_project_writes_to_its_own_place_whatever_the_model_is_called(tmp_path: Path) -> None:
+    name = "Mein größtes Modell"
+    first, second = tmp_path / "first", tmp_path / "second"
+    store = locate(first)
+    connect(store, name).create_experiment(name, artifact_location=store.artifacts(name))
+    shutil.copytree(first, second)
+    found = connect(locate(second), name).get_experiment_by_name(name)
+    assert found.artifact_location == locate(second).artifacts(name)
+    assert moved(locate(second), name) is None

@@ -95,6 +95,16 @@ def test_the_figure_has_a_line_a_policy_and_a_ring_where_a_model_is_new(found: d
     assert "policy +0.075 for 30 s" in gain_figure(found).description
 
 
+def test_a_task_without_later_rows_and_a_gain_that_is_undefined_are_left_out(
+    found: dict[str, Any], tmp_path: Path
+) -> None:
+    found["metrics"]["late"] = "accuracy"
+    found["policies"]["policy"]["gain"] = None
+    write_replay(tmp_path, found)
+    assert policy_rows(found)[1][0][-1] == "–"
+    assert "policy –" in gain_figure(found).description
+
+
 def test_the_report_names_reasons_and_escapes_them(found: dict[str, Any], tmp_path: Path) -> None:
     write_replay(tmp_path, found)
 

@@ -1,5 +1,6 @@
 """What every command shares: the Typer app, the options, and how the project is read."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,4 +40,4 @@ def load(folder: Path, changes: list[str] | None = None) -> "Project":
 
 def option_for(project: Path) -> str:
     """The --project option to type for this folder."""
-    return "" if project == Path() else f" --project {project}"
+    return "" if project == Path() else f" --project {shlex.quote(str(project))}"

@@ -1,5 +1,6 @@
 """The command about models: compare."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,11 +70,25 @@ def _routers(folder: Path, changes: list[str], project: "Project", given: str | 
     from doubleroute.errors import InputError
 
     found = {}
-    for entry in (each.strip() for each in given.split(",")):
-        kind, *keys = entry.split(":")
-        if not kind or not all("=" in key for key in keys):
+    for entry in (each.strip() for each in _at_commas(given)):
+        kind, *keys = re.split(r":(?=\w+=)", entry)  # another colon is a value's
+        if not re.fullmatch(r"\w+", kind) or not all("=" in key for key in keys):
             raise InputError(f"--routers '{given}': write it as KIND,KIND:KEY=VALUE:KEY=VALUE")
-        other = [] if kind == project.router.kind else [f"router={{kind: {kind}}}"]
+        # What the project asks of its own router's gate is not asked of these.
+        other = ["promotion.router_checks={}"]
+        other += [] if kind == project.router.kind else [f"router={{kind: {kind}}}"]
         own = [f"router.{key.strip()}" for key in keys]
         found[entry] = load(folder, [*changes, *other, *own]).router
     return found
+
+
+def _at_commas(text: str) -> list[str]:
+    """Split at the commas that no bracket holds."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in "[{") - (character in "]}")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts

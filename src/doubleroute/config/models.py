@@ -91,6 +91,10 @@ class Project(Section):
 
     @model_validator(mode="after")
     def _names_and_columns_are_there(self) -> "Project":
+        if "data_docs" in self.tasks:
+            raise ValueError(
+                "tasks.data_docs: Great Expectations' pages have this name; give the task another"
+            )
         unknown = sorted(set(self.promotion.margins) - set(self.tasks))
         if unknown:
             raise ValueError(

@@ -1,5 +1,6 @@
 """The table of answers of a retrieval task: an id and a text for each."""
 
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -7,6 +8,8 @@ from doubleroute.config import Columns, Files, Task
 from doubleroute.data.raw import Table, shown
 from doubleroute.data.rows import canonical_rows
 from doubleroute.errors import DataError
+
+ANSWERS = "answers.parquet"
 
 
 def read_answers(task: Task, name: str, tables: Iterable[Table]) -> dict[str, str]:
@@ -51,4 +54,10 @@ def write_answers(validated: Path, task: str, answers: Mapping[str, str]) -> Non
 
     columns = {"id": list(answers), "text": list(answers.values())}
     schema = pa.schema([(name, pa.string()) for name in columns])
-    pq.write_table(pa.table(columns, schema=schema), validated / task / "answers.parquet", compression="zstd")
+    pq.write_table(pa.table(columns, schema=schema), validated / task / ANSWERS, compression="zstd")
+
+
+def copy_answers(validated: Path, task: str, folder: Path) -> None:
+    """Copy the answers of a task, if it has any, into the folder of a stage with some of its rows."""
+    if (validated / task / ANSWERS).is_file():
+        shutil.copy(validated / task / ANSWERS, folder / task)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from doubleroute.config import SPLITS, Project
+from doubleroute.data.answers import copy_answers
 from doubleroute.data.splits import text_key
 from doubleroute.data.tables import read_frame, read_validated, rows_digest
 from doubleroute.data.tokens import join_tokens
@@ -116,7 +117,7 @@ def remember(project: Project, workspace: Workspace, validated: Stage, before: P
         "rows": rows_digest(validated),
         "former": None if former is None else digest_of(_former(former)["text_key"].astype(str).tolist()),
         "seed": project.seed,
-        "code": code_digest("data/arrivals", "data/splits"),
+        "code": code_digest("data/arrivals", "data/splits", "data/answers"),
     }
 
     def make(folder: Path) -> None:
@@ -229,6 +230,7 @@ def hold_out(
         shutil.copy(validated.path / "labels.json", folder)
         for task in tasks:
             (folder / task).mkdir()
+            copy_answers(validated.path, task, folder)
             for split in SPLITS:
                 table = pq.read_table(validated.path / task / f"{split}.parquet")
                 if split != "test" and task in out:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from doubleroute.config import SPLITS
+from doubleroute.data.answers import copy_answers
 from doubleroute.data.tables import read_validated, rows_digest
 from doubleroute.digests import code_digest
 from doubleroute.workspace import Stage, Workspace, write_json
@@ -25,7 +26,7 @@ def rows_before(workspace: Workspace, validated: Stage, tasks: Iterable[str], ti
         "rows": rows_digest(validated),
         "tasks": names,
         "time": time,
-        "code": code_digest("data/past"),
+        "code": code_digest("data/past", "data/answers"),
     }
 
     def make(folder: Path) -> None:
@@ -36,6 +37,7 @@ def rows_before(workspace: Workspace, validated: Stage, tasks: Iterable[str], ti
         write_json(folder / "labels.json", {name: labels[name] for name in names})
         for task in names:
             (folder / task).mkdir()
+            copy_answers(validated.path, task, folder)
             for split in SPLITS:
                 table = pq.read_table(validated.path / task / f"{split}.parquet")
                 table = table.filter(pc.less(table["time"], time))

@@ -1,6 +1,9 @@
 """The rows that the champion has not seen: in the project's data, in the log of what it was asked, or in
 a file that somebody has."""
 
+import json
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from doubleroute.config import SPLITS, Project
+from doubleroute.config import NAMELESS, SPLITS, Project
+from doubleroute.data import checks
 from doubleroute.data.arrivals import REFERENCE, ROWS, Seen, read_reference, row_keys, text_keys
-from doubleroute.data.raw import shown
-from doubleroute.data.rows import canonical_rows
+from doubleroute.data.raw import short, shown
+from doubleroute.data.rows import Rows, canonical_rows
 from doubleroute.data.tables import read_tables, read_validated
 from doubleroute.errors import InputError
 from doubleroute.flows.watching import Frames, Known
@@ -28,8 +32,9 @@ class Learned(Known):
     seen: Seen
 
 
-def learned(registry: Registry) -> Learned | None:
-    """The champion; None when there is none. Raises InputError for one that remembers no rows."""
+def learned(registry: Registry, project: Project) -> Learned | None:
+    """The champion; None when there is none. What it remembers of a task that is of another kind in the
+    project is left out. Raises InputError for one that remembers no rows."""
     version = registry.champion()
     if version is None:
         return None
@@ -40,8 +45,11 @@ def learned(registry: Registry) -> Learned | None:
             f"model '{registry.name}', version {version.number}, was registered without {ROWS}, so nobody "
             "knows which rows are new to it; `doubleroute train` makes a version that remembers them"
         )
-    digest = version.digest or version.run_key or version.source
-    return Learned(digest, registry.model_folder(version), read_reference(sample), version, Seen.read(rows))
+    digest, model = version.digest or version.run_key or version.source, registry.model_folder(version)
+    about = json.loads((model / "config.json").read_text(encoding="utf-8"))["tasks"]
+    same = {name for name, task in project.tasks.items() if about.get(name, {}).get("kind") == task.kind}
+    known = {task: frame for task, frame in read_reference(sample).items() if task in same}
+    return Learned(digest, model, known, version, Seen.read(rows))
 
 
 def arrived(project: Project, validated: Stage, seen: Seen) -> Frames:
@@ -86,11 +94,11 @@ def asked(project: Project, since: str | None) -> Frames:
     return asked_of
 
 
-def given(project: Project, path: Path) -> Frames:
+def given(project: Project, path: Path, labels: Mapping[str, Sequence[str]]) -> Frames:
     """The rows of a file as each task reads them whose columns it has; labels may lack.
 
-    Raises DataError for a file that cannot be read, InputError when no task can read it. Bad rows are
-    left out, as validation would.
+    ``labels``: of tasks, all there are. Raises DataError for a file that cannot be read, InputError when
+    no task can read it. Bad rows are left out, as validation would, which is said on stderr.
     """
     found = {}
     tables = read_tables(path)
@@ -99,7 +107,7 @@ def given(project: Project, path: Path) -> Frames:
         text = options.columns.tokens if tagging else options.columns.text
         label = options.columns.tags if tagging else options.columns.label
         read = {text} if options.columns.text_pair is None or tagging else {text, options.columns.text_pair}
-        if not all(read <= set(table.names) or table.format == "conll" for table in tables):
+        if not all(read <= set(table.names) or (tagging and table.format == "conll") for table in tables):
             continue
         bare = {"slices": (), "columns": options.columns.model_copy(update={"time": None, "key": None})}
         parts = []
@@ -107,10 +115,17 @@ def given(project: Project, path: Path) -> Frames:
             if label not in table.names and table.format != "conll":
                 table.columns[label] = [None] * len(table.rows)
                 table = replace(table, names=(*table.names, label))
-            rows, _ = canonical_rows(
+            rows, problems = canonical_rows(
                 table, options.model_copy(update=bare), f"tasks.{task}", shown(path), True
             )
-            parts.append(pd.DataFrame(rows).assign(split="given"))
+            reasons = {each.row: each.reason for each in problems}
+            reasons |= _wrong_labels(rows, options.kind, labels.get(task))
+            if reasons:
+                first = min(reasons)
+                said = f"{len(reasons):,} rows are left out for {task}; the first is row {first}"
+                print(f"{shown(path)}: {said}: {reasons[first]}", file=sys.stderr, flush=True)
+            frame = pd.DataFrame(rows).assign(split="given")
+            parts.append(frame[~frame["row"].isin(reasons)])
         found[task] = pd.concat(parts, ignore_index=True)
     if not found:
         wanted = ", ".join(f"{task}: {each.columns.text}" for task, each in project.tasks.items())
@@ -118,3 +133,19 @@ def given(project: Project, path: Path) -> Frames:
             f"{shown(path)} has no column that a task reads ({wanted}); it has: {', '.join(tables[0].names)}"
         )
     return found
+
+
+def _wrong_labels(rows: Rows, kind: str, labels: Sequence[str] | None) -> dict[int, str]:
+    """By row what is wrong with its label: not as many tags as tokens, or none that the task has."""
+    if kind in NAMELESS:
+        return {}
+    reasons = {}
+    unknown = checks.unknown_label(
+        [None] * len(rows["row"]) if labels is None else rows["label"], labels or ()
+    )
+    for place, (row, label, wrong) in enumerate(zip(rows["row"], rows["label"], unknown, strict=True)):
+        if kind == "tagging" and label is not None and len(label) != len(rows["tokens"][place]):
+            reasons[row] = f"{len(label)} tags for {len(rows['tokens'][place])} tokens"
+        elif wrong is not None:
+            reasons[row] = f"'{short(wrong)}' is no label of the task"
+    return reasons

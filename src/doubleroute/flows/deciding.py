@@ -49,7 +49,7 @@ def look(
 
     Raises InputError for a champion that remembers no rows.
     """
-    champion = current.learned(registry)
+    champion = current.learned(registry, project)
     found: dict[str, Any] | None = None
     stage, arrived, new = None, dict[str, int](), dict[str, int]()
     if champion is not None:
@@ -57,14 +57,14 @@ def look(
         new = {
             task: int((each[each["split"] == "train"]["label"].notna()).sum()) for task, each in fresh.items()
         }
+        labels = json.loads((validated.path / "labels.json").read_text(encoding="utf-8"))
         frames = fresh
         if from_log:
             frames = current.asked(project, _about(champion.version, now)["registered"])
         elif file is not None:
-            frames = current.given(project, file)
+            frames = current.given(project, file, labels)
         arrived = {task: len(frame) for task, frame in frames.items()}
         if any(arrived.values()):
-            labels = json.loads((validated.path / "labels.json").read_text(encoding="utf-8"))
             stage = watching.check(project, workspace, champion, frames, labels, progress)
             found = watching.read_check(stage)
     drift, performance = (found["drift"], found["performance"]) if found else (None, {})

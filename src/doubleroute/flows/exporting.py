@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,7 +152,8 @@ def _given(
 
     Raises DataError for a task of the model without any: nothing could be said about it.
     """
-    frames = _frames(project, workspace, file)
+    labels = {task: about["labels"] for task, about in tasks.items()}
+    frames = _frames(project, workspace, file, labels)
     found = {}
     for task, about in tasks.items():
         frame = frames.get(task)
@@ -173,11 +174,13 @@ def _given(
     return found
 
 
-def _frames(project: Project, workspace: Workspace, file: Path | None) -> "dict[str, pd.DataFrame]":
+def _frames(
+    project: Project, workspace: Workspace, file: Path | None, labels: Mapping[str, Sequence[str]]
+) -> "dict[str, pd.DataFrame]":
     if file is not None:
         from doubleroute.flows.current import given
 
-        return given(project, file)
+        return given(project, file, labels)
     from doubleroute.data.tables import read_validated
     from doubleroute.integrations.validation import validate
     from doubleroute.integrations.versions import pull

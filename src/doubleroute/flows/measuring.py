@@ -143,7 +143,7 @@ def _champion_says(
     if not rows:
         return {}
     try:
-        champion = learned(Registry(project.root, project.model_name))
+        champion = learned(Registry(project.root, project.model_name), project)
     except (MachineError, InputError) as error:
         print(f"warning: the champion cannot be asked: {error}", file=sys.stderr, flush=True)
         return {}

@@ -12,7 +12,7 @@ from doubleroute.data.past import dated
 from doubleroute.drift import replay as plays
 from doubleroute.drift.replay import Model, Policy, Window, World
 from doubleroute.drift.windows import cut
-from doubleroute.errors import InputError
+from doubleroute.errors import InputError, ModelError
 from doubleroute.flows import watching
 from doubleroute.flows.pages import with_page
 from doubleroute.flows.timeline import FitProgress
@@ -210,7 +210,13 @@ class History:
         found = {}
         for task, frame in self.frames.items():
             asked = frame[(frame["time"] >= begin) | (frame["split"] != "train")]
-            given = answers_to(self.workspace, known.folder, known.digest, task, asked)
+            try:
+                given = answers_to(self.workspace, known.folder, known.digest, task, asked)
+            except ModelError:
+                if known.folder.is_dir():
+                    raise
+                self.models.restore(model)  # an earlier replay cleared it, and knew fewer rows
+                given = answers_to(self.workspace, known.folder, known.digest, task, asked)
             found[task] = dict(zip(asked.index.tolist(), given, strict=True))
         return found
 

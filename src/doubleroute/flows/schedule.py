@@ -8,11 +8,12 @@ from datetime import timedelta
 from typing import Any
 
 from prefect import serve as serve_deployments
+from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.events import DeploymentEventTrigger
 
 from doubleroute.config import Project
-from doubleroute.errors import GateError
+from doubleroute.errors import GateError, InputError
 from doubleroute.flows.retrain import retrain
 from doubleroute.flows.server import check_server, local_server
 from doubleroute.flows.watch import RETRAIN, watch
@@ -23,8 +24,13 @@ def serve(project: Project, cron: str, every: float | None, say: Callable[[str],
     """Look on the schedule, and retrain when a look decides so, until stopped.
 
     Uses the server of PREFECT_API_URL, or starts one on loopback whose database is in the workspace.
-    ``cron`` is in UTC; ``every``, in seconds, goes before it. Raises MachineError when no server answers.
+    ``cron`` is in UTC; ``every``, in seconds, goes before it. Raises InputError for a ``cron`` that is none,
+    MachineError when no server answers.
     """
+    try:
+        CronSchedule(cron=cron)
+    except ValueError as error:
+        raise InputError(f"--cron '{cron}' is no schedule; write it as '0 2 * * 1', Mondays at 2") from error
     with _server(Workspace(project.root)) as url:
         say(f"Prefect: {url.removesuffix('/api')}")
         looks = f"every {every:g} s" if every else f"at '{cron}' UTC"

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from doubleroute.config import Project, load_project
-from doubleroute.errors import DataError, GateError
+from doubleroute.errors import DataError, GateError, InputError
 from doubleroute.forks import end_with_parent
 from doubleroute.integrations.reading import Read
 from doubleroute.integrations.validation import find_validated, validate
@@ -47,7 +47,7 @@ def beside(version: Path, root: Path, changes: Sequence[str]) -> Iterator[Callab
     meets the same error."""
     try:
         known = find_validated(load_project(version, changes), Workspace(root))
-    except DataError:
+    except InputError:
         known = None
     if known is not None:
         yield lambda: None

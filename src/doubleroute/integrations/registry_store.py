@@ -240,7 +240,7 @@ def moved(store: Store, experiment: str) -> tuple[str, str] | None:
         row = database.execute(query, (experiment,)).fetchone()
     if row is None or row[0] == now:
         return None
-    tail = f"/{experiment}"
+    tail = "/" + now.rpartition("/")[2]  # the name as the places have it, percent-encoded
     return row[0].removesuffix(tail), now.removesuffix(tail)
 
 

@@ -39,7 +39,7 @@ def policy_rows(found: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[s
             percent(each["share_of_cost"]),
             percent(each["share_of_steps"]),
             percent(each["share_of_gain"]),
-            *(interval(each["total"][task]) for task in tasks),
+            *(interval(each["total"].get(task)) for task in tasks),
         )
         for name, each in found["policies"].items()
     ]
@@ -137,7 +137,9 @@ def over_time(found: Mapping[str, Any], task: str) -> Figure:
         axes.set_ylabel(metric)
         axes.legend(loc="best")
 
-    ends = [f"{shown(name, 30)} {interval(each['total'][task])}" for name, each in found["policies"].items()]
+    ends = [
+        f"{shown(name, 30)} {interval(each['total'].get(task))}" for name, each in found["policies"].items()
+    ]
     words = f"A ring: a new model, trained before this window. Over all windows: {'; '.join(ends)}."
     return draw_figure(draw, 720, 360, f"{shown(task, 70)}: {metric} of the live model", words)
 
@@ -149,6 +151,8 @@ def gain_figure(found: Mapping[str, Any]) -> Figure:
         axes = canvas.add_subplot()
         for name, (colour, mark, _) in _looks(found).items():
             each = found["policies"][name]
+            if not is_number(each["gain"]):  # where a metric is undefined
+                continue
             axes.plot([each["seconds"]], [each["gain"]], color=COLOURS[colour], marker=mark, linestyle="none")
             axes.annotate(
                 shown(name, 30), (each["seconds"], each["gain"]), (6, 4), textcoords="offset points"

@@ -68,6 +68,10 @@ class PastModels:
             self._known[model] = PastModel(about["digest"], folder, about["seconds"], about["steps"])
         return self._known[model]
 
+    def restore(self, model: Model) -> None:
+        """Fit a known model once more whose weights are gone: ``clear`` removes them."""
+        self._fit(model)
+
     def clear(self) -> None:
         """Remove the weights and the frozen layers' outputs of all these models, also those that a killed
         replay left: no other run has models of just these rows."""
