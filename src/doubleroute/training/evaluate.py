@@ -205,7 +205,9 @@ def _asked(
     return answerer, answers
 
 
-def _costs(routed: Path, folder: Path, champion: "Answerer", truths: dict[str, Truths]) -> dict[str, Any]:
+def _costs(
+    routed: Path, folder: Path, champion: "Answerer", truths: dict[str, Truths]
+) -> dict[str, Any] | None:
     from doubleroute.modeling.inference import Answerer
 
     answerers = {"routed": Answerer(routed), "champion": champion}
