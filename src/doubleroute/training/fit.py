@@ -82,6 +82,7 @@ class Learner:
         self._build_optimizer()
         self.step, self.best = 0, dict[str, Tensor]()
         self.history = History(self.total, self._go_on_from())
+        self._note_finished()  # a rung knows from its first epoch on who finished on those before it
 
     def _build_model(self, variant: Variant, encoded: Stage) -> None:
         begun = begin(self.project, variant, encoded, self.plan)
