@@ -208,7 +208,9 @@ class Learner:
             return
         each = (time.monotonic() - self._begun) / (self.step - self._first_step)
         affordable = max(_TIMED_STEPS, int(0.9 * rung.seconds / each))
-        if said_by_the_first(affordable) < self.total if self.parallel else affordable < self.total:
+        if self.parallel:  # each has a clock of its own: all take as many steps as the first one says
+            affordable = said_by_the_first(affordable)
+        if affordable < self.total:
             self.total = affordable
             self.factor = schedule(self.training.schedule, self.total, self.training.warmup)
             self.history.total = self.total
