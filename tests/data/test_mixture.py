@@ -101,6 +101,15 @@ def test_a_finished_task_gives_a_tenth_of_its_share_and_the_others_take_the_rest
     assert quotas({"a": 500, "b": 500}, 1.0, ["a", "b"]) == {"a": 500, "b": 500}
 
 
+def test_what_raises_small_tasks_to_one_row_comes_from_the_largest() -> None:
+    assert quotas({"a": 100, "b": 5, "c": 5, "d": 5}, 1.0, {"b", "c", "d"}) == {
+        "a": 112,
+        "b": 1,
+        "c": 1,
+        "d": 1,
+    }
+
+
 def test_annealing_goes_from_proportional_to_the_temperature_in_equal_steps() -> None:
     # Stickland & Murray 2019: 1 - 0.8 (e - 1) / (E - 1)
     assert [annealed(5.0, epoch, 5) for epoch in range(5)] == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2])

@@ -125,3 +125,18 @@ def test_times_become_utc_to_the_second_and_sort_as_texts() -> None:
     ]
     assert [each.split(":")[0] for each in problems] == ["5 when", "6 when", "7 when"]
     assert "ISO 8601" in problems[0]
+
+
+def test_times_of_every_year_sort_as_texts_and_those_that_utc_has_not_are_problems() -> None:
+    values = [
+        "0800-12-25T00:00:00.5Z",
+        "9999-12-31T23:59:59",
+        "0001-01-01T00:00:00+01:00",
+        "9999-12-31T23:59:59-05:00",
+    ]
+    rows, problems = read(
+        "classification", {"text": ["a"] * 4, "label": ["x"] * 4, "when": values}, columns={"time": "when"}
+    )
+    assert rows["time"] == ["0800-12-25T00:00:00", "9999-12-31T23:59:59"]
+    assert [each.split(":")[0] for each in problems] == ["3 when", "4 when"]
+    assert "outside of the years 1 to 9999" in problems[0]

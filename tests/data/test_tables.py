@@ -161,6 +161,11 @@ def test_an_empty_file_is_refused(tmp_path: Path, name: str, content: bytes) -> 
     assert "is empty" in refusal(tmp_path / name, content)
 
 
+@pytest.mark.parametrize("content", ["\ufeff", "\ufeff\n\n", "\u00a0\n", "\u3000"])
+def test_jsonl_of_nothing_but_a_byte_order_mark_or_blanks_is_empty(tmp_path: Path, content: str) -> None:
+    assert "a.jsonl is empty; it must hold at least one row" in refusal(tmp_path / "a.jsonl", content)
+
+
 def test_a_header_alone_is_refused(tmp_path: Path) -> None:
     assert "has a header but no rows" in refusal(tmp_path / "a.csv", "text,label\n\n")
     pq.write_table(pa.table({"text": pa.array([], pa.string())}), tmp_path / "a.parquet")

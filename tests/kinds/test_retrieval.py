@@ -24,6 +24,14 @@ def test_the_loss_is_the_cross_entropy_of_scaled_cosines_with_the_answers_of_the
     assert KIND.loss(vectors, torch.tensor([0, 1, 0]), 0.0).item() == pytest.approx(float(sum(nats)) / 3)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_loss_of_no_query_is_zero_with_a_graph(smoothing: float) -> None:
+    vectors = torch.zeros((0, 4), requires_grad=True)
+    loss = KIND.loss(vectors, torch.zeros(0, dtype=torch.int64), smoothing)
+    assert loss.item() == 0
+    loss.backward()
+
+
 def test_the_best_ten_come_best_first_with_ties_in_the_order_of_the_table() -> None:
     found = best_answers(np.array([0.5, 0.9, 0.5, 0.1]), IDS[:4])
     assert (found["label"], found["score"]) == ("a1", 0.9)

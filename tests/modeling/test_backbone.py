@@ -21,7 +21,7 @@ from doubleroute.modeling.backbone import (
     source_digest,
 )
 from doubleroute.modeling.model import load_model
-from doubleroute.modeling.trunk import Trunk, layers_of
+from doubleroute.modeling.trunk import Trunk, first_of, layers_of
 
 
 @pytest.fixture
@@ -165,6 +165,16 @@ def test_a_model_without_its_trunk_answers_the_same_from_stored_states(tiny_mode
     trunk.put_back()
     with torch.inference_mode():
         assert torch.equal(model.encode(ids, mask), whole)
+
+
+def test_stored_states_come_in_the_dtype_and_on_the_device_that_the_model_computes_in(
+    tiny_model: Path,
+) -> None:
+    trunk = Trunk(load_model(tiny_model).backbone, 1)
+    trunk.take_out()
+    trunk.feed({1: torch.zeros(1, 4, 16, dtype=torch.bfloat16)})
+    given = first_of(trunk.list[0](torch.zeros(1, 4, 16, device="meta")))
+    assert (given.dtype, given.device.type) == (torch.float32, "meta")
 
 
 def test_a_saved_model_that_lacks_a_tensor_or_holds_a_foreign_one_is_refused(

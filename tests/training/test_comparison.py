@@ -1,5 +1,6 @@
 """The paired tests behind the promotion gate, and what answering costs."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from scipy.stats import binomtest
 
 from doubleroute.modeling.inference import Answerer
+from doubleroute.modeling.model import DoublerouteConfig, assemble, load_model
 from doubleroute.training.comparison import TEXTS, Pair, costs, mcnemar
 
 LABELS = ["a", "b"]
@@ -86,9 +88,29 @@ def test_costs_are_those_of_the_same_texts_in_turns(tiny_model: Path) -> None:
     answerer = Answerer(tiny_model)
     rows = [{"text": "a good film"}] * (TEXTS + 9)
     found = costs({"one": answerer, "two": answerer}, {"one": tiny_model, "two": tiny_model}, rows)
+    assert found is not None
     assert (found["texts"], found["threads"]) == (TEXTS, 1)
     one, two = found["models"].values()
     assert one["bytes"] == two["bytes"] > (tiny_model / "model.safetensors").stat().st_size
     assert len(one["rounds"]) == len(two["rounds"]) >= 3
     assert min(one["rounds"]) <= one["seconds"] <= max(one["rounds"])
     assert torch.get_num_threads() == threads
+
+
+def test_where_a_model_only_looks_into_contexts_costs_are_those_of_the_rows_that_have_one(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "spans"))
+    other = load_model(tiny_model)
+    about = {"kind": "span", "labels": [], "dropout": 0.0, "weight": 1.0, "overlap": 2}
+    config = DoublerouteConfig(backbone=other.config.backbone, tasks={"answers": about}, max_tokens=16)
+    assemble(config, other.backbone, seed=1).save_pretrained(folder)
+    answerers, folders = (
+        {"routed": Answerer(tiny_model), "champion": Answerer(folder)},
+        {"routed": tiny_model, "champion": folder},
+    )
+    text, question = {"text": "a good film"}, {"text": "good", "text_pair": "a good film"}
+    found = costs(answerers, folders, [text, question, {**text, "text_pair": None}])
+    assert found is not None
+    assert found["texts"] == 1
+    assert costs(answerers, folders, [text]) is None

@@ -109,6 +109,32 @@ def test_a_budget_decides_how_many_steps_there_are_also_after_a_kill(root: Path,
     assert (again.total, again.history.total) == (killed.total, killed.total)
 
 
+def test_who_finished_on_the_rung_before_is_drawn_rarely_from_the_first_epoch_on_also_after_a_kill(
+    root: Path, tmp_path: Path
+) -> None:
+    run = Run(root, "training.epochs=3", "training.task_early_stopping=2")
+    start = heads(run, tmp_path / "heads")
+    history = read_history(tmp_path / "heads")
+    for number in (1, 2):  # entities got better, sentiment did not
+        history["epochs"].append(json.loads(json.dumps(history["epochs"][0])))
+        history["epochs"][number]["validation"]["entities"]["entity_f1"] = number
+    history["epochs"][0]["validation"]["entities"]["entity_f1"] = 0.0
+    history["best_mean"] = -1.0
+    (tmp_path / "heads" / "history.json").write_text(json.dumps(history), encoding="utf-8")
+    killed, partial = learner(run, above(start)), tmp_path / "killed" / "partial"
+    assert killed.feed.finished == {"sentiment": 0}
+    partial.mkdir(parents=True)
+    kill_after(13, killed)
+    with pytest.raises(Killed):
+        killed.run(tmp_path / "killed", partial, lambda _: None)
+    torch.manual_seed(99)
+    whole = climbed(run, tmp_path / "whole", above(start))
+    again = climbed(run, tmp_path / "killed", above(start))
+    assert whole["rows"] == again["rows"]
+    assert whole["rows"]["sentiment"] < whole["rows"]["entities"] / 2
+    assert same(tmp_path / "whole", tmp_path / "killed")
+
+
 def history_of(folder: Path, **values: Any) -> Stage:
     folder.mkdir(parents=True)
     told = {"seconds": 1.0, "epochs": [{}], "best_epoch": 1, **values}

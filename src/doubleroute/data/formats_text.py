@@ -148,6 +148,8 @@ def read_jsonl(raw: Raw, wanted: Collection[str] | None) -> Table:
         names.update(dict.fromkeys(record))
         records.append(record)
         numbers.append(number)
+    if not records and not problems:  # a byte order mark alone, or blanks that bytes do not know as such
+        raise DataError(f"{name} is empty; it must hold at least one row")
     if not records:
         raise DataError(f"{name} line {problems[0].row}: no line is a JSON object; {problems[0].reason}")
     _check_count(len(records), name)

@@ -27,7 +27,8 @@ def quotas(sizes: Mapping[str, int], exponent: float, finished: Collection[str] 
     total, norm = sum(sizes.values()), sum(powers.values())
     exact = {task: total * power / norm for task, power in powers.items()}
     found = {task: max(1, math.floor(each)) for task, each in exact.items()}
-    for task in sorted(exact, key=lambda task: found[task] - exact[task])[: total - sum(found.values())]:
+    left = max(0, total - sum(found.values()))  # less than none where many tasks are raised to one row
+    for task in sorted(exact, key=lambda task: found[task] - exact[task])[:left]:
         found[task] += 1
     while sum(found.values()) > total:  # many tasks of hardly a row each
         found[max(found, key=found.__getitem__)] -= 1

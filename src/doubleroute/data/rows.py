@@ -214,8 +214,12 @@ def _time(value: Any) -> str:
         value = datetime(value.year, value.month, value.day)
     if not isinstance(value, datetime):
         raise _WrongValue("is null where a time must be" if value is None else f"{_type(value)}, not a time")
-    moment = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S")
+    try:
+        moment = value if value.tzinfo is None else value.astimezone(UTC)
+    except OverflowError:
+        raise _WrongValue("is a time that in UTC lies outside of the years 1 to 9999") from None
+    # strftime would write the year 800 without its zero, and texts would no longer sort as times do.
+    return moment.replace(tzinfo=None).isoformat(timespec="seconds")
 
 
 def _slice(value: Any) -> str | None:

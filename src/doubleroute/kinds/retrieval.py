@@ -52,6 +52,8 @@ class RetrievalKind(Kind):
         logits [queries + answers, hidden], each distinct answer of the queries once and behind them;
         targets int64 [queries]: the place of each query's answer among the answers.
         """
+        if not len(targets):  # no answer either: label smoothing would divide by their number
+            return logits.float().sum() * 0
         queries, answers = logits[: len(targets)], logits[len(targets) :]
         with torch.autocast(logits.device.type, enabled=False):
             return cross_entropy(SCALE * queries.float() @ answers.float().T, targets, label_smoothing)

@@ -120,7 +120,7 @@ class _Cached(nn.Module):
         trunk = self.behind[1]
         if trunk.states is None:
             raise ValueError("a model without its trunk needs trunk_states")
-        states = trunk.states.get(self.depth, trunk.states[trunk.depth]).to(hidden.dtype)
+        states = trunk.states.get(self.depth, trunk.states[trunk.depth]).to(hidden)  # its dtype and device
         return states if trunk.extras is None else (states, *[None] * trunk.extras)
 
     def __getattr__(self, name: str) -> Any:

@@ -164,13 +164,18 @@ def calibration_difference(
 
 def costs(
     answerers: Mapping[str, "Answerer"], folders: Mapping[str, Path], rows: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """What answering costs: {"texts", "threads", "models": {name: {"seconds", "rounds", "bytes"}}}.
 
     Every model answers the same texts (TEXTS at most) as one batch for all its tasks, in turns, on one
     thread, ROUNDS times after a first one that does not count. ``seconds``: the median; ``rounds``: each;
-    ``bytes``: all files of the model's folder.
+    ``bytes``: all files of the model's folder. A model that only looks for answers in a context refuses a row
+    without one: where there is such a model, the texts are those with a context; None when there are none.
     """
+    if any(_needs_contexts(answerer) for answerer in answerers.values()):
+        rows = [row for row in rows if row.get("text_pair") is not None]
+    if not rows:
+        return None
     chosen, threads = list(rows[:TEXTS]), torch.get_num_threads()
     rounds: dict[str, list[float]] = {name: [] for name in answerers}
     try:
@@ -198,3 +203,7 @@ def costs(
             for name, each in rounds.items()
         },
     }
+
+
+def _needs_contexts(answerer: "Answerer") -> bool:
+    return all(kind(about["kind"]).windowed for about in answerer.tasks.values())

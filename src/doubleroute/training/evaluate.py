@@ -135,7 +135,7 @@ def _mark_arrived(truths: Mapping[str, Truths], seen: Seen) -> None:
     learned, and those that it has ``learned`` from; no slices where all were there before."""
     for task, each in truths.items():
         keys = row_keys(each.frame, text_keys(each.frame))
-        arrived = np.where(seen.knows(task, keys), "before", "since")
+        arrived = np.where(seen.knows(task, keys), "before", "since").astype(object)  # text of any length
         arrived[seen.learned_from(task, keys)] = "learned"
         if (arrived != "before").any():
             each.frame["slice_arrived"] = arrived.tolist()
@@ -205,7 +205,9 @@ def _asked(
     return answerer, answers
 
 
-def _costs(routed: Path, folder: Path, champion: "Answerer", truths: dict[str, Truths]) -> dict[str, Any]:
+def _costs(
+    routed: Path, folder: Path, champion: "Answerer", truths: dict[str, Truths]
+) -> dict[str, Any] | None:
     from doubleroute.modeling.inference import Answerer
 
     answerers = {"routed": Answerer(routed), "champion": champion}

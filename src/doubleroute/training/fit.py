@@ -82,6 +82,7 @@ class Learner:
         self._build_optimizer()
         self.step, self.best = 0, dict[str, Tensor]()
         self.history = History(self.total, self._go_on_from())
+        self._note_finished()  # a rung knows from its first epoch on who finished on those before it
 
     def _build_model(self, variant: Variant, encoded: Stage) -> None:
         begun = begin(self.project, variant, encoded, self.plan)
@@ -207,7 +208,9 @@ class Learner:
             return
         each = (time.monotonic() - self._begun) / (self.step - self._first_step)
         affordable = max(_TIMED_STEPS, int(0.9 * rung.seconds / each))
-        if said_by_the_first(affordable) < self.total if self.parallel else affordable < self.total:
+        if self.parallel:  # each has a clock of its own: all take as many steps as the first one says
+            affordable = said_by_the_first(affordable)
+        if affordable < self.total:
             self.total = affordable
             self.factor = schedule(self.training.schedule, self.total, self.training.warmup)
             self.history.total = self.total

@@ -4,6 +4,7 @@ from typing import Any
 
 from doubleroute.data.tokens import join_tokens
 from doubleroute.kinds import kind as kind_of
+from doubleroute.kinds.tagging import legal
 from doubleroute.training.scoring import Truths
 
 #: Rows of the worst errors that the report shows.
@@ -14,7 +15,7 @@ def worst_errors(kind: str, truths: Truths, answers: list[dict[str, Any]]) -> li
     """The worst rows of the model that this is about, worst first."""
     ranked = []
     for row, (truth, answer) in enumerate(zip(truths.values, answers, strict=True)):
-        badness, given, confidence = _badness(kind, truth, answer)
+        badness, given, confidence = _badness(kind, truth, answer, truths.labels)
         if badness > 0:
             ranked.append((-badness, row, given, confidence))
     frame = truths.frame
@@ -28,12 +29,14 @@ def worst_errors(kind: str, truths: Truths, answers: list[dict[str, Any]]) -> li
     return found
 
 
-def _badness(kind: str, truth: Any, answer: dict[str, Any]) -> tuple[float, Any, float | None]:
+def _badness(
+    kind: str, truth: Any, answer: dict[str, Any], labels: list[str]
+) -> tuple[float, Any, float | None]:
     """How wrong an answer is (0 = right), what it said, and how sure it was."""
     if kind == "regression":
         return abs(truth - answer["value"]), answer["value"], None
     if kind == "tagging":
-        wrong = sum(first != second for first, second in zip(truth, answer["tags"], strict=True))
+        wrong = sum(first != second for first, second in zip(legal(truth), answer["tags"], strict=True))
         return float(wrong), answer["tags"], None
     if kind == "span":
         missed = 1 - kind_of(kind).scorer([answer], [truth], []).score()["answer_f1"]
@@ -46,7 +49,6 @@ def _badness(kind: str, truth: Any, answer: dict[str, Any]) -> tuple[float, Any,
         wrong_by = sum(abs((label in truth) - share) for label, share in shares.items())
         return (wrong_by if set(truth) != set(answer["labels"]) else 0.0), answer["labels"], None
     sure = shares[answer["label"]]
-    if kind == "ordinal":  # its probabilities stand in the order of the labels
-        order = list(shares)
-        return float(abs(order.index(truth) - order.index(answer["label"]))), answer["label"], sure
+    if kind == "ordinal":  # an older model may lack the truth among its labels
+        return kind_of(kind).scorer([answer], [truth], labels).score()["mae"], answer["label"], sure
     return (sure if answer["label"] != truth else 0.0), answer["label"], sure
