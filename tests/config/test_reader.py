@@ -128,3 +128,12 @@ def test_a_folder_in_place_of_the_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "project.yaml").mkdir()
     with pytest.raises(ConfigError, match="is a folder; it must be a file"):
         load_project(tmp_path)
+
+
+def test_what_is_written_down_of_a_project_does_not_hold_the_webhook_s_secret(tmp_path: Path) -> None:
+    text = f"{MINIMAL}retraining: {{webhook: 'https://chat.example.org/hooks/s3cret'}}\n"
+    project = load(tmp_path, text)
+    assert project.retraining.webhook == "https://chat.example.org/hooks/s3cret"
+    assert "s3cret" not in project.model_dump_json()
+    assert project.model_dump(mode="json")["retraining"]["webhook"] == "https://chat.example.org/..."
+    assert type(project).model_validate_json(project.model_dump_json()).name == "demo"

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_serializer, field_validator
 
 from doubleroute.config.values import Fraction, ModelName, Positive, Section, TaskName, Text
 from doubleroute.config.words import Words
@@ -77,6 +77,11 @@ class Retraining(Section):
     webhook: (
         Annotated[str, Field(pattern=r"^https?://"), Words("an address that begins with http")] | None
     ) = Field(None, description="each decision is sent there as a POST with JSON")
+
+    @field_serializer("webhook", when_used="json")
+    def _without_its_secret(self, webhook: str | None) -> str | None:
+        """As reports, records and the registry show it: behind the host often stands a secret."""
+        return webhook and "/".join([*webhook.split("/")[:3], "..."])
 
     @field_validator("only_new_tasks")
     @classmethod
