@@ -152,7 +152,8 @@ def test_rows_that_came_after_a_replay_are_answered_by_its_models_again(project:
     loaded = load_project(project)
     policies = [each for each in policies_of(loaded, {}) if each.rule in ("never", "always")]
     found = replay(loaded, policies, "year", "2022-01-01")
-    assert [each["window"] for each in found["policies"]["never"]["windows"]] == ["2022", "2023", "2024"]
+    assert [each["name"] for each in found["windows"]] == ["2022", "2023 to 2024"]
+    assert found["windows"][1]["rows"] == 88
 
 
 def test_a_task_without_times_and_a_taken_name_are_refused(project: Path) -> None:
