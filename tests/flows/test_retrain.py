@@ -16,6 +16,7 @@ from doubleroute.cli.watching import look_at
 from doubleroute.config import load_project
 from doubleroute.drift import records
 from doubleroute.errors import GateError
+from doubleroute.flows.current import learned
 from doubleroute.flows.retrain import retrain as retrain_flow
 from doubleroute.flows.retrain import run as retrain
 from doubleroute.flows.server import prefect_api
@@ -68,6 +69,13 @@ def test_without_new_rows_nothing_is_measured_and_nothing_trained(root: Path) ->
     assert result["trained"] is None
     assert result["said"][-1] == "nothing arrived since version 1 learned"
     assert [stage["name"] for stage in result["stages"]] == ["pull", "validate", "look", "decide"]
+
+
+def test_a_task_that_is_of_another_kind_now_is_not_compared(root: Path) -> None:
+    registry = Registry(root, "tiny")
+    same, other = load_project(root), load_project(root, ["tasks.sentiment.kind=multilabel"])
+    found = [learned(registry, project) for project in (same, other)]
+    assert [each and set(each.sample) for each in found] == [{"sentiment", "entities"}, {"entities"}]
 
 
 def test_what_the_model_was_asked_is_looked_at_instead_of_the_rows(root: Path) -> None:
