@@ -62,7 +62,7 @@ def test_rows_of_a_file_with_a_wrong_label_are_left_out_and_said(
     found = given(project, path, {"mood": ["neg", "pos"], "topic": ["meh", "pos"]})
     assert found["mood"]["text"].tolist() == ["a good film", "no label"]
     assert len(found["topic"]) == 3
-    assert "1 rows are left out for mood; the first is row 2: 'meh' is no label of the task" in (
+    assert "left out for mood: 1 of 3 rows; the first is row 2: 'meh' is no label of the task" in (
         capsys.readouterr().err
     )
 

@@ -122,8 +122,9 @@ def given(project: Project, path: Path, labels: Mapping[str, Sequence[str]]) -> 
             reasons |= _wrong_labels(rows, options.kind, labels.get(task))
             if reasons:
                 first = min(reasons)
-                said = f"{len(reasons):,} rows are left out for {task}; the first is row {first}"
-                print(f"{shown(path)}: {said}: {reasons[first]}", file=sys.stderr, flush=True)
+                said = f"left out for {task}: {len(reasons):,} of {len(table.rows):,} rows"
+                why = f"the first is row {first}: {reasons[first]}"
+                print(f"{shown(path)}: {said}; {why}", file=sys.stderr, flush=True)
             frame = pd.DataFrame(rows).assign(split="given")
             parts.append(frame[~frame["row"].isin(reasons)])
         found[task] = pd.concat(parts, ignore_index=True)
