@@ -60,7 +60,7 @@ class Stored:
 
 def tokens(run: Rows | Run) -> dict[bytes, int]:
     """The tokens of each distinct row."""
-    parts = [each.packed for split in module.SPLITS for each in load_split(run.encoded.path, split).values()]
+    parts = [each.packed for split in module.LEARNED for each in load_split(run.encoded.path, split).values()]
     return {
         digest: int(length)
         for packed in parts
@@ -123,7 +123,7 @@ def test_a_text_of_two_tasks_is_computed_once(root: Path) -> None:
     run = Rows(root)
     both = sum(
         len(each.packed.ids)
-        for split in module.SPLITS
+        for split in module.LEARNED
         for each in load_split(run.encoded.path, split).values()
     )
     stored = Stored(run)

@@ -39,7 +39,7 @@ TOKENS_A_PASS = 4096
 #: A pass of fewer tokens is filled up with its first row: so small ones are summed in another order.
 _LEAST_TOKENS = 64
 #: What a fit reads; the test rows are answered once.
-_LEARNED = ("train", "validation")
+LEARNED = ("train", "validation")
 _CODE = ("training/activations", "modeling/backbone", "modeling/trunk", "data/batches")
 #: Task and split of some rows.
 Part = tuple[str, str]
@@ -79,7 +79,7 @@ def activations(
             Trunk(backbone, layer)  # refuses a backbone that cannot be cut there
         rows = {
             (task, split): each.packed
-            for split in (*_LEARNED, ANSWERS)
+            for split in (*LEARNED, ANSWERS)
             for task, each in load_split(encoded.path, split).items()
         }
         sheet = _Sheet(folder, rows, wanted, int(backbone.config.hidden_size))
