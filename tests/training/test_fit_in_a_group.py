@@ -95,6 +95,7 @@ def steps_in_the_budget(root: Path, rank: int, port: int) -> int:
     return learner.total
 
 
+@pytest.mark.slow
 def test_all_processes_of_a_group_take_as_many_steps_as_the_first_has_time_for(
     tiny_backbone: Path, tmp_path: Path
 ) -> None:
