@@ -147,6 +147,23 @@ print(given.stdout.read().strip(), given.wait())
     assert out == ["False", "True False ['first', 'second'] 0"]
 
 
+def test_threads_that_ask_at_once_share_one_server(tmp_path: Path) -> None:
+    out = said(
+        tmp_path,
+        """
+import threading
+asking = [threading.Thread(target=forks.keep) for _ in range(8)]
+for each in asking:
+    each.start()
+for each in asking:
+    each.join()
+given = [child("import os; print(os.getppid())", stdout=subprocess.PIPE, text=True) for _ in range(4)]
+print(len({each.stdout.read() for each in given}), [each.wait() for each in given])
+""",
+    )
+    assert out == ["1 [0, 0, 0, 0]"]
+
+
 def test_with_a_gpu_nothing_is_kept(tmp_path: Path) -> None:
     gpu = TORCH.replace("False", "True")
     assert said(tmp_path, f"{gpu}\nforks.keep()\nprint(child('') is None)\n") == ["True"]

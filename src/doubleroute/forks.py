@@ -35,6 +35,8 @@ _PR_SET_PDEATHSIG = 1
 _MOST = 1 << 20
 
 _server: "socket.socket | None" = None
+#: Held while one is made: a second one would take the place of the first, which then ends with its children.
+_making = threading.Lock()
 
 
 def end_with_parent(parent: int | None = None) -> None:
@@ -54,9 +56,13 @@ def keep(libraries: Sequence[str] = ()) -> None:
 
     Where this process may be copied it imports them too. Nothing is kept outside Linux and with a GPU.
     """
+    with _making:
+        if sys.platform == "linux" and _server is None:
+            _keep(libraries)
+
+
+def _keep(libraries: Sequence[str]) -> None:
     global _server
-    if sys.platform != "linux" or _server is not None:
-        return
     copied = "torch" not in sys.modules and threading.active_count() == 1
     if copied:
         _import(libraries)
