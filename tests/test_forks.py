@@ -157,7 +157,8 @@ for each in asking:
     each.start()
 for each in asking:
     each.join()
-given = [child("import os; print(os.getppid())", stdout=subprocess.PIPE, text=True) for _ in range(4)]
+Path("told.py").write_text("import os; print(os.getppid())")
+given = [forks.start("told.py", (), stdout=subprocess.PIPE, text=True) for _ in range(4)]
 print(len({each.stdout.read() for each in given}), [each.wait() for each in given])
 """,
     )
