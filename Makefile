@@ -29,7 +29,7 @@ help:
 	@echo "make schedule   look every night at what arrived, retrain when the policy says so; Ctrl-C ends it"
 	@echo "make test       install, run the tests (ARGS='-k name' for some of them)"
 	@echo "make lint       ruff, mypy, and the import contracts"
-	@echo "make bench      measure speed against what people do by default, into docs/benchmarks.md (15 to 25 minutes)"
+	@echo "make bench      measure speed against what people do by default, into docs/benchmarks.md"
 	@echo "make bench-check the same, against the kept figures"
 	@echo "make data       write data/ of the demonstration, as data.dvc says"
 	@echo "make clean      remove caches and stages (.doubleroute); the registry stays"

@@ -9,7 +9,7 @@ from doubleroute.data.raw import Table, shown
 from doubleroute.data.rows import canonical_rows
 from doubleroute.errors import DataError
 
-ANSWERS = "answers.parquet"
+_FILE = "answers.parquet"
 
 
 def read_answers(task: Task, name: str, tables: Iterable[Table]) -> dict[str, str]:
@@ -54,10 +54,10 @@ def write_answers(validated: Path, task: str, answers: Mapping[str, str]) -> Non
 
     columns = {"id": list(answers), "text": list(answers.values())}
     schema = pa.schema([(name, pa.string()) for name in columns])
-    pq.write_table(pa.table(columns, schema=schema), validated / task / ANSWERS, compression="zstd")
+    pq.write_table(pa.table(columns, schema=schema), validated / task / _FILE, compression="zstd")
 
 
 def copy_answers(validated: Path, task: str, folder: Path) -> None:
     """Copy the answers of a task, if it has any, into the folder of a stage with some of its rows."""
-    if (validated / task / ANSWERS).is_file():
-        shutil.copy(validated / task / ANSWERS, folder / task)
+    if (validated / task / _FILE).is_file():
+        shutil.copy(validated / task / _FILE, folder / task)
