@@ -65,6 +65,23 @@ def test_rows_are_known_by_what_they_say_and_a_new_row_and_a_new_label_are_not(p
     assert sorted(fresh) == sorted([text, "a new line that is good"])
 
 
+def test_what_was_learned_from_are_the_training_rows_with_a_label(project: Project) -> None:
+    more = "tasks.other={kind: classification, files: {train: data/shared.csv}, columns: {label: other}}"
+    rows = [f"line {number},x{number % 2}," for number in range(40)]
+    rows += [f"row {number},x{number % 2},y{number % 2}" for number in range(20)]
+    text = "\n".join(["text,label,other", *rows]) + "\n"
+    (project.root / "data" / "shared.csv").write_text(text, encoding="utf-8")
+    project = load_project(
+        project.root, ["tasks.sentiment.files.train=data/shared.csv", more, "tasks.sentiment.slices=[]"]
+    )
+    stage = validated(project)
+    kept = remember(project, Workspace(project.root), stage, None)
+    seen = Seen.read(kept.path / ROWS)
+    frame = read_validated(stage.path, "other", "train")
+    assert seen.labelled["other"] == frame["label"].notna().sum() < len(frame)
+    assert len(seen.learned["other"]) == len(frame)
+
+
 def test_the_sample_gives_rows_back_as_they_were(project: Project) -> None:
     stage = validated(project)
     kept = remember(project, Workspace(project.root), stage, None)

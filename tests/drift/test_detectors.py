@@ -238,6 +238,24 @@ def test_more_rows_for_one_task_than_for_another_do_not_move_the_inputs() -> Non
     assert measure(everything, current, OPTIONS, 17)["moved"] == ["inputs"]
 
 
+def test_a_past_window_of_one_task_is_compared_with_rows_of_that_task() -> None:
+    def both(seed: int, rows: int, shift: float = 0.0) -> Sample:
+        given = sample(seed, 2 * rows, shift)
+        given.embeddings[rows:] += 4  # texts of b are nothing like those of a
+        tasks = {
+            name: TaskRows("regression", [], places, [None] * rows)
+            for name, places in (("a", np.arange(rows)), ("b", rows + np.arange(rows)))
+        }
+        return replace(dated(given), tasks=tasks)
+
+    reference = both(1, 1200)
+    reference = replace(reference, times=[*reference.times[:1200], *[None] * 1200])  # b has no times
+    found = measure(reference, both(2, 150, shift=0.5), OPTIONS, 17)
+    assert found["moved"] == ["inputs"]
+    assert "4 past windows showed effects of up to 0.0" in found["tests"][0]["why"]
+    assert measure(reference, both(3, 150), OPTIONS, 17)["verdict"] == "not seen"
+
+
 def multilabel(seed: int, often: float) -> TaskRows:
     generator = np.random.default_rng(seed)
     held = [[name for name, p in (("x", 0.5), ("y", often)) if generator.random() < p] for _ in range(400)]

@@ -39,7 +39,6 @@ def test_what_was_asked_are_the_rows_of_the_tasks_that_answered_with_a_pair_wher
     found = asked(project, None)
     texts = {task: frame["text"].tolist() for task, frame in found.items()}
     assert texts == {"mood": ["one", "two", "three"], "topic": ["one", "two"], "same": ["two"], "qa": ["two"]}
-    assert found["same"] is found["qa"]
     (file,) = (project.root / project.serving.folder).glob("*.jsonl")
     assert found["mood"][["file", "row"]].to_numpy().tolist() == [[file.name, row] for row in (1, 2, 3)]
     assert found["qa"]["text_pair"].tolist() == ["zwei"]

@@ -163,3 +163,17 @@ def test_a_task_without_times_and_a_taken_name_are_refused(project: Path) -> Non
         replay(loaded, policies_of(loaded, {}), "year", "2022-01-01")
     with pytest.raises(InputError, match="the name is taken"):
         policies_of(loaded, {"always": loaded.retraining})
+
+
+def test_a_task_without_rows_before_the_first_window_is_named(project: Path) -> None:
+    late = [
+        "tasks.late={kind: classification, files: {train: late.csv}, columns: {time: day}}",
+        "tasks.late.split={validation: 0.2, test: 0.2}",
+    ]
+    rows = [
+        f"a line of {number},{('neg', 'pos')[number % 2]},2023-01-{number % 28 + 1:02}"
+        for number in range(60)
+    ]
+    (project / "late.csv").write_text("\n".join(["text,label,day", *rows]) + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"tasks.late: no labelled train row comes before 2022-01-01"):
+        replay(load_project(project, late), [], "year", "2022-01-01")

@@ -87,6 +87,9 @@ def test_what_the_model_was_asked_is_looked_at_instead_of_the_rows(root: Path) -
     assert found.arrived == {"sentiment": 30, "entities": 0}
     assert found.drift is not None
     assert found.drift["verdict"] == "moved", found.drift
+    assert found.report is not None
+    page = (found.report / "drift.html").read_text(encoding="utf-8")
+    assert "None was asked for" in page  # who looks decides nothing
 
 
 def test_new_rows_of_another_kind_are_found_decided_about_and_trained_on(root: Path) -> None:

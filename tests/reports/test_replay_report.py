@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 
-from doubleroute.reports.replay import gain_figure, over_time, policy_rows, verdict_lines, write_replay
+from doubleroute.reports.replay import (
+    gain_figure,
+    over_time,
+    policy_rows,
+    sections_of,
+    verdict_lines,
+    write_replay,
+)
 
 
 def score(value: float | None) -> dict[str, Any]:
@@ -54,7 +61,7 @@ def found() -> dict[str, Any]:
         "project": "tiny",
         "every": "month",
         "metrics": {"mood": "accuracy"},
-        "windows": [{"name": f"w{place}", "rows": 50} for place in range(3)],
+        "windows": [{"name": f"w{place}", "rows": 80} for place in range(3)],  # 50 of them of the task
         "policies": {
             "never": policy("never", [0.7, 0.7, 0.7], set(), 0.0, share_of_gain=0.0),
             "always": policy("always", [0.7, 0.8, 0.9], {1, 2}, 90.0),
@@ -72,6 +79,12 @@ def test_the_table_holds_cost_and_gain_of_every_policy(found: dict[str, Any]) ->
     )
     assert rows[2] == ("policy", "1", "30.0", "33%", "30%", "75%", "0.775 [0.755, 0.795]")
     assert rows[0][2:6] == ("0.0", "0%", "0%", "0%")
+
+
+def test_a_tasks_windows_say_how_many_rows_of_the_task_were_scored(found: dict[str, Any]) -> None:
+    windows = next(each for each in sections_of(found) if each.title == "Windows")
+
+    assert [row[1] for row in windows.blocks[0].rows] == ["50", "50", "50"]
 
 
 def test_a_sentence_says_what_a_deciding_policy_gained_and_lost(found: dict[str, Any]) -> None:

@@ -100,7 +100,7 @@ def schedule(
 
 
 def look_at(project: "Project", from_log: bool, source: Path | None = None) -> "tuple[DataVersion, Look]":
-    """Pull, validate and look, without a Prefect server."""
+    """Pull, validate and look, without a Prefect server and without deciding."""
     from doubleroute.flows.deciding import look
     from doubleroute.flows.timeline import FitProgress
     from doubleroute.integrations.registry import Registry
@@ -112,7 +112,8 @@ def look_at(project: "Project", from_log: bool, source: Path | None = None) -> "
     data = pull(project.root, project.all_paths)
     validated = validate(project, workspace)
     with FitProgress() as progress:
-        return data, look(project, workspace, registry, data, validated, progress, from_log, source)
+        found = look(project, workspace, registry, data, validated, progress, from_log, source, decides=False)
+        return data, found
 
 
 def show_look(terminal: Terminal, found: "Look") -> None:

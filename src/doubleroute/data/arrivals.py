@@ -34,7 +34,7 @@ class Seen:
 
     ``rows[task]``: text and label of all rows; ``texts[task]``: their texts; ``learned[task]``: text and
     label of the training rows; ``held_out[task]``: texts of the test rows, of this version and of those
-    before it.
+    before it. ``labelled[task]``: how many training rows had a label, which is what was learned from.
     """
 
     def __init__(self, table: "pd.DataFrame") -> None:
@@ -50,6 +50,10 @@ class Seen:
         self.texts = keys("text_key", alive)
         self.learned = keys("row_key", table["split"] == "train")
         self.held_out = keys("text_key", table["split"].isin(["test", "former test"]))
+        taught = table[table["split"] == "train"]
+        if "labelled" in taught:  # an older table does not say
+            taught = taught[taught["labelled"].astype(bool)]
+        self.labelled = {str(task): int(count) for task, count in taught["task"].value_counts().items()}
 
     @classmethod
     def read(cls, path: Path) -> "Seen":
@@ -127,9 +131,8 @@ def remember(project: Project, workspace: Workspace, validated: Stage, before: P
             for split, frame in frames.items():
                 texts = text_keys(frame)
                 rows = row_keys(frame, texts)
-                tables.append(
-                    pd.DataFrame({"task": task, "split": split, "text_key": texts, "row_key": rows})
-                )
+                columns = {"task": task, "split": split, "text_key": texts, "row_key": rows}
+                tables.append(pd.DataFrame({**columns, "labelled": frame["label"].notna().to_numpy()}))
             samples.append(_sample(task, frames, project.seed))
         known = pd.concat(tables, ignore_index=True)
         if former is not None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from doubleroute.config import Drift
 from doubleroute.drift import statistics
-from doubleroute.drift.values import Comparison, Method, Side
+from doubleroute.drift.values import Apart, Comparison, Method, Side
 
 #: Rows of a past window that are compared at most.
 WINDOW_ROWS = 1500
@@ -35,9 +35,9 @@ class Outcome:
     text: str
 
 
-def compare(comparison: Comparison, windows: Sequence[np.ndarray], options: Drift, seed: int) -> Outcome:
-    """Test the second side against the first, with the effects that ``windows`` of the first (row
-    numbers) and the sides behind the second show. Nothing below ``min_rows`` rows is compared, and a
+def compare(comparison: Comparison, windows: Sequence[Apart], options: Drift, seed: int) -> Outcome:
+    """Test the second side against the first, with the effects that ``windows`` of the first and the sides
+    behind the second show. Nothing below ``min_rows`` rows is compared, and a
     seeded ``max_rows`` of more."""
     outcome = _compare(comparison, windows, options, seed)
     if not any(comparison.damaged):
@@ -46,7 +46,7 @@ def compare(comparison: Comparison, windows: Sequence[np.ndarray], options: Drif
     return replace(outcome, text=f"{outcome.text}; {text}")
 
 
-def _compare(comparison: Comparison, windows: Sequence[np.ndarray], options: Drift, seed: int) -> Outcome:
+def _compare(comparison: Comparison, windows: Sequence[Apart], options: Drift, seed: int) -> Outcome:
     before, now = (some_of(side, options.max_rows, seed) for side in comparison.sides[:2])
     sizes = len(before.rows), len(now.rows)
     if min(sizes) < options.min_rows:
@@ -70,17 +70,17 @@ def some_of(side: Side, most: int, seed: int) -> Side:
     return Side(side.rows[chosen], side.values[chosen])
 
 
-_Apart = tuple[np.ndarray, np.ndarray]
+_Past = tuple[np.ndarray, np.ndarray]
 
 
 def _past(
-    comparison: Comparison, before: Side, windows: Sequence[np.ndarray], least: int, seed: int
-) -> Iterator[_Apart]:
-    """For each past window what is left of the reference, bool [n], and the window's values."""
+    comparison: Comparison, before: Side, windows: Sequence[Apart], least: int, seed: int
+) -> Iterator[_Past]:
+    """For each past window what it is compared with of the reference, bool [n], and the window's values."""
     whole = comparison.sides[0]
-    for window in windows:
+    for window, others in windows:
         inside = Side(*(part[np.isin(whole.rows, window)] for part in whole))
-        rest = ~np.isin(before.rows, window)
+        rest = np.isin(before.rows, others)
         if min(rest.sum(), len(inside.rows)) >= least:
             yield rest, some_of(inside, WINDOW_ROWS, seed).values
     for side in comparison.sides[2:]:
@@ -92,7 +92,7 @@ def _mmd(
     comparison: Comparison,
     before: np.ndarray,
     now: np.ndarray,
-    apart: Sequence[_Apart],
+    apart: Sequence[_Past],
     options: Drift,
     seed: int,
 ) -> Outcome:

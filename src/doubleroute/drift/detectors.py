@@ -18,7 +18,7 @@ from doubleroute.corrections import holm
 from doubleroute.drift.comparing import EFFECTS, Outcome, compare
 from doubleroute.drift.label_shift import label_shift
 from doubleroute.drift.sample import Sample
-from doubleroute.drift.values import INPUTS, comparisons
+from doubleroute.drift.values import INPUTS, apart, comparisons
 from doubleroute.errors import InputError
 
 #: Past windows: at most how many are cut from the reference, and how many make a threshold.
@@ -51,7 +51,7 @@ def measure(
             f"drift: embeddings have {' and '.join(map(str, sorted(widths)))} numbers a row; reference and "
             "current rows must be embedded by one backbone: embed the reference again"
         )
-    windows = past_windows(reference.times, len(current), options.min_rows)
+    windows = apart(reference, past_windows(reference.times, len(current), options.min_rows), seed)
     outcomes = [
         compare(each, windows, options, seed) for each in comparisons([reference, current, *past], seed)
     ]

@@ -170,7 +170,9 @@ def _drift(facts: Mapping[str, Any], policy: Retraining, numbers: dict[str, Any]
     if drift is None:
         return
     if drift["verdict"] == "cannot tell":
-        yield _Finding("note", "cannot tell whether anything moved: too few current rows")
+        rows = drift.get("rows") or {}
+        sizes = f" ({rows['reference']} learned from, {rows['current']} arrived)" if rows else ""
+        yield _Finding("note", f"cannot tell whether anything moved: too few rows to compare{sizes}")
     elif drift["verdict"] != "moved":
         yield _Finding("note", "no drift was seen")
     else:

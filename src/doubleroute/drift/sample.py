@@ -41,3 +41,20 @@ class Sample:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def take(self, rows: np.ndarray) -> "Sample":
+        """These rows (int [k], rising) of the sample, without what its tasks say about them."""
+
+        def of(values: list[Any]) -> list[Any]:
+            return [values[row] for row in rows]
+
+        return Sample(
+            self.embeddings[rows],
+            of(self.texts),
+            self.tokens[rows],
+            self.unknown[rows],
+            {name: of(values) for name, values in self.segments.items()},
+            of(self.times),
+            of(self.places),
+            {},
+        )

@@ -27,6 +27,13 @@ class Side(NamedTuple):
     values: np.ndarray
 
 
+class Apart(NamedTuple):
+    """A past ``window`` of the reference and the ``rest`` that it is compared with: row numbers [k], [n]."""
+
+    window: np.ndarray
+    rest: np.ndarray
+
+
 @dataclass(frozen=True)
 class Comparison:
     """One test to be made: ``names`` of the d columns or of the codes, a side for each sample.
@@ -87,14 +94,38 @@ def matched(reference: Sample, current: Sample, seed: int) -> np.ndarray:
     """
     tasks = sorted({*reference.tasks, *current.tasks})
     before, now = (_groups(sample, tasks) for sample in (reference, current))
-    wanted = Counter(now)
+    found = _in_proportion(np.arange(len(reference)), before, now, [seed, len(reference)])
+    return np.arange(len(reference)) if found is None else found
+
+
+def apart(sample: Sample, windows: Sequence[np.ndarray], seed: int) -> list[Apart]:
+    """Each of these ``windows`` (row numbers) with the rows outside it that hold the tasks in its own
+    proportions, as ``matched`` has it: where one task alone is dated, a window is rows of that task, and
+    the others would make any window look unlike the rest. A window without such rows is left out."""
+    groups = _groups(sample, sorted(sample.tasks))
+    found = []
+    for number, window in enumerate(windows):
+        outside = np.setdiff1d(np.arange(len(sample)), window)
+        inside = [groups[row] for row in window]
+        rest = _in_proportion(outside, [groups[row] for row in outside], inside, [seed, len(sample), number])
+        if rest is not None:
+            found.append(Apart(window, rest))
+    return found
+
+
+def _in_proportion(
+    rows: np.ndarray, groups: Sequence[bytes], wanted_groups: Sequence[bytes], seed: list[int]
+) -> np.ndarray | None:
+    """As many of the ``rows`` [n] of these ``groups`` [n] as hold them in the proportions of the
+    ``wanted_groups`` [m], sorted; None where one of those is not there."""
+    wanted = Counter(wanted_groups)
     members: dict[bytes, list[int]] = {}
-    for row, group in enumerate(before):
+    for row, group in zip(rows.tolist(), groups, strict=True):
         members.setdefault(group, []).append(row)
     if not wanted.keys() <= members.keys() or not wanted:
-        return np.arange(len(reference))
+        return None
     scale = min(len(members[group]) / count for group, count in wanted.items())
-    generator = np.random.default_rng([seed, len(reference)])
+    generator = np.random.default_rng(seed)
     kept = [
         generator.choice(members[group], round(scale * count), replace=False)
         for group, count in sorted(wanted.items())

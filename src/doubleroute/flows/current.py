@@ -68,8 +68,6 @@ def arrived(project: Project, validated: Stage, seen: Seen) -> Frames:
 def asked(project: Project, since: str | None) -> Frames:
     """The texts that the served model was asked since then (ISO time, UTC), newest last, as unlabelled rows
     of each task that answered them; of a task of pairs those that had a second text.
-
-    Tasks that answered the same texts share a frame.
     """
     found = read_log(project.root / project.serving.folder, since, project.drift.max_rows)
     places = [place.rpartition(":") for place in found.places]
@@ -81,7 +79,6 @@ def asked(project: Project, since: str | None) -> Frames:
         "row": [int(row) for _, _, row in places],
     }
     frame = pd.DataFrame(columns, dtype=object).assign(label=None, split="asked")
-    frames: dict[bytes, pd.DataFrame] = {}
     asked_of = {}
     for task, options in project.tasks.items():
         answered = np.array([task in each for each in found.answers], bool)
@@ -90,7 +87,7 @@ def asked(project: Project, since: str | None) -> Frames:
         own = frame[answered].reset_index(drop=True)
         if own["text_pair"].isna().all():
             own = own.drop(columns="text_pair")
-        asked_of[task] = frames.setdefault(answered.tobytes(), own)
+        asked_of[task] = own
     return asked_of
 
 

@@ -43,9 +43,11 @@ def look(
     from_log: bool = False,
     file: Path | None = None,
     now: datetime | None = None,
+    decides: bool = True,
 ) -> Look:
     """Compare the rows that the champion has not seen (or, ``from_log``, the texts that it was asked, or the
-    rows of ``file``) with those that it learned from.
+    rows of ``file``) with those that it learned from. ``decides``: a decision follows, which the report
+    tells beforehand.
 
     Raises InputError for a champion that remembers no rows.
     """
@@ -79,15 +81,14 @@ def look(
         "drift": drift and watching.short(drift),
         "performance": performance,
         "new_labels": new,
-        "learned_from": {}
-        if champion is None
-        else {t: len(keys) for t, keys in champion.seen.learned.items()},
+        "learned_from": champion.seen.labelled if champion else {},
         "retrainings": records.retrainings(past),
         "expected_seconds": champion and _expected_seconds(project, registry, champion.version, validated),
     }
     report = None
     if stage is not None:
-        report = _report(project, workspace, data, stage, performance, arrived, facts)
+        decision = records.make(project.name, facts, project.retraining) if decides else None
+        report = _report(project, workspace, data, stage, performance, arrived, facts, decision)
     return Look(champion, arrived, drift, performance, facts, report)
 
 
@@ -146,7 +147,9 @@ def _expected_seconds(
     if (project.retraining.mode or project.training.mode) == "heads" or not history["total_steps"]:
         heads = [each["seconds"] for each in history["epochs"] if each.get("rung") == "heads"]
         return round(heads[0], 1) if heads else None
-    rows = sum(len(read_validated(validated.path, task, "train")) for task in project.tasks)
+    rows = sum(
+        int(read_validated(validated.path, task, "train")["label"].notna().sum()) for task in project.tasks
+    )
     share = project.retraining.effort if project.retraining.start == "champion" else 1.0
     steps = project.training.epochs * share * rows / project.training.batch_size
     return round(float(history["seconds"]) / max(1, int(history["total_steps"])) * steps, 1)
@@ -160,11 +163,11 @@ def _report(
     performance: Mapping[str, Any],
     arrived: Mapping[str, int],
     facts: Mapping[str, Any],
+    decision: Mapping[str, Any] | None,
 ) -> Path:
     """The folder with drift.html and drift.md."""
     found = watching.read_check(stage)
-    decision = records.make(project.name, facts, project.retraining)
-    shown = {key: decision[key] for key in ("verdict", "reasons", "numbers")}
+    shown = decision and {key: decision[key] for key in ("verdict", "reasons", "numbers")}
     about = {
         "project": project.name,
         "model": project.model_name,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from doubleroute.config import LOWER_IS_BETTER, Project, Retraining
+from doubleroute.config import LOWER_IS_BETTER, SPLITS, Project, Retraining
 from doubleroute.data.past import dated
 from doubleroute.drift import replay as plays
 from doubleroute.drift.replay import Model, Policy, Window, World
@@ -105,6 +105,7 @@ class History:
         self.frames = {task: frame[frame["label"].notna()] for task, frame in self.frames.items()}
         times = [time for frame in self.frames.values() for time in frame["time"]]
         self.windows: list[Window] = cut(times, every, first)
+        self._check_first()
         self.labels = json.loads((validated.path / "labels.json").read_text(encoding="utf-8"))
         begins = [window.begin for window in self.windows]
         self.models = PastModels(self.project, workspace, validated, begins, progress)
@@ -175,6 +176,18 @@ class History:
             "new_labels": {task: len(_train(frame)) for task, frame in current.items()},
             "learned_from": {task: len(_train(frame)) for task, frame in before.items()},
         }
+
+    def _check_first(self) -> None:
+        """Raise InputError for a task that the first model could not learn, choose or be tested on."""
+        begin = self.windows[0].begin
+        for task in self.frames:
+            there = set(self._between(task, "", begin)["split"])
+            lacking = next((split for split in SPLITS if split not in there), None)
+            if lacking:
+                raise InputError(
+                    f"tasks.{task}: no labelled {lacking} row comes before {begin}, where the replay begins; "
+                    "give a later --first"
+                )
 
     def _higher(self) -> dict[str, bool]:
         return {name: task.judged_by not in LOWER_IS_BETTER for name, task in self.project.tasks.items()}

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from doubleroute.config import LOWER_IS_BETTER, Project
+from doubleroute.config import LOWER_IS_BETTER, NAMELESS, Project
 from doubleroute.data.arrivals import row_keys, row_texts, text_keys
+from doubleroute.data.checks import unknown_label
 from doubleroute.digests import code_digest, digest_of, versions_of
 from doubleroute.drift.detectors import measure
 from doubleroute.drift.sample import Sample, TaskRows
 from doubleroute.drift.statistics import expected_accuracy
+from doubleroute.drift.values import matched
 from doubleroute.kinds import Scorer, kind
 from doubleroute.plain import without_nan
 from doubleroute.training.answers import answers_to
@@ -82,7 +84,8 @@ def check(
         if project.drift.attribution and drift["verdict"] == "moved":
             from doubleroute.drift.attribution import attribute
 
-            drift["attribution"] = attribute(reference, now, project.seed)
+            compared = reference.take(matched(reference, now, project.seed))
+            drift["attribution"] = attribute(compared, now, project.seed)
         performance = {
             task: _performance(
                 project,
@@ -114,11 +117,10 @@ def read_check(stage: Stage) -> dict[str, Any]:
 def _pick(project: Project, champion: Known, current: Frames) -> tuple[Frames, Frames]:
     """The rows of both sides of every task that the champion has, ``drift.max_rows`` of each at most."""
     limit, seed = project.drift.max_rows, project.seed
-    since = {id(frame): _some(frame, limit, seed) for frame in current.values()}
     known = {task: frame for task, frame in champion.sample.items() if task in current}
     return (
         {task: _some(frame, limit, seed) for task, frame in known.items()},
-        {task: since[id(current[task])] for task in known},
+        {task: _some(current[task], limit, seed) for task in known},
     )
 
 
@@ -150,30 +152,33 @@ def _sample(
     labels: Mapping[str, list[str]],
     progress: Progress,
 ) -> Sample:
-    """The rows of all tasks, one after the other, as the detectors take them; a frame that several tasks
-    share comes once."""
-    texts, places = list[str](), list[str]()
-    pairs, times, segments = list[str | None](), list[str | None](), dict[str, list[str | None]]()
-    columns = sorted({str(name) for frame in frames.values() for name in frame})
-    columns = [name for name in columns if name.startswith("slice_")]
-    tasks, places_of, first = {}, dict[int, int](), 0
-    for task, frame in frames.items():
-        count = len(frame)
-        begins = places_of.setdefault(id(frame), first)
-        values = [None if _absent(label) else label for label in frame["label"]]
-        rows = np.arange(begins, begins + count)
-        tasks[task] = TaskRows(project.tasks[task].kind, labels[task], rows, values, answers[task])
-        if begins < first:
-            continue
-        texts += row_texts(frame)
-        pairs += frame["text_pair"].tolist() if "text_pair" in frame else [None] * count
-        times += frame["time"].tolist() if "time" in frame else [None] * count
-        places += [f"{file}:{row}" for file, row in zip(frame["file"], frame["row"], strict=True)]
-        for name in columns:
-            values = frame[name].tolist() if name in frame else [None] * count
-            segments.setdefault(name.removeprefix("slice_"), []).extend(values)
-        first += count
-    vectors, tokens, unknown = embeddings(project, workspace, texts, pairs, progress)
+    """The rows of all tasks, one after the other, as the detectors take them. A text that several tasks have
+    is one row: the tests count rows that do not depend on each other. What one task has twice is two."""
+    import pandas as pd
+
+    slices = sorted({str(name) for frame in frames.values() for name in frame})
+    slices = [name for name in slices if name.startswith("slice_")]
+    parts = []
+    for frame in frames.values():
+        part = frame.reindex(columns=[*slices, "time", "text_pair"]).astype(object)
+        part["text"] = row_texts(frame)
+        part["place"] = [f"{file}:{row}" for file, row in zip(frame["file"], frame["row"], strict=True)]
+        part["copy"] = part.groupby(["text", "text_pair"], dropna=False).cumcount()
+        parts.append(part)
+    nothing = pd.DataFrame(columns=[*slices, "time", "text_pair", "text", "place", "copy"])
+    rows_of_all = pd.concat(parts, ignore_index=True) if parts else nothing
+    groups = rows_of_all.groupby(["text", "text_pair", "copy"], sort=False, dropna=False)
+    merged = groups.first().reset_index().astype(object)  # of each column what the first task has that has it
+    merged = merged.where(merged.notna(), None)
+    ends = np.cumsum([len(part) for part in parts])[:-1]
+    tasks = {}
+    for (task, frame), rows in zip(frames.items(), np.split(groups.ngroup().to_numpy(), ends), strict=True):
+        known = [None if _absent(label) else label for label in frame["label"]]
+        tasks[task] = TaskRows(project.tasks[task].kind, labels[task], rows, known, answers[task])
+    texts = merged["text"].tolist()
+    vectors, tokens, unknown = embeddings(project, workspace, texts, merged["text_pair"].tolist(), progress)
+    segments = {name.removeprefix("slice_"): merged[name].tolist() for name in slices}
+    times, places = merged["time"].tolist(), merged["place"].tolist()
     return Sample(vectors, texts, tokens, unknown, segments, times, places, tasks)
 
 
@@ -189,8 +194,11 @@ def _performance(
     answers: Mapping[str, list[dict[str, Any] | None]],
 ) -> dict[str, Any]:
     """The champion's score on held-out rows that it was judged by, on labelled rows that arrived, and by
-    how much it fell; the two are independent samples, so the variances of their bootstraps add up."""
-    metric, higher = project.tasks[task].judged_by, project.tasks[task].judged_by not in LOWER_IS_BETTER
+    how much it fell; the two are independent samples, so the variances of their bootstraps add up. Rows
+    whose label the task no longer has are not scored. With fewer than ``drift.min_rows`` rows on a side no
+    fall is told: a bootstrap of three right answers knows no doubt."""
+    options = project.tasks[task]
+    metric, higher = options.judged_by, options.judged_by not in LOWER_IS_BETTER
     scores: dict[str, dict[str, Any] | None] = {}
     for side, frame in sides.items():
         chosen = [
@@ -198,10 +206,13 @@ def _performance(
             for answer, label in zip(answers[side], frame["label"], strict=True)
             if answer is not None and not _absent(label)
         ]
+        if options.kind not in NAMELESS:
+            gone = unknown_label([label for _, label in chosen], labels)
+            chosen = [pair for pair, name in zip(chosen, gone, strict=True) if name is None]
         scores[side] = None
         if chosen:
             given, truths = zip(*chosen, strict=True)
-            scorer: Scorer = kind(project.tasks[task].kind).scorer(given, truths, labels)
+            scorer: Scorer = kind(options.kind).scorer(given, truths, labels)
             drawn = resample(scorer, np.arange(len(chosen)), project.evaluation.bootstrap, project.seed)
             scores[side] = {**interval(drawn, metric)._asdict(), "rows": len(chosen)}
     estimated = _estimated(sides, answers) if metric == "accuracy" else None
@@ -212,7 +223,7 @@ def _performance(
         "current": scores["since"],
         "estimated": estimated,
         "estimate_error": None,
-        "fall": _fall(scores["before"], scores["since"], 1 if higher else -1),
+        "fall": _fall(scores["before"], scores["since"], 1 if higher else -1, project.drift.min_rows),
     }
 
 
@@ -233,9 +244,11 @@ def _estimated(
     return None if found is None else {**found._asdict(), "rows": len(now)}
 
 
-def _fall(before: dict[str, Any] | None, since: dict[str, Any] | None, sign: int) -> dict[str, float] | None:
+def _fall(
+    before: dict[str, Any] | None, since: dict[str, Any] | None, sign: int, least: int
+) -> dict[str, float] | None:
     """Positive is worse. The standard error of each side is a quarter of its interval, as of a normal."""
-    if before is None or since is None or min(before["rows"], since["rows"]) < 2:
+    if before is None or since is None or min(before["rows"], since["rows"]) < least:
         return None
     value = sign * (before["value"] - since["value"])
     half = math.hypot(*((side["high"] - side["low"]) / 2 for side in (before, since)))

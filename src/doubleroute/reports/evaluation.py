@@ -147,7 +147,8 @@ def _reliability(name: str, task: Mapping[str, Any]) -> Iterator[Block]:
     found = {model: _details(task, model).get("reliability") for model in models}
     bins = {model: value for model, value in found.items() if value and value.get("bins")}
     if bins:
-        yield figures.reliability_figure(bins, f"{shown(name, 70)}: reliability")
+        share = "share that has the label" if task["kind"] == "multilabel" else "share that is right"
+        yield figures.reliability_figure(bins, f"{shown(name, 70)}: reliability", share)
 
 
 def _curves(evaluation: Mapping[str, Any], histories: Mapping[str, Any]) -> list[Block]:

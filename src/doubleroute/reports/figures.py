@@ -55,8 +55,9 @@ def confusion_figure(
     return draw_figure(draw, width, height, title, words)
 
 
-def reliability_figure(reliability: Mapping[str, Mapping[str, Any]], title: str) -> Figure:
-    """Accuracy against confidence of each model; on the diagonal, a model is as good as it says."""
+def reliability_figure(reliability: Mapping[str, Mapping[str, Any]], title: str, share: str) -> Figure:
+    """Accuracy against confidence of each model; on the diagonal, a model is as good as it says. ``share``:
+    what the accuracy of a bin is a share of."""
 
     def draw(canvas: "Canvas") -> None:
         axes = canvas.add_subplot()
@@ -67,11 +68,11 @@ def reliability_figure(reliability: Mapping[str, Mapping[str, Any]], title: str)
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.02, 1.02)
         axes.set_xlabel("confidence")
-        axes.set_ylabel("share that is right")
+        axes.set_ylabel(share)
         axes.legend(loc="upper left")
 
     errors = [f"{shown(m, 40)} {number(reliability[m].get('ece'))}" for m in models_of(reliability)]
-    words = "On the dashed line a model is right as often as it says. "
+    words = "On the dashed line a model is as good as it says. "
     return draw_figure(draw, 352, 290, title, f"{words}Expected calibration error: {', '.join(errors)}.")
 
 

@@ -178,7 +178,8 @@ def _windows(found: Mapping[str, Any], task: str) -> Table:
     for place, window in enumerate(found["windows"]):
         each = [policy["windows"][place] for policy in found["policies"].values()]
         cells = [f"{interval(one['scores'].get(task))}{' *' if one['retrained'] else ''}" for one in each]
-        rows.append((shown(window["name"], 40), count(window["rows"]), *cells))
+        scored = next((one["scores"][task]["rows"] for one in each if task in one["scores"]), 0)
+        rows.append((shown(window["name"], 40), count(scored), *cells))
     header = ("window", "rows", *(shown(name, 40) for name in found["policies"]))
     title = f"{shown(task, 70)}: {shown(found['metrics'][task], 40)} of the live model"
     return Table(title, header, rows, note="*: a new model, trained before this window.", folded=True)
