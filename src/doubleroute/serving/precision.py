@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from doubleroute.digests import code_digest, versions_of
 from doubleroute.errors import GateError, InputError, ModelError
-from doubleroute.serving.acceptance import objections
 from doubleroute.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -39,6 +38,9 @@ def choose(workspace: Workspace, digest: str | None, precision: Precision, margi
     InputError when the graph that is asked for was not exported, GateError when its figures are not, and
     ModelError when its files are damaged.
     """
+    # Not above: it reads project.yaml's words, whose libraries a served model's environment does not have.
+    from doubleroute.serving.acceptance import objections
+
     if precision == "torch" or (precision == "auto" and not _may_be_there(workspace)):
         return None
     if precision == "auto":
