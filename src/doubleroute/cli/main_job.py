@@ -307,7 +307,7 @@ def _answerer(
     serving = project.serving
     model = registry.model_folder(version)
     wanted = precision or serving.precision
-    graph = choose(Workspace(project.root), version.digest, wanted, serving.margin)
+    graph = choose(Workspace(project.root), version.digest, wanted, serving.margin, version.number)
     return open_answerer(model, graph, threads or serving.threads)
 
 
