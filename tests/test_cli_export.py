@@ -168,6 +168,7 @@ def test_what_is_asked_for_by_name_and_loses_too_much_is_exit_code_3_and_leaves_
     assert result.exit_code == 3
     assert "refused: sentiment: accuracy 1.0000 becomes 0." in result.stdout
     assert "serving.margin allows 0.005" in result.stdout
+    assert "the graph is refused; `predict --precision auto` answers with the float32 graph" in result.stderr
     assert sorted((project / ".doubleroute" / "stages").iterdir()) == before
     named = call(project, "export", "--set", "serving.precision=int8")
     assert named.exit_code == 3
@@ -206,7 +207,8 @@ def test_by_default_predict_takes_what_was_accepted(project: Path) -> None:
 def test_a_graph_that_was_not_exported_is_bad_input(project: Path) -> None:
     result = call(project, "predict", "--text", "good", "--precision", "int8")
     assert result.exit_code == 2
-    assert "`doubleroute export --precision int8` makes it" in result.stderr
+    assert "version 1 has no exported int8 graph" in result.stderr
+    assert "`doubleroute export --precision int8 --model-version 1` makes it" in result.stderr
 
 
 def test_the_margin_of_today_decides_about_the_figures_of_yesterday(project: Path, tmp_path: Path) -> None:
@@ -220,6 +222,19 @@ def test_the_margin_of_today_decides_about_the_figures_of_yesterday(project: Pat
     with (root / "project.yaml").open("a") as file:
         file.write("serving: {margin: 1}\n")
     assert predicted(root)["precision"] == "int8"
+
+
+def test_a_graph_that_new_rows_refuse_no_longer_answers(project: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(project, tmp_path / "project")
+    data = root / "data" / "sentiment.csv"
+    now = data.read_text()
+    data.write_text(now.replace(",neg,", ",x,").replace(",pos,", ",neg,").replace(",x,", ",pos,"))
+    before = call(root, "export", "--precision", "int8")
+    assert "int8: accepted, new" in before.stdout, "it gets more of the rows that the model gets wrong"
+    assert predicted(root)["precision"] == "int8"
+    data.write_text(now)
+    assert call(root, "export", "--precision", "int8").exit_code == 3
+    assert predicted(root)["precision"] == "float32"
 
 
 def test_a_damaged_graph_is_never_used_and_made_again(project: Path, tmp_path: Path) -> None:

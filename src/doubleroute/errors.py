@@ -17,6 +17,17 @@ class InputError(DoublerouteError):
     exit_code = 2
 
 
+class RowError(InputError):
+    """One of the rows that were given together is wrong. ``row`` counts from 0, the message from 1."""
+
+    def __init__(self, row: int, reason: str) -> None:
+        super().__init__(row, reason)
+        self.row, self.reason = row, reason
+
+    def __str__(self) -> str:
+        return f"row {self.row + 1}: {self.reason}"
+
+
 class ConfigError(InputError):
     """project.yaml is wrong; the message lists every mistake with key path and line."""
 

@@ -153,13 +153,29 @@ def test_a_locked_database_is_a_warning(project: Project) -> None:
     assert "is locked" in check.found
 
 
+def test_a_database_that_cannot_be_opened_is_not_to_be_moved_away(project: Project) -> None:
+    path = database(project, 1)
+    path.with_name("mlflow.db-journal").mkdir()
+    check = doctor.mlflow_store(project)
+    assert check.state == "fail"
+    assert check.advice == "make it and its folder readable and writable, or restore a backup"
+
+
+def test_a_database_of_something_else_is_to_be_moved_away(project: Project) -> None:
+    path = database(project, 1)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TABLE alembic_version")
+    assert "move the file aside" in doctor.mlflow_store(project).advice
+
+
 @pytest.fixture
 def server() -> Iterator[str]:
-    """A server that answers 200, and 401 where it is asked for what is private."""
+    """A server that answers 200, and 401 where it is asked for what is private without a token."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(401 if "private" in self.path else 200)
+            refused = "private" in self.path and self.headers["Authorization"] is None
+            self.send_response(401 if refused else 200)
             self.end_headers()
             self.wfile.write(json.dumps(True).encode())
 
@@ -189,6 +205,32 @@ def test_a_prefect_server_that_does_not_answer_fails(url: str, monkeypatch: pyte
     assert "unset PREFECT_API_URL" in check.advice
 
 
+def test_a_private_backbone_on_the_hub_is_asked_for_with_the_token(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_TOKEN", "")
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+    assert doctor._hub("private/model").state == "fail"
+    monkeypatch.setenv("HF_TOKEN", "hf_abc")
+    assert doctor._hub("private/model").found.startswith("private/model, on the hub")
+
+
+def test_a_cached_backbone_may_have_its_weights_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    folder = tmp_path / "models--large--model"
+    files = folder / "snapshots" / ("a" * 40)
+    files.mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(files.name)
+    for name in ("config.json", "model.safetensors.index.json", "tokenizer.json"):
+        (files / name).write_text("{}")
+    assert doctor._hub("large/model") == Check("backbone", "ok", "large/model, in the cache")
+
+
 def test_the_commit_and_its_absence_are_told(tmp_path: Path) -> None:
     assert doctor.git(tmp_path).state == "warn"
     run = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(tmp_path)]
@@ -202,6 +244,15 @@ def test_the_commit_and_its_absence_are_told(tmp_path: Path) -> None:
 def test_too_little_memory_or_disk_warns_and_then_fails() -> None:
     states = [doctor_machine._measured("disk", gib * 2**30, (1, 5), "do").state for gib in (0.5, 2, 9)]
     assert states == ["fail", "warn", "ok"]
+
+
+def test_the_pages_of_files_that_a_container_read_are_free_memory(tmp_path: Path) -> None:
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("950\n")
+    (tmp_path / "memory.stat").write_text("anon 200\nactive_file 300\ninactive_file 400\n")
+    assert doctor_machine._left_in(tmp_path) == 750
+    (tmp_path / "memory.max").write_text("max\n")
+    assert doctor_machine._left_in(tmp_path) is None
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")

@@ -6,13 +6,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from doubleroute.config import METRICS
 from doubleroute.errors import GateError, InputError, MachineError, ModelError
 from doubleroute.integrations import registry_package as package
 from doubleroute.integrations import registry_store as stores
@@ -53,7 +54,8 @@ def candidate(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Can
 
 @pytest.fixture(scope="module")
 def root(candidate: Candidate, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose first registration was killed, and was then done by two callers at once."""
+    """A project whose first registration was killed, and was then done by two callers at once, where the
+    environment names a graph to serve with."""
     root = tmp_path_factory.mktemp("projects") / "a project é"
     root.mkdir()
     store = stores.locate(root)
@@ -62,8 +64,10 @@ def root(candidate: Candidate, tmp_path_factory: pytest.TempPathFactory) -> Path
         experiment = client.create_experiment("demo", artifact_location=store.artifacts("demo"))
         run = client.create_run(experiment, tags={"doubleroute.run_key": candidate.run_key})
         client.create_logged_model(experiment, name="model", source_run_id=run.info.run_id)
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(2) as pool, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOUBLEROUTE_EXPORT", str(root / "a graph of another model"))
         jobs = [pool.submit(Registry(root, "demo").register, candidate) for _ in range(2)]
+        wait(jobs)
     assert jobs[0].result() == jobs[1].result()
     return root
 
@@ -127,6 +131,10 @@ def test_a_registered_version_leads_to_the_reviews_of_its_data(
         client.delete_model_version_tag("demo", "1", tag)
 
 
+def test_a_graph_that_the_environment_names_is_not_what_is_read_back(registry: Registry) -> None:
+    assert registry.version("1").golden == len(EXAMPLES)
+
+
 def test_a_half_run_of_a_killed_attempt_is_marked_deleted(registry: Registry, candidate: Candidate) -> None:
     client = registry._connect()
     experiment = client.get_experiment_by_name("demo").experiment_id
@@ -166,8 +174,9 @@ def test_a_version_holds_no_pickle_and_pins_what_answering_imports(registry: Reg
     pinned = {line.split("==")[0] for line in (folder / "requirements.txt").read_text().splitlines()}
     code = (
         "import json, sys; sys.path.insert(0, sys.argv[1]); import doubleroute.modeling.inference\n"
+        "from doubleroute.serving import log, precision, recent, together\n"
         "from doubleroute.kinds import kind\n"
-        "for name in ('classification', 'multilabel', 'regression', 'tagging'): kind(name)\n"
+        f"for name in {list(METRICS)}: kind(name)\n"
         "print(json.dumps([m.__file__ for n, m in sys.modules.items() if n.startswith('doubleroute')]))"
     )
     done = subprocess.run(

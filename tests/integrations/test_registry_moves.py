@@ -20,7 +20,7 @@ from doubleroute.integrations.registry_moves import (
     settle,
     taken_back,
 )
-from doubleroute.integrations.registry_version import with_alias
+from doubleroute.integrations.registry_version import DECISION, VERDICT, note, with_alias
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -169,6 +169,37 @@ def test_the_newest_move_is_the_last_whatever_the_clock_says(client: "MlflowClie
     assert told(client)[-2:] == [("1", "3", "promotion"), ("2", "1", "promotion")]
 
 
+def test_of_more_slices_than_a_tag_holds_the_worst_are_kept_and_the_others_counted(
+    client: "MlflowClient",
+) -> None:
+    slices = [
+        {"column": "source", "value": f"source {number}", "difference": number / 1000, "refused": False}
+        for number in range(2000)
+    ]
+    slices[1234] |= {"difference": -0.5, "refused": True}
+    decision = {"verdict": "refuse", "reasons": ["a slice"], "numbers": {"slices": slices, "mean_gain": 0.1}}
+    note(client, "demo", "2", decision, "1")
+    version = with_alias(client, "demo", "challenger")
+    assert version is not None
+    found = version.decision
+    assert found is not None
+    numbers = found.pop("numbers")
+    assert found == {"verdict": "refuse", "reasons": ["a slice"], "against": "1"}
+    assert numbers["slices"][:3] == [slices[1234], slices[0], slices[1]]
+    assert (len(numbers["slices"]) + numbers["slices_left_out"], numbers["mean_gain"]) == (2000, 0.1)
+    assert version.tags[VERDICT] == "refuse"
+
+
+def test_a_verdict_is_written_after_its_decision(client: "MlflowClient") -> None:
+    from mlflow.exceptions import MlflowException
+
+    with pytest.raises(MlflowException):
+        note(client, "demo", "2", {"verdict": "promote", "reasons": ["x" * 100_001]}, "1")
+    version = with_alias(client, "demo", "challenger")
+    assert version is not None
+    assert not {DECISION, VERDICT} & version.tags.keys()
+
+
 def test_the_registry_tells_the_newest_first_and_nothing_without_a_store(
     client: "MlflowClient", store: Path, tmp_path: Path
 ) -> None:
@@ -208,6 +239,10 @@ ROWS: dict[str, tuple[tuple[tuple[str, By], ...], list[str]]] = {
     "not what was taken back": ((*UP, ("2", "rollback")), ["1"]),
     "nothing before the first": ((*UP, ("1", "rollback")), []),
     "what came after a rollback": ((*UP, ("2", "rollback"), ("4", "promotion")), ["2", "1"]),
+    "also one between two turns of its": (
+        (("1", "promotion"), ("2", "promotion"), ("1", "by hand"), ("3", "promotion"), ("1", "rollback")),
+        ["2"],
+    ),
     "once each": ((*UP, ("1", "by hand"), ("4", "promotion")), ["1", "3", "2"]),
     "nobody": ((), []),
 }

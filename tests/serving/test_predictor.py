@@ -41,6 +41,12 @@ def test_a_stream_whose_first_line_is_a_json_object_is_jsonl() -> None:
     assert read('["no object"]\n') == [Request(1, {"text": '["no object"]'})]
 
 
+def test_the_header_of_a_table_on_a_stream_is_a_text_where_that_is_said() -> None:
+    assert read("text\na\n", "text") == [Request(1, {"text": "text"}), Request(2, {"text": "a"})]
+    assert read("text\na\n", "csv") == [Request(1, {"text": "a"})]
+    assert read("the text, please\n") == [Request(1, {"text": "the text, please"})]
+
+
 def test_csv_text_stays_text_and_rows_are_counted_without_the_header(tmp_path: Path) -> None:
     path = tmp_path / "in.csv"
     path.write_text('id,text,text_pair\n007,NA,\nx,"two\nlines, quoted",01\n\n,True,\n', encoding="utf-8-sig")
@@ -86,10 +92,12 @@ def test_the_words_of_a_project_that_tags_words_are_read_rather_than_the_text_be
         ("jsonl", b'{"text": "a"}\n{"text": "b"', "line 2: not a JSON object"),
         ("jsonl", b"[1]\n", "line 1: a JSON object such as"),
         ("jsonl", b"[" * 100_000, "line 1: not a JSON object"),
-        ("jsonl", b'{"txt": "a"}\n', "line 1: 'text' is missing"),
+        ("jsonl", b'{"txt": "a"}\n', "line 1: 'text' is missing; --text-column NAME .* --task NAME"),
         ("jsonl", b'{"text": 3}\n', "line 1: 'text' is not text"),
         ("jsonl", b'{"text": "a", "text_pair": 3}\n', "'text_pair' is not text"),
         ("jsonl", b'{"tokens": ["a", ""]}\n', "'tokens' must be a list"),
+        (None, b"id,text\n7,a\n", "line 1: this is the header of a table; write --input-format csv"),
+        (None, b'\n"text"\t"id"\r\na\t7\n', "line 2: .* write --input-format tsv"),
         ("csv", b"", "is empty"),
         ("csv", b"text\n", "is empty"),
         ("jsonl", b"", "is empty"),
@@ -98,7 +106,7 @@ def test_the_words_of_a_project_that_tags_words_are_read_rather_than_the_text_be
         ("jsonl", b'{"text": "a\\ud800"}\n', "line 1: 'text' holds U.D800, which is half a character"),
         ("jsonl", b'{"text": "a", "id": "\\ud800"}\n', "line 1: 'id' holds U.D800"),
         ("jsonl", b'{"text": "a", "id": NaN}\n', "line 1: not a JSON object"),
-        ("csv", b"a,b\n1,2\n", "line 1: no column 'text' in the header; it has: a, b"),
+        ("csv", b"a,b\n1,2\n", "line 1: no column 'text' in the header; it has: a, b; --text-column NAME"),
         ("csv", b"text,text\n", "column 'text' stands twice"),
         ("csv", b"text,x\na,b\nc,d,e\n", "line 3: 3 fields, and the header has 2"),
         ("csv", b'text\nok\n"not closed\nat all\n', "line 3: .*is a quote not closed"),
@@ -117,7 +125,7 @@ def test_a_bad_request_stops_with_its_line(form: str | None, data: bytes, messag
 def test_a_file_without_a_known_suffix_needs_a_format(tmp_path: Path) -> None:
     path = tmp_path / "in.data"
     path.write_text("hello\n")
-    with pytest.raises(InputError, match=r"suffix '\.data' names no format"):
+    with pytest.raises(InputError, match=r"suffix '\.data' names no format .*; write --input-format"):
         list(read_requests(path))
     assert list(read_requests(path, "text")) == [Request(1, {"text": "hello"})]
     with pytest.raises(InputError, match="No such file"):
@@ -142,6 +150,15 @@ def test_answers_come_in_order_and_a_batch_at_a_time(answerer: Answerer) -> None
 def test_an_unknown_task_is_refused_before_anything_is_read(answerer: Answerer) -> None:
     with pytest.raises(InputError, match=r"no task 'mood'; it has: .*sentiment"):
         predict(answerer, iter(()), ["mood"])
+
+
+def test_what_the_model_refuses_is_named_by_its_file_and_line(answerer: Answerer, tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"text": "a"}\n\n' * 4)
+    requests = [*read_requests(path), Request(9, {"answer": "b"}, where="in.jsonl, line 9")]
+    assert requests[3].where == f"{path}, line 7"
+    with pytest.raises(InputError, match=r"^in.jsonl, line 9: a 'text' .* is needed"):
+        list(predict(answerer, requests, batch=3))
 
 
 def test_jsonl_holds_every_task_and_the_id(answerer: Answerer) -> None:

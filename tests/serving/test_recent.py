@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from doubleroute.errors import InputError
+from doubleroute.errors import RowError
 from doubleroute.serving.recent import LONGEST, Recent
 from doubleroute.serving.together import Answers, Rows
 
@@ -18,7 +18,7 @@ class Counted:
     def __call__(self, rows: Rows, tasks: Sequence[str] | None) -> Answers:
         self.asked += [row["text"] for row in rows]
         if "bad" in self.asked[-len(rows) :]:
-            raise InputError("a bad text")
+            raise RowError(self.asked.index("bad") - (len(self.asked) - len(rows)), "a bad text")
         return [{"echo": {"label": f"{row['text']} {row.get('text_pair')} {tasks}"}} for row in rows]
 
 
@@ -65,7 +65,22 @@ def test_an_error_leaves_what_is_kept() -> None:
     model = Counted()
     recent = Recent(model)
     recent.answer([{"text": "a"}])
-    with pytest.raises(InputError):
+    with pytest.raises(RowError):
         recent.answer([{"text": "a"}, {"text": "bad"}])
     recent.answer([{"text": "a"}])
     assert model.asked == ["a", "bad"]
+
+
+def test_an_error_names_the_row_among_all_that_were_asked() -> None:
+    recent = Recent(Counted())
+    recent.answer([{"text": "a"}])
+    with pytest.raises(RowError, match="row 4: a bad text"):
+        recent.answer([{"text": text} for text in ("b", "a", "b", "bad")])
+
+
+def test_an_answer_is_the_caller_s_own() -> None:
+    recent = Recent(Counted())
+    first, second = recent.answer([{"text": "a"}, {"text": "a"}])
+    first["echo"]["label"] = "changed"
+    (again,) = recent.answer([{"text": "a"}])
+    assert second["echo"]["label"] == again["echo"]["label"] == "a None None"

@@ -152,7 +152,7 @@ def test_a_parameter_chooses_tasks(url: str) -> None:
     ("body", "message"),
     [
         ({"dataframe_records": [{"text": "a"}], "params": {"tasks": "mood"}}, "no task 'mood'"),
-        ({"dataframe_records": [{"text": "a"}, {"text": " "}]}, "row 1: 'text' is empty"),
+        ({"dataframe_records": [{"text": "a"}, {"text": " "}]}, "row 2: 'text' is empty"),
         ({"dataframe_records": [{"txt": "a"}]}, "text"),
         ({"dataframe_records": [{"text": 3}]}, "text"),
     ],

@@ -62,7 +62,9 @@ def export(
                 terminal.line(f"  {place}")
         if not any(each.folder for each in made):
             which = "the graph" if len(made) == 1 else "every graph"
-            terminal.note(f"error: {which} is refused; PyTorch goes on answering")
+            terminal.note(
+                f"error: {which} is refused; `predict --precision auto` answers with {exporter.answers}"
+            )
             raise typer.Exit(3)
 
 

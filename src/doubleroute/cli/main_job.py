@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from doubleroute.modeling.inference import Answering
     from doubleroute.serving.log import RequestLog
     from doubleroute.serving.precision import Precision
-    from doubleroute.serving.requests import Request
+    from doubleroute.serving.requests import InputFormat, Request
 
 
 @app.command()
@@ -127,6 +127,10 @@ def predict(
     source: Annotated[
         str | None, typer.Option("--input", metavar="FILE", help="Texts: .jsonl .csv .tsv .txt; - is stdin.")
     ] = None,
+    source_form: Annotated[
+        Literal["jsonl", "csv", "tsv", "text"] | None,
+        typer.Option("--input-format", help="Of --input; by default the ending's; of stdin jsonl or text."),
+    ] = None,
     text: Annotated[str | None, typer.Option("--text", help="Answer this one text.")] = None,
     second: Annotated[
         str | None,
@@ -177,7 +181,7 @@ def predict(
 
         _refuse_contradictions(source, text, second, output, explain, form)
         one = None if text is None else one_request(text, second)
-        requests = _requests(loaded, source, one, text_column, pair_column, tasks)
+        requests = _requests(loaded, source, source_form, one, text_column, pair_column, tasks)
         if output != "-":
             predictor.place(Path(output))
         registry = Registry(loaded.root, loaded.model_name)
@@ -258,6 +262,7 @@ def doctor(project: Folder = Path(), as_json: Json = False, debug: Debug = False
 def _requests(
     project: "Project",
     source: str | None,
+    form: "InputFormat | None",
     one: "Request | None",
     column: str | None,
     pair: str | None,
@@ -276,7 +281,7 @@ def _requests(
     tokens = {task.columns.tokens for task in tasks if task.kind == "tagging"}
     stream = sys.stdin.buffer if source == "-" else Path(source or "")
     words = tokens.pop() if len(tokens) == 1 else None
-    return read_requests(stream, None, column, pair or "text_pair", words)
+    return read_requests(stream, form, column, pair or "text_pair", words)
 
 
 def _log(project: "Project", version: "Version") -> "RequestLog":
@@ -302,7 +307,7 @@ def _answerer(
     serving = project.serving
     model = registry.model_folder(version)
     wanted = precision or serving.precision
-    graph = choose(Workspace(project.root), version.digest, wanted, serving.margin)
+    graph = choose(Workspace(project.root), version.digest, wanted, serving.margin, version.number)
     return open_answerer(model, graph, threads or serving.threads)
 
 

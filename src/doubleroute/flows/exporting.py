@@ -12,7 +12,7 @@ from doubleroute.digests import digest_of
 from doubleroute.errors import DataError, GateError, MachineError, ModelError
 from doubleroute.integrations.registry import Registry, Version, model_digest
 from doubleroute.serving.acceptance import Labelled, compare, objections
-from doubleroute.serving.precision import STAGE, GraphPrecision, made_by
+from doubleroute.serving.precision import STAGE, GraphPrecision, choose, exports, made_by
 from doubleroute.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Exporter:
 
     def __init__(self, project: Project, registry: Registry, version: Version, rows: Path | None) -> None:
         self.project, self.workspace = project, Workspace(project.root)
-        self.model = registry.model_folder(version)
+        self.number, self.model = version.number, registry.model_folder(version)
         self.digest = version.digest or model_digest(self.model)
         self._answerer: Answerer | None = None
         self.given = _given(project, self.workspace, _tasks(self.model), rows)
@@ -64,7 +64,8 @@ class Exporter:
         return self._answerer
 
     def export(self, precision: GraphPrecision) -> Exported:
-        """Give the stage of one precision, measured and accepted; a refused graph leaves none.
+        """Give the stage of one precision, measured and accepted; a refused graph leaves none, nor one that
+        was accepted on other rows: the newest measurement decides.
 
         Raises ModelError when the model cannot be exported, MachineError when the extra is not installed.
         """
@@ -86,12 +87,22 @@ class Exporter:
         try:
             stage = self.workspace.build(STAGE, inputs, make)
         except GateError:
+            for older in exports(self.workspace, self.digest, precision):
+                shutil.rmtree(older.path)
             return Exported(precision, figures, tuple(objections(figures, margin)), None, reused=False)
         from doubleroute.modeling.onnx_answerer import read_about
 
         figures = read_about(stage.path)["acceptance"]
         why = tuple(objections(figures, margin))
         return Exported(precision, figures, why, None if why else stage.path, stage.reused)
+
+    @property
+    def answers(self) -> str:
+        """What answers with the precision ``auto``, in words."""
+        from doubleroute.modeling.onnx_answerer import read_about
+
+        graph = choose(self.workspace, self.digest, "auto", self.project.serving.margin, self.number)
+        return "PyTorch" if graph is None else f"the {read_about(graph)['precision']} graph"
 
     def _drop_damaged(self, inputs: Mapping[str, Any]) -> None:
         """Remove an export whose files are not what their digests say: it is made again."""

@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from doubleroute.config import Project, check_folder, load_project
 from doubleroute.digests import file_digest
@@ -27,7 +27,8 @@ __all__ = ["Check", "examine"]
 
 #: Seconds that a server or a locked database gets to answer.
 PATIENCE = 4
-HUB_FILES = ("config.json", "model.safetensors", "tokenizer.json")
+#: What a backbone needs, of each one of these: large models have their weights in parts under an index.
+HUB_FILES = (("config.json",), ("model.safetensors", "model.safetensors.index.json"), ("tokenizer.json",))
 
 
 def examine(root: Path) -> Iterator[Check]:
@@ -111,14 +112,18 @@ def backbone(project: Project) -> Check:
 
 def _hub(name: str) -> Check:
     """A Hugging Face name: in the cache, or reachable."""
-    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub import get_token, try_to_load_from_cache
     from huggingface_hub.constants import ENDPOINT
     from huggingface_hub.errors import HFValidationError
 
     try:
-        if all(isinstance(try_to_load_from_cache(name, file), str) for file in HUB_FILES):
+        if all(
+            any(isinstance(try_to_load_from_cache(name, file), str) for file in each) for each in HUB_FILES
+        ):
             return Check("backbone", "ok", f"{name}, in the cache")
-        urlopen(f"{ENDPOINT}/api/models/{name}", timeout=PATIENCE).close()
+        token = get_token()  # that a download sends
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        urlopen(Request(f"{ENDPOINT}/api/models/{name}", headers=headers), timeout=PATIENCE).close()
     except HFValidationError as error:
         return Check("backbone", "fail", f"{name}: {error}", "edit backbone.source")
     except OSError as error:
@@ -196,7 +201,10 @@ def _sqlite_trouble(database: Path, patience: float) -> Check | None:
         if "locked" in str(error):
             advice = "another process writes to it for long: `fuser` on the file names it"
             return Check("mlflow", "warn", f"{database} is locked", advice)
-        return Check("mlflow", "fail", f"{database}: {error}", "move the file aside; a new one is made")
+        advice = "make it and its folder readable and writable, or restore a backup"
+        if "no such table" in str(error):
+            advice = "it is not a database of MLflow: move the file aside; a new one is made"
+        return Check("mlflow", "fail", f"{database}: {error}", advice)
     except sqlite3.DatabaseError as error:
         return Check("mlflow", "fail", f"{database}: {error}", "restore a backup, or move it aside")
     return None

@@ -139,10 +139,19 @@ def _available_memory() -> float | None:
         free = float(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         return None
+    left = _left_in(Path("/sys/fs/cgroup"))
+    return free if left is None else min(free, left)
+
+
+def _left_in(group: Path) -> float | None:
+    """Bytes that a cgroup (version 2) may still take; None where it has no limit or is of another kind.
+
+    The pages of files that it read count as used, and are given back when memory is needed.
+    """
     try:
-        group = Path("/sys/fs/cgroup")
-        limit = float((group / "memory.max").read_text())
-        free = min(free, limit - float((group / "memory.current").read_text()))
-    except (OSError, ValueError):
-        pass  # no limit, or another kind of cgroup
-    return free
+        limit, used = (float((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        lines = (group / "memory.stat").read_text().splitlines()
+        pages = dict(line.split() for line in lines)
+        return limit - used + float(pages["active_file"]) + float(pages["inactive_file"])
+    except (OSError, KeyError, ValueError):
+        return None

@@ -178,7 +178,8 @@ def good_ones(moves: Sequence[Move], champion: str | None) -> list[str]:
     row: list[str] = []
     for each in moves:
         if each.by == "rollback" and each.version in row:
-            del row[row.index(each.version) + 1 :]
+            last = max(place for place, number in enumerate(row) if number == each.version)
+            del row[last + 1 :]
         elif not row or row[-1] != each.version:
             row.append(each.version)
     return [number for number in dict.fromkeys(reversed(row)) if number != champion]

@@ -186,6 +186,7 @@ def _answers(folder: Path, examples: Sequence[Mapping[str, Any]]) -> Any:
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         "PYTHONDONTWRITEBYTECODE": "1",  # nothing is to appear in the artifact store
         "DOUBLEROUTE_REQUEST_LOG": "",  # nobody asked
+        "DOUBLEROUTE_EXPORT": "",  # the model itself is read back, not a graph that serves in its place
     }
     with tempfile.TemporaryDirectory(prefix="doubleroute-") as scratch:
         request, answers = Path(scratch) / "request.json", Path(scratch) / "answers.json"

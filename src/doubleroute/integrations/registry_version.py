@@ -19,6 +19,8 @@ DECISION = "doubleroute.decision"
 GOLDEN = "doubleroute.golden_answers"
 #: A JSON list of the runs of its data's accepted reviews, newest first.
 REVIEWS = "doubleroute.reviews"
+#: Characters that MLflow takes as the value of a version's tag.
+_MOST = 100_000
 
 
 @dataclass(frozen=True)
@@ -94,10 +96,25 @@ def with_alias(client: "MlflowClient", name: str, alias: str) -> Version | None:
 def note(
     client: "MlflowClient", name: str, number: str, decision: Mapping[str, Any], against: str | None
 ) -> None:
-    """Write a decision on a version, and the number of the champion that it was compared with."""
-    text = json.dumps({**decision, "against": against}, ensure_ascii=False)
+    """Write a decision on a version, and the number of the champion that it was compared with.
+
+    Slices that a tag cannot hold are left out and counted; those that refused stay first, then those that
+    lost most.
+    """
+    client.set_model_version_tag(name, number, DECISION, _text({**decision, "against": against}))
     client.set_model_version_tag(name, number, VERDICT, str(decision.get("verdict")))
-    client.set_model_version_tag(name, number, DECISION, text)
+
+
+def _text(decision: Mapping[str, Any]) -> str:
+    """A decision as the value of its tag."""
+    text = json.dumps(decision, ensure_ascii=False)
+    slices = (decision.get("numbers") or {}).get("slices", ())
+    kept = sorted(slices, key=lambda each: (not each["refused"], each["difference"] or 0))
+    while len(text) > _MOST and kept:
+        del kept[len(kept) // 2 :]
+        numbers = {**decision["numbers"], "slices": kept, "slices_left_out": len(slices) - len(kept)}
+        text = json.dumps({**decision, "numbers": numbers}, ensure_ascii=False)
+    return text
 
 
 def _version(found: "ModelVersion", aliases: list[str]) -> Version:

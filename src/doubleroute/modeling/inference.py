@@ -16,7 +16,7 @@ import torch
 from doubleroute.data.batches import Inputs, by_tokens, inputs_of, parts_of
 from doubleroute.data.tokens import Packed, encode_texts, join_tokens, word_spans
 from doubleroute.data.windows import by_row, counted, windows
-from doubleroute.errors import InputError
+from doubleroute.errors import InputError, RowError
 from doubleroute.kinds import kind
 from doubleroute.kinds.span import with_texts
 from doubleroute.modeling.backbone import Source, load_tokenizer
@@ -149,9 +149,9 @@ class Answering(ABC):
     ) -> list[dict[str, dict[str, Any]]]:
         """Answer n rows, ``{"text", "text_pair"?}`` or ``{"tokens"}``, for all tasks or some.
 
-        Gives for each row {task: answer of its kind}. Raises InputError for an unknown task, a row without
-        text, and one without a context where only tasks are asked that look for answers in it; among other
-        tasks these find none.
+        Gives for each row {task: answer of its kind}. Raises InputError for an unknown task, and RowError for
+        a row without text, or without a context where only tasks are asked that look for answers in it; among
+        other tasks these find none.
         """
         return self.decode(rows, self.logits(rows, tasks))
 
@@ -288,17 +288,13 @@ def _asked(row: Mapping[str, Any], number: int) -> _Asked:
     tokens = row.get("tokens")
     text = join_tokens(tokens) if tokens is not None else row.get("text")
     if not isinstance(text, str):
-        raise InputError(
-            f"row {number + 1}: a 'text' (or a list of 'tokens') is needed; it has: {', '.join(row)}"
-        )
+        raise RowError(number, f"a 'text' (or a list of 'tokens') is needed; it has: {', '.join(row)}")
     pair = row.get("text_pair")
     return _Asked(text, None if pair is None else str(pair), None if tokens is None else tuple(tokens))
 
 
 def _refuse_without_a_context(asked: Sequence[_Asked], tasks: Sequence[str]) -> None:
-    for number, row in enumerate(asked, start=1):
+    for number, row in enumerate(asked):
         if row.pair is None:
-            raise InputError(
-                f"row {number}: task '{tasks[0]}' looks for the answer in a context: give it as 'text_pair', "
-                "the question as 'text'"
-            )
+            what = f"task '{tasks[0]}' looks for the answer in a context"
+            raise RowError(number, f"{what}: give it as 'text_pair', the question as 'text'")

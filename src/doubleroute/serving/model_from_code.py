@@ -46,7 +46,8 @@ class RoutedModel(PythonModel):
         model_input,
         params: dict[str, Any] | None = None,
     ) -> list[dict[str, Any]]:
-        """Answer every row of the table; a bad row or an unknown task is an INVALID_PARAMETER_VALUE."""
+        """Answer every row of the table; a bad row or an unknown task is an INVALID_PARAMETER_VALUE.
+        Errors count rows from 1."""
         from doubleroute.errors import InputError
 
         chosen = [name.strip() for name in str((params or {}).get("tasks") or "").split(",") if name.strip()]
@@ -83,7 +84,7 @@ def _row(number: int, record: dict[str, Any]) -> dict[str, str]:
         if isinstance(value, str) and value.strip():
             row[column] = value
         elif column == "text":
-            raise MlflowException.invalid_parameter_value(f"row {number}: 'text' is empty or missing")
+            raise MlflowException.invalid_parameter_value(f"row {number + 1}: 'text' is empty or missing")
     return row
 
 

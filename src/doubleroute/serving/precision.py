@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from doubleroute.digests import code_digest, versions_of
 from doubleroute.errors import GateError, InputError, ModelError
-from doubleroute.serving.acceptance import objections
-from doubleroute.workspace import Workspace
+from doubleroute.workspace import Stage, Workspace
 
 if TYPE_CHECKING:
     from doubleroute.modeling.inference import Answering
@@ -32,13 +31,19 @@ def made_by() -> dict[str, Any]:
     }
 
 
-def choose(workspace: Workspace, digest: str | None, precision: Precision, margin: float) -> Path | None:
-    """The folder of the graph that answers for the model of this digest; None: PyTorch does.
+def choose(
+    workspace: Workspace, digest: str | None, precision: Precision, margin: float, version: str
+) -> Path | None:
+    """The folder of the graph that answers for the model of this digest; None: PyTorch does. ``version`` is
+    its number in the registry.
 
     ``auto`` takes int8, then float32, if it was exported and its figures are within ``margin``. Raises
     InputError when the graph that is asked for was not exported, GateError when its figures are not, and
     ModelError when its files are damaged.
     """
+    # Not above: it reads project.yaml's words, whose libraries a served model's environment does not have.
+    from doubleroute.serving.acceptance import objections
+
     if precision == "torch" or (precision == "auto" and not _may_be_there(workspace)):
         return None
     if precision == "auto":
@@ -57,8 +62,8 @@ def choose(workspace: Workspace, digest: str | None, precision: Precision, margi
             raise GateError(f"the exported {precision} graph is refused: {'; '.join(why)}")
         return found[0]
     raise InputError(
-        f"this version has no exported {precision} graph; "
-        f"`doubleroute export --precision {precision}` makes it"
+        f"version {version} has no exported {precision} graph; "
+        f"`doubleroute export --precision {precision} --model-version {version}` makes it"
     )
 
 
@@ -69,15 +74,21 @@ def exported(
     and these libraries made. Raises ModelError when its files are damaged."""
     from doubleroute.modeling.onnx_answerer import read_about
 
+    found = exports(workspace, digest, precision)
+    if not found:
+        return None
+    workspace.use(found[0])
+    return found[0].path, read_about(found[0].path)["acceptance"]
+
+
+def exports(workspace: Workspace, digest: str | None, precision: GraphPrecision) -> list[Stage]:
+    """Every export of a model that this code and these libraries made, whatever rows it was accepted on; the
+    newest first."""
     try:
         wanted = {"model": digest, "precision": precision, **made_by()}
     except PackageNotFoundError:
-        return None
-    for stage in workspace.all(STAGE):
-        if wanted.items() <= stage.manifest["inputs"].items():
-            workspace.use(stage)
-            return stage.path, read_about(stage.path)["acceptance"]
-    return None
+        return []
+    return [stage for stage in workspace.all(STAGE) if wanted.items() <= stage.manifest["inputs"].items()]
 
 
 def served_graph(digest: str | None) -> Path | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from doubleroute.data.raw import near
-from doubleroute.errors import InputError, MachineError
+from doubleroute.errors import InputError, MachineError, RowError
 from doubleroute.serving.log import RequestLog
 from doubleroute.serving.requests import Request
 
@@ -136,7 +136,10 @@ def _answers(
 ) -> Iterator[Answer]:
     while chunk := list(itertools.islice(requests, batch)):
         rows = [request.values for request in chunk]
-        found = answerer.answer(rows, tasks)
+        try:
+            found = answerer.answer(rows, tasks)
+        except RowError as error:
+            raise InputError(f"{chunk[error.row].where}: {error.reason}") from None
         if log is not None:
             log.write(rows, found, [request.id for request in chunk])
         told: Sequence[Mapping[str, Any] | None] = [None] * len(chunk)

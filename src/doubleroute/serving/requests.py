@@ -13,7 +13,7 @@ import csv
 import itertools
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -30,15 +30,18 @@ FORMATS: dict[str, InputFormat] = {
 }
 #: A longer line is no text to classify: it is refused before it fills the memory.
 MAX_LINE_BYTES = 10_000_000
+_NAMED_BY = "--text-column NAME reads another, --task NAME that of one task"
 
 
 @dataclass(frozen=True)
 class Request:
-    """One thing to answer. ``row``: the 1-based data row of a CSV file, the line of any other."""
+    """One thing to answer. ``row``: the 1-based data row of a CSV file, the line of any other; ``where``: the
+    file and line, as errors name them."""
 
     row: int
     values: Mapping[str, Any]
     id: Any = None
+    where: str = field(default="the request", compare=False)
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,10 @@ def read_requests(
     """Read requests one by one from a file or a binary stream such as ``sys.stdin.buffer``.
 
     The format of a file follows from its suffix; of a stream, from its first line: a JSON object means
-    jsonl, all else text. ``text`` and ``text_pair`` name the columns or keys; ``tokens`` that of the word
-    lists of a project that tags words: a list there is read even where a text stands beside it, so that
-    every word of it gets its tag. Raises InputError with the file and line of whatever cannot be read;
-    for a file that is not there before the first is asked for.
+    jsonl, all else text, but for the header of a table, which is refused. ``text`` and ``text_pair`` name
+    the columns or keys; ``tokens`` that of the word lists of a project that tags words: a list there is
+    read even where a text stands beside it, so that every word of it gets its tag. Raises InputError with
+    the file and line of whatever cannot be read; for a file that is not there before the first is asked for.
     """
     columns = Columns(text, text_pair, tokens)
     if not isinstance(source, Path):
@@ -72,8 +75,8 @@ def read_requests(
         raise InputError(f"{source} is a folder; name a file of requests in it")
     if form is None and source.suffix.lower() not in FORMATS:
         raise InputError(
-            f"{source}: the suffix '{source.suffix}' names no format of requests; name one of jsonl, csv, "
-            f"tsv, text, or use a file that ends in {', '.join(FORMATS)}"
+            f"{source}: the suffix '{source.suffix}' names no format of requests; write --input-format "
+            f"jsonl, csv, tsv or text, or use a file that ends in {', '.join(FORMATS)}"
         )
     _open(source).close()
     return _requests_of_file(source, form or FORMATS[source.suffix.lower()], columns)
@@ -95,7 +98,7 @@ def one_request(text: str, pair: str | None = None) -> Request:
     """The request of one text, or a pair, on the command line. Raises InputError when it is empty or not
     UTF-8."""
     record = {"text": text} if pair is None else {"text": text, "text_pair": pair}
-    return Request(1, _values(record, "--text", Columns()))
+    return Request(1, _values(record, "--text", Columns()), where="--text")
 
 
 def _requests(stream: BinaryIO, name: str, form: InputFormat | None, columns: Columns) -> Iterator[Request]:
@@ -105,6 +108,8 @@ def _requests(stream: BinaryIO, name: str, form: InputFormat | None, columns: Co
         first = list(itertools.islice(((n, line) for n, line in lines if line.strip()), 1))
         lines = itertools.chain(first, lines)
         form = "jsonl" if first and _is_object(first[0][1]) else "text"
+        if first and form == "text":
+            _refuse_a_header(first[0][1], f"{name}, line {first[0][0]}", columns)
     if form in ("csv", "tsv"):
         found = _table(lines, name, "," if form == "csv" else "\t", columns)
     else:
@@ -116,6 +121,18 @@ def _requests(stream: BinaryIO, name: str, form: InputFormat | None, columns: Co
     yield from found
 
 
+def _refuse_a_header(line: str, where: str, columns: Columns) -> None:
+    """Raise InputError for a first line that is a table's header: as texts its lines would be answered
+    whole, the header too."""
+    for form, delimiter in (("csv", ","), ("tsv", "\t")):
+        cells = [cell.strip().strip('"') for cell in line.split(delimiter)]
+        if {columns.text, columns.tokens} & set(cells):
+            raise InputError(
+                f"{where}: this is the header of a table; write --input-format {form}, or text if every line "
+                "is a text to answer"
+            )
+
+
 def _each_line(
     lines: Iterator[tuple[int, str]], name: str, form: InputFormat, columns: Columns
 ) -> Iterator[Request]:
@@ -125,7 +142,7 @@ def _each_line(
             continue
         where = f"{name}, line {number}"
         if form == "text":
-            yield Request(number, {"text": line.rstrip("\r\n")})
+            yield Request(number, {"text": line.rstrip("\r\n")}, where=where)
             continue
         try:
             record = json.loads(line, parse_constant=_no_constant)
@@ -133,7 +150,8 @@ def _each_line(
             raise InputError(f"{where}: not a JSON object in one line: {line.strip()[:60]!r}") from None
         if not isinstance(record, dict):
             raise InputError(f'{where}: a JSON object such as {{"text": "..."}} is needed')
-        yield Request(number, _values(record, where, columns), _encodable(record.get("id"), where, "id"))
+        values = _values(record, where, columns)
+        yield Request(number, values, _encodable(record.get("id"), where, "id"), where)
 
 
 def _no_constant(name: str) -> None:
@@ -184,7 +202,7 @@ def _table(
             if len(cells) != len(header):
                 raise InputError(f"{where}: {len(cells)} fields, and the header has {len(header)}")
             record = dict(zip(header, cells, strict=True))
-            yield Request(row, _values(record, where, columns), record.get("id"))
+            yield Request(row, _values(record, where, columns), record.get("id"), where)
     except csv.Error as error:
         unclosed = "end of data" in str(error) or "field larger" in str(error)
         raise InputError(f"{name}, line {start}: {error}{'; is a quote not closed?' * unclosed}") from None
@@ -196,7 +214,9 @@ def _header(cells: list[str], where: str, columns: Columns) -> list[str]:
     if columns.text not in cells and columns.tokens not in cells:
         hint = near(columns.text, [short(cell) for cell in cells])
         has = columns_listed(cells)
-        raise InputError(f"{where}: no column '{columns.text}' in the header; it has: {has}{hint}")
+        raise InputError(
+            f"{where}: no column '{columns.text}' in the header; it has: {has}{hint}; {_NAMED_BY}"
+        )
     twice = sorted({cell for cell in cells if cells.count(cell) > 1})
     if twice:
         raise InputError(f"{where}: column '{short(twice[0])}' stands twice in the header")
@@ -215,7 +235,8 @@ def _values(record: Mapping[str, Any], where: str, columns: Columns) -> dict[str
             raise InputError(f"{where}: '{key}' must be a list of one or more texts, none empty")
         return {"tokens": _encodable(tokens, where, key)}
     if not isinstance(text, str) or not text.strip():
-        state = "missing" if text is None else "empty" if isinstance(text, str) else "not text"
+        missing = f"missing; {_NAMED_BY}"
+        state = missing if text is None else "empty" if isinstance(text, str) else "not text"
         raise InputError(f"{where}: '{columns.text}' is {state}")
     _encodable(text, where, columns.text)
     if pair is None or pair == "":
