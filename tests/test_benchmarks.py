@@ -1,21 +1,33 @@
 """What `make bench` writes, and what `make bench-check` calls a regression."""
 
+import importlib
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from typer.main import get_command
+
+from doubleroute.cli import app
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
-    import run as module
-
-    yield module
-    for name in ("run", "measure", "plots"):
+def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
+    """Gives a script of the folder as a module."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    yield importlib.import_module
+    for name in {file.stem for file in BENCHMARKS.glob("*.py")} - before:
         sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def run(script: Callable[[str], Any]) -> Any:
+    return script("run")
 
 
 def line(work: str, ours: list[float], theirs: list[float], unit: str = "s") -> dict[str, Any]:
@@ -47,3 +59,22 @@ def test_growth_is_a_table_and_a_picture_that_a_browser_shows_by_itself(run: Any
     picture = run.growth_plot({"predict": by_rows})
     assert ElementTree.fromstring(picture).tag == "{http://www.w3.org/2000/svg}svg"
     assert "3,000" in picture
+
+
+def test_the_commands_whose_cost_is_measured_are_ones_that_the_command_line_takes(
+    script: Callable[[str], Any], tmp_path: Path
+) -> None:
+    known = get_command(app)
+    for name, *words in script("overhead").SERVERLESS:
+        given = known.commands[name].make_context(name, ["--project", str(tmp_path), *words])
+        assert given.params["project"] == tmp_path
+
+
+def test_a_measured_command_may_end_with_no_other_exit_code_than_a_good_one(
+    script: Callable[[str], Any], tmp_path: Path
+) -> None:
+    overhead = script("overhead")
+    ends = [sys.executable, "-c", "import sys; sys.exit(4)"]
+    assert overhead.cost(ends, tmp_path, (0, 4)) > 0
+    with pytest.raises(SystemExit, match="ended with 4"):
+        overhead.cost(ends, tmp_path)
