@@ -1,6 +1,8 @@
 """What `make bench` writes, and what `make bench-check` calls a regression."""
 
 import importlib
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,6 +44,87 @@ def test_a_ratio_that_fell_by_more_than_a_sixth_is_a_regression(run: Any) -> Non
     now = [line("fit", [1.3], [4.0]), line("tokens", [7.0], [2.0], "tokens/s"), line("new", [9.0], [1.0])]
     (said,) = run.regressions(kept, now)
     assert said == "fit, against a peer: 3.08 times, it was 4.00"
+
+
+def kept(*lines: dict[str, Any], cores: int = 2) -> dict[str, Any]:
+    return {"processor": "one", "cores": cores, "lines": list(lines)}
+
+
+def test_the_comparison_says_what_it_compared_and_fails_on_lines_that_are_gone(run: Any) -> None:
+    before = kept(line("fit", [1.0], [4.0]), line("gone", [1.0], [1.0]))
+    now = kept(line("fit", [1.0], [4.0]), line("new", [9.0], [1.0]))
+    said, worse = run.compared(before, now, partly=False)
+    assert said[0].startswith("1 compared, 1 new, 1 gone; 0 ")
+    assert said[1:] == ["not measured: gone, against a peer"]
+    assert worse
+    assert not run.compared(before, now, partly=True)[1]
+
+
+def test_ratios_of_another_machine_are_named_and_do_not_fail(run: Any) -> None:
+    before, now = kept(line("fit", [1.0], [4.0]), cores=8), kept(line("fit", [4.0], [4.0]))
+    said, worse = run.compared(before, now, partly=False)
+    assert said[1].startswith("two machines, one with 8 cores and one with 2 cores")
+    assert said[2] == "fit, against a peer: 1.00 times, it was 4.00"
+    assert not worse
+
+
+def test_other_ids_fail_the_comparison_on_any_machine(run: Any) -> None:
+    before, now = kept(line("fit", [1.0], [4.0]), cores=8), kept(line("fit", [1.0], [4.0]))
+    now["lines"][0]["note"] = run.OTHER
+    said, worse = run.compared(before, now, partly=True)
+    assert "fit: OTHER IDS" in said
+    assert worse
+
+
+@pytest.fixture
+def toys(tmp_path: Path) -> Path:
+    """The runner in a folder of its own with three scripts: training ends with 7, routing skips a line."""
+    folder = tmp_path / "benchmarks"
+    folder.mkdir()
+    (tmp_path / "docs").mkdir()
+    for name in ("run", "measure", "plots"):
+        shutil.copyfile(BENCHMARKS / f"{name}.py", folder / f"{name}.py")
+    (folder / "tokenising.py").write_text("print('tokenised')", encoding="utf-8")
+    (folder / "training.py").write_text("raise SystemExit(7)", encoding="utf-8")
+    (folder / "routing.py").write_text(
+        "from measure import skip; skip('a line', 'no data')", encoding="utf-8"
+    )
+    return folder / "run.py"
+
+
+def started(toys: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(toys), *words], capture_output=True, text=True, check=False)
+
+
+def test_a_failed_script_is_named_the_others_go_on_and_the_page_stays(toys: Path) -> None:
+    page = toys.parents[1] / "docs" / "benchmarks.md"
+    page.write_text("a good page", encoding="utf-8")
+    done = started(toys)
+    assert done.returncode == 1
+    assert "skipped: a line: no data" in done.stdout
+    assert "failed: training ended with 7; " in done.stderr
+    assert page.read_text(encoding="utf-8") == "a good page"
+
+
+def test_a_check_without_kept_figures_is_an_error(toys: Path) -> None:
+    done = started(toys, "--check")
+    assert done.returncode == 2
+    assert "there is nothing to compare with" in done.stderr
+    assert "tokenised" not in done.stdout
+
+
+def test_without_the_data_sets_the_comparison_of_six_says_what_is_missing(tmp_path: Path) -> None:
+    shutil.copytree(BENCHMARKS, tmp_path / "checkout" / "benchmarks")
+    done = started(tmp_path / "checkout" / "benchmarks" / "six_sets.py", "--folder", str(tmp_path / "out"))
+    assert done.returncode == 2
+    assert "../shared/data/snips" in done.stderr
+
+
+def test_the_page_names_the_commit_and_what_was_not_measured(run: Any) -> None:
+    gone = {"skipped": "a line", "why": "its data are not there"}
+    page = run.page({**run.machine(), "seconds": 130, "lines": [], "skipped": [gone]})
+    assert f", commit {run.commit()}, " in page
+    assert "Not measured: a line: its data are not there." in page
 
 
 def test_the_page_says_what_is_met_and_how_far_the_rounds_lie_apart(run: Any) -> None:
