@@ -72,6 +72,13 @@ def tell(line: Line) -> None:
     _add({**asdict(line), "ratio": line.ratio, "share": line.share})
 
 
+def processors(number: int, threads: int) -> set[int]:
+    """Those of the contender of this number, from 0, that is a process of its own: as many as its threads, in
+    turns of those that this process may use."""
+    free = sorted(os.sched_getaffinity(0))
+    return {free[(number * threads + each) % len(free)] for each in range(threads)}
+
+
 def skip(work: str, why: str) -> None:
     """Say that a line is not measured, and add that to the file of the run."""
     print(f"skipped: {work}: {why}", flush=True)

@@ -207,7 +207,7 @@ def page(found: dict[str, Any]) -> str:
 
 
 def growth_table(growth: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Seconds and peak memory by rows, as Markdown; nothing when nothing was measured."""
+    """Seconds and growth of the peak memory by rows, as Markdown; nothing when nothing was measured."""
     if not growth:
         return []
     sizes = list(growth[0]["by_rows"])
@@ -220,7 +220,7 @@ def growth_table(growth: Sequence[Mapping[str, Any]]) -> list[str]:
         "32 units: seconds of the work, and by how much the process's peak memory grew beyond what it was",
         "when the work began (growth.py says what a stage does).",
         "",
-        "![Seconds and peak memory by rows](growth.svg)",
+        "![Seconds and growth of the peak memory by rows](growth.svg)",
         "",
         f"| stage | {' | '.join(heads)} | seconds, each ten times | memory, each ten times |",
         f"|---|{'---|' * len(heads)}---|---|",

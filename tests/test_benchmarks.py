@@ -1,6 +1,7 @@
 """What `make bench` writes, and what `make bench-check` calls a regression."""
 
 import importlib
+import os
 import shutil
 import subprocess
 import sys
@@ -161,3 +162,26 @@ def test_a_measured_command_may_end_with_no_other_exit_code_than_a_good_one(
     assert overhead.cost(ends, tmp_path, (0, 4)) > 0
     with pytest.raises(SystemExit, match="ended with 4"):
         overhead.cost(ends, tmp_path)
+
+
+def test_memory_of_a_process_does_not_begin_with_that_of_the_one_that_started_it(
+    script: Callable[[str], Any],
+) -> None:
+    growth = script("growth")
+    held = b"x" * 300_000_000  # more than a process that imports the script has
+    command = "import sys; sys.path.insert(0, sys.argv[1]); import growth; print(growth.peak())"
+    words = [sys.executable, "-c", command, str(BENCHMARKS)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert growth.peak() > len(held) / 1e6
+    assert float(done.stdout) < 300
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processors cannot be chosen here")
+def test_each_server_has_as_many_processors_as_threads_and_others_than_the_one_before(
+    script: Callable[[str], Any],
+) -> None:
+    processors, free = script("measure").processors, os.sched_getaffinity(0)
+    of_one, of_other = processors(0, 1), processors(1, 1)
+    assert len(of_one) == len(of_other) == 1
+    assert of_one != of_other or len(free) == 1
+    assert processors(1, len(free)) == free
