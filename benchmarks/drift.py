@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parent))
@@ -63,7 +64,9 @@ def sample(parts: list[Part], champion: np.ndarray) -> Sample:
     texts = [reviews.texts[row] for reviews, rows in parts for row in rows]
     labels = [reviews.labels[row] for reviews, rows in parts for row in rows]
     positive = expit(3 * (embeddings @ champion[:-1] + champion[-1])).tolist()
-    answers = [{"label": "1" if p > 0.5 else "0", "probabilities": {"0": 1 - p, "1": p}} for p in positive]
+    answers: list[dict[str, Any] | None] = [
+        {"label": "1" if p > 0.5 else "0", "probabilities": {"0": 1 - p, "1": p}} for p in positive
+    ]
     return Sample(
         embeddings=embeddings,
         texts=texts,
@@ -162,8 +165,9 @@ def estimates(films: Reviews, other: Reviews, champion: np.ndarray, generator: n
 def confidence(given: Sample) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities of the answers [n], and whether they are right [n]."""
     task = given.tasks["sentiment"]
-    sure = np.array([max(answer["probabilities"].values()) for answer in task.answers])
-    pairs = zip(task.answers, task.labels, strict=True)
+    answers = [answer for answer in task.answers if answer is not None]
+    sure = np.array([max(answer["probabilities"].values()) for answer in answers])
+    pairs = zip(answers, task.labels, strict=True)
     return sure, np.array([answer["label"] == label for answer, label in pairs])
 
 

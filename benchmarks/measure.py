@@ -11,6 +11,8 @@ from pathlib import Path
 VARIABLE = "DOUBLEROUTE_BENCH"
 #: A folder for what several benchmarks of one run need; unset: each makes its own.
 SHARED = "DOUBLEROUTE_BENCH_SHARED"
+#: What a line's note says of answers that should be the same and are not.
+OTHER = "OTHER IDS"
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,19 @@ def tell(line: Line) -> None:
         flush=True,
     )
     _add({**asdict(line), "ratio": line.ratio, "share": line.share})
+
+
+def processors(number: int, threads: int) -> set[int]:
+    """Those of the contender of this number, from 0, that is a process of its own: as many as its threads, in
+    turns of those that this process may use."""
+    free = sorted(os.sched_getaffinity(0))
+    return {free[(number * threads + each) % len(free)] for each in range(threads)}
+
+
+def skip(work: str, why: str) -> None:
+    """Say that a line is not measured, and add that to the file of the run."""
+    print(f"skipped: {work}: {why}", flush=True)
+    _add({"skipped": work, "why": why})
 
 
 def _add(found: Mapping[str, object]) -> None:

@@ -26,12 +26,14 @@ MARKS = {"routed": "o", "plain": "s", "champion": "^", "frozen": "v", "majority"
 
 
 def growth_plot(found: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
-    """Seconds and megabytes by rows, both axes logarithmic, a curve for each stage: an SVG file's text."""
+    """Seconds and growth of the peak memory by rows, both axes logarithmic, a curve for each stage: an SVG
+    file's text. What is below a millisecond or a megabyte is drawn there."""
 
     from matplotlib.ticker import FuncFormatter, NullLocator
 
     def draw(canvas: "Canvas") -> None:
-        for place, (key, label) in enumerate((("seconds", "seconds"), ("mb", "peak memory, MB")), start=1):
+        labels = (("seconds", "seconds"), ("mb", "growth of peak memory, MB"))
+        for place, (key, label) in enumerate(labels, start=1):
             axes: Axes = canvas.add_subplot(1, 2, place)
             for (stage, by_rows), (colour, mark) in zip(found.items(), MARKS.items(), strict=False):
                 rows = sorted(by_rows)
@@ -49,7 +51,7 @@ def growth_plot(found: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
             if place == 1:
                 legend_above(axes)
 
-    words = "Seconds and peak memory of each stage at each number of rows; the figures stand in the table."
+    words = "Seconds and growth of the peak memory of each stage by rows; the figures stand in the table."
     svg = draw_figure(draw, *SIZE, "How stages grow with the rows", words).svg
     for name, colour in FIXED.items():
         svg = svg.replace(f"var(--{name})", colour)

@@ -92,12 +92,13 @@ def many(
     contenders = at(folder, threads, texts[:64])
     del contenders["4 PyTorch models"]  # a pipeline is what people have
     speed = batches(contenders, texts, threads, rounds)
-    on = "one thread" if threads == 1 else f"{threads} threads"
+    # The name of a line is the same on every machine, so that it finds the kept one.
+    on, count = ("one thread", "") if threads == 1 else ("several threads", f"{threads} threads; ")
     work = f"{len(TASKS)} tasks of {len(texts):,} texts, {on}"
     for ours, theirs, least in BATCHES:
         limit = threads * limits["int8" if "int8" in ours else "float32"]
-        given = (speed[ours], speed[theirs], least if threads == 1 else None, limit, noted(same, ours))
-        tell(Line(f"{work}, {ours}", theirs, "texts/s", *given))
+        given = (speed[ours], speed[theirs], least if threads == 1 else None, limit)
+        tell(Line(f"{work}, {ours}", theirs, "texts/s", *given, count + noted(same, ours)))
 
 
 def most_texts(folder: Path, texts: Sequence[str]) -> dict[str, float]:

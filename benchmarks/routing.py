@@ -5,6 +5,7 @@
 All layers of MiniLM learn on one thread, in turns within one process, on the same batches of 32 rows; the
 seconds are those after the first steps. The routed model has the default experts. Rows are Rotten Tomatoes
 reviews with WNUT-17 tweets (two tasks, no text in common) and SNIPS sentences (intent and slots of each).
+A line whose data set is not there (sets.py) is skipped.
 """
 
 import argparse
@@ -17,8 +18,9 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from measure import Line, tell
+from measure import Line, skip, tell
 from reviews import MAX_TOKENS, SOURCE, read
+from sets import missing, rows_of
 from transformers.utils.logging import disable_progress_bar
 
 from doubleroute.config import load_project
@@ -30,7 +32,8 @@ from doubleroute.training.variants import Name, variant
 from doubleroute.workspace import Workspace
 
 BATCH, WARM = 32, 2
-DATA = Path(__file__).parents[2] / "shared" / "data"
+ROUTED = "a training step of all layers with the default experts, two tasks, one thread"
+TOGETHER = f"training intent and slots of {BATCH} texts, all layers, one thread: one pass for both"
 KINDS = {"reviews": "classification", "tweets": "tagging", "intent": "classification", "slots": "tagging"}
 
 
@@ -41,24 +44,35 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=800, help="of each task")
     options = parser.parse_args()
     disable_progress_bar()
-    found: dict[str, list[float]] = {name: [] for name in ("routed", "plain", "both", "each")}
-    with tempfile.TemporaryDirectory() as scratch:
-        two, both = (project(Path(scratch) / "-".join(names), names, options.rows) for names in PAIRS)
-        alone = [project(Path(scratch) / name, [name], options.rows) for name in PAIRS[1]]
-        for _ in range(options.rounds):
-            found["routed"].append(step_seconds(two, "routed"))
-            found["plain"].append(step_seconds(two, "plain"))
-            # A batch of both has the rows of two: per text of both tasks the figure is that of a step.
-            found["both"].append(step_seconds(both, "plain") * 2)
-            found["each"].append(sum(step_seconds(each, "plain") for each in alone))
-    scaled = {name: [1000 * each for each in values] for name, values in found.items()}
-    what = "a training step of all layers with the default experts, two tasks, one thread"
-    tell(Line(what, "the same without router", "ms", scaled["routed"], scaled["plain"], round(1 / 1.15, 2)))
-    what = f"training intent and slots of {BATCH} texts, all layers, one thread: one pass for both"
-    tell(Line(what, "a model for each task", "ms", scaled["both"], scaled["each"]))
+    for what, data_set, measured in ((ROUTED, "wnut17", routed), (TOGETHER, "snips", together)):
+        if gone := missing([data_set]):
+            skip(what, f"{gone[0]} is not there")
+            continue
+        with tempfile.TemporaryDirectory() as scratch:
+            measured(Path(scratch), options.rounds, options.rows)
 
 
-PAIRS = (["reviews", "tweets"], ["intent", "slots"])
+def routed(scratch: Path, rounds: int, count: int) -> None:
+    """The line of the router."""
+    two = project(scratch / "two", ["reviews", "tweets"], count)
+    found: dict[Name, list[float]] = {"routed": [], "plain": []}
+    for _ in range(rounds):
+        for name, seconds in found.items():
+            seconds.append(1000 * step_seconds(two, name))
+    tell(Line(ROUTED, "the same without router", "ms", found["routed"], found["plain"], round(1 / 1.15, 2)))
+
+
+def together(scratch: Path, rounds: int, count: int) -> None:
+    """The line of two tasks that have the same texts."""
+    names = ["intent", "slots"]
+    both = project(scratch / "both", names, count)
+    alone = [project(scratch / name, [name], count) for name in names]
+    ours, theirs = [], []
+    for _ in range(rounds):
+        # A batch of both has the rows of two: per text of both tasks the figure is that of a step.
+        ours.append(1000 * step_seconds(both, "plain") * 2)
+        theirs.append(1000 * sum(step_seconds(each, "plain") for each in alone))
+    tell(Line(TOGETHER, "a model for each task", "ms", ours, theirs))
 
 
 def rows(name: str, count: int) -> list[dict[str, Any]]:
@@ -67,8 +81,7 @@ def rows(name: str, count: int) -> list[dict[str, Any]]:
         texts, labels = read()["rotten_tomatoes"]
         pairs = zip(texts[:count], labels[:count], strict=True)
         return [{"text": text, "label": label} for text, label in pairs]
-    file = DATA / ("wnut17" if name == "tweets" else "snips") / "train.jsonl"
-    found = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()[:count]]
+    found = rows_of("wnut17" if name == "tweets" else "snips", "train")[:count]
     wanted = ("text", "label") if KINDS[name] == "classification" else ("tokens", "tags")
     return [{key: row[key] for key in wanted} for row in found]
 

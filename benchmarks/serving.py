@@ -5,7 +5,8 @@
 The models are those of contenders.py, each served by `mlflow models serve` as the README says, the one of
 all tasks by PyTorch and with its exported int8 graph (DOUBLEROUTE_EXPORT).
 Every round asks every contender, in turns: a text at a time (p50), the four models one after the other and
-all at once; and with 16 clients that ask at once (texts/s). ``--threads``: of each server.
+all at once; and with 16 clients that ask at once (texts/s). ``--threads``: of each server, which is given as
+many processors: others than the servers before it, as long as there are any.
 """
 
 import argparse
@@ -33,7 +34,7 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 sys.path.insert(0, str(Path(__file__).parent))
 
 from contenders import LEARNED, TASKS, rows, shared_models
-from measure import Line, tell
+from measure import Line, processors, tell
 
 from doubleroute.integrations.registry import model_digest
 from doubleroute.integrations.registry_package import package
@@ -44,7 +45,7 @@ from doubleroute.serving.precision import FOLDER
 
 CLIENTS = 16
 LEAST = 5.0
-AFTER, AT_ONCE = "4 served models, one after the other", "4 served models, at once"
+AFTER, AT_ONCE = "4 served PyTorch models, one after the other", "4 served PyTorch models, at once"
 #: What answers a text for all tasks.
 Ask = Callable[[str], Any]
 
@@ -67,10 +68,13 @@ def main() -> None:
         ours, theirs = packages(Path(scratch), models, texts[0])
         export = {FOLDER: str(Path(scratch) / "int8")}
         started = {
-            "PyTorch": stack.enter_context(served(ours, options.threads, {})),
-            "int8 graph": stack.enter_context(served(ours, options.threads, export)),
+            "PyTorch": stack.enter_context(served(ours, 0, options.threads, {})),
+            "int8 graph": stack.enter_context(served(ours, 1, options.threads, export)),
         }
-        peers = [stack.enter_context(served(place, options.threads, {})) for place in theirs]
+        peers = [
+            stack.enter_context(served(place, number, options.threads, {}))
+            for number, place in enumerate(theirs, start=len(started))
+        ]
         for server in (*started.values(), *peers):  # they start at once
             wait(server)
         pool = stack.enter_context(ThreadPoolExecutor(len(peers)))
@@ -104,8 +108,8 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def served(place: Path, threads: int, environment: dict[str, str]) -> Iterator[Server]:
-    """`mlflow models serve` of a package; it may not be up yet."""
+def served(place: Path, number: int, threads: int, environment: dict[str, str]) -> Iterator[Server]:
+    """`mlflow models serve` of a package, on its ``processors``; it may not be up yet."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     tools = str(Path(sys.executable).parent)
@@ -122,6 +126,8 @@ def served(place: Path, threads: int, environment: dict[str, str]) -> Iterator[S
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    if hasattr(os, "sched_setaffinity"):  # without it a graph has a thread for each processor of the machine
+        os.sched_setaffinity(server.pid, processors(number, threads))
     try:
         yield Server(server, port)
     finally:

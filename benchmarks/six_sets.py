@@ -6,7 +6,7 @@
 Banking77, CLINC150 (in scope), SNIPS intents and slots, WNUT-17, STS-B and Rotten Tomatoes are seven tasks of
 one model. `doubleroute compare` fits, at equal steps and on the same rows, a model for each task, one without
 router, and for each router one with it and one with a dense layer as large. A seeded share of the training
-rows of each file is taken, and at most so many test rows.
+rows of each file is taken, and at most so many test rows. sets.py says where the data sets are looked for.
 """
 
 import argparse
@@ -22,8 +22,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 from reviews import SOURCE, read
+from sets import missing, rows_of
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
 #: Of the sets without a dev file a tenth of the training rows is split off.
 SETS = {"banking77": False, "clinc150": True, "snips": True, "wnut17": True, "stsb_en": True}
 PROJECT = """\
@@ -72,6 +72,8 @@ def main() -> None:
         "--folder", type=Path, required=True, help="of the project; stages in it are found again"
     )
     options = parser.parse_args()
+    if gone := missing(SETS):
+        parser.error(f"data sets are not there, beside the folder of this checkout: {', '.join(gone)}")
     write(options)
     program = str(Path(sys.executable).with_name("doubleroute"))
     command = [program, "compare", "--project", str(options.folder), "--json"]
@@ -85,8 +87,7 @@ def write(options: argparse.Namespace) -> None:
     folder: Path = options.folder
     for name, has_dev in SETS.items():
         for split in ("train", "dev", "test") if has_dev else ("train", "test"):
-            lines = (DATA / name / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
-            rows = [row for line in lines if (row := json.loads(line)).get("label") != "oos"]
+            rows = [row for row in rows_of(name, split) if row.get("label") != "oos"]
             save(folder / name / f"{split}.jsonl", taken(rows, split, options))
     texts, labels = read()["rotten_tomatoes"]
     reviews = [{"text": text, "label": label} for text, label in zip(texts, labels, strict=True)]

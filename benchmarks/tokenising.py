@@ -15,7 +15,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # one thread on both s
 sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
-from measure import Line, tell
+from measure import OTHER, Line, tell
 from reviews import SOURCE, read
 
 from doubleroute.data.tokens import encode_texts
@@ -40,7 +40,7 @@ def main() -> None:
         ids = [each for row in tokenizer(mine, truncation=True, max_length=most)["input_ids"] for each in row]
         same = bool(np.array_equal(ids, encode_texts(tokenizer, mine, most).ids))
         what = f"tokenising {len(mine):,} reviews of {source}, at most {most} tokens"
-        note = "the same ids" if same else "OTHER IDS"
+        note = "the same ids" if same else OTHER
         tell(Line(what, "tokenizer(texts, truncation=True)", "s", ours, usual, least, note=note))
 
 

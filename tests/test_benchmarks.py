@@ -1,21 +1,36 @@
 """What `make bench` writes, and what `make bench-check` calls a regression."""
 
+import importlib
+import os
+import shutil
+import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from typer.main import get_command
+
+from doubleroute.cli import app
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
-    import run as module
-
-    yield module
-    for name in ("run", "measure", "plots"):
+def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
+    """Gives a script of the folder as a module."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    yield importlib.import_module
+    for name in {file.stem for file in BENCHMARKS.glob("*.py")} - before:
         sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def run(script: Callable[[str], Any]) -> Any:
+    return script("run")
 
 
 def line(work: str, ours: list[float], theirs: list[float], unit: str = "s") -> dict[str, Any]:
@@ -30,6 +45,87 @@ def test_a_ratio_that_fell_by_more_than_a_sixth_is_a_regression(run: Any) -> Non
     now = [line("fit", [1.3], [4.0]), line("tokens", [7.0], [2.0], "tokens/s"), line("new", [9.0], [1.0])]
     (said,) = run.regressions(kept, now)
     assert said == "fit, against a peer: 3.08 times, it was 4.00"
+
+
+def kept(*lines: dict[str, Any], cores: int = 2) -> dict[str, Any]:
+    return {"processor": "one", "cores": cores, "lines": list(lines)}
+
+
+def test_the_comparison_says_what_it_compared_and_fails_on_lines_that_are_gone(run: Any) -> None:
+    before = kept(line("fit", [1.0], [4.0]), line("gone", [1.0], [1.0]))
+    now = kept(line("fit", [1.0], [4.0]), line("new", [9.0], [1.0]))
+    said, worse = run.compared(before, now, partly=False)
+    assert said[0].startswith("1 compared, 1 new, 1 gone; 0 ")
+    assert said[1:] == ["not measured: gone, against a peer"]
+    assert worse
+    assert not run.compared(before, now, partly=True)[1]
+
+
+def test_ratios_of_another_machine_are_named_and_do_not_fail(run: Any) -> None:
+    before, now = kept(line("fit", [1.0], [4.0]), cores=8), kept(line("fit", [4.0], [4.0]))
+    said, worse = run.compared(before, now, partly=False)
+    assert said[1].startswith("two machines, one with 8 cores and one with 2 cores")
+    assert said[2] == "fit, against a peer: 1.00 times, it was 4.00"
+    assert not worse
+
+
+def test_other_ids_fail_the_comparison_on_any_machine(run: Any) -> None:
+    before, now = kept(line("fit", [1.0], [4.0]), cores=8), kept(line("fit", [1.0], [4.0]))
+    now["lines"][0]["note"] = run.OTHER
+    said, worse = run.compared(before, now, partly=True)
+    assert "fit: OTHER IDS" in said
+    assert worse
+
+
+@pytest.fixture
+def toys(tmp_path: Path) -> Path:
+    """The runner in a folder of its own with three scripts: training ends with 7, routing skips a line."""
+    folder = tmp_path / "benchmarks"
+    folder.mkdir()
+    (tmp_path / "docs").mkdir()
+    for name in ("run", "measure", "plots"):
+        shutil.copyfile(BENCHMARKS / f"{name}.py", folder / f"{name}.py")
+    (folder / "tokenising.py").write_text("print('tokenised')", encoding="utf-8")
+    (folder / "training.py").write_text("raise SystemExit(7)", encoding="utf-8")
+    (folder / "routing.py").write_text(
+        "from measure import skip; skip('a line', 'no data')", encoding="utf-8"
+    )
+    return folder / "run.py"
+
+
+def started(toys: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(toys), *words], capture_output=True, text=True, check=False)
+
+
+def test_a_failed_script_is_named_the_others_go_on_and_the_page_stays(toys: Path) -> None:
+    page = toys.parents[1] / "docs" / "benchmarks.md"
+    page.write_text("a good page", encoding="utf-8")
+    done = started(toys)
+    assert done.returncode == 1
+    assert "skipped: a line: no data" in done.stdout
+    assert "failed: training ended with 7; " in done.stderr
+    assert page.read_text(encoding="utf-8") == "a good page"
+
+
+def test_a_check_without_kept_figures_is_an_error(toys: Path) -> None:
+    done = started(toys, "--check")
+    assert done.returncode == 2
+    assert "there is nothing to compare with" in done.stderr
+    assert "tokenised" not in done.stdout
+
+
+def test_without_the_data_sets_the_comparison_of_six_says_what_is_missing(tmp_path: Path) -> None:
+    shutil.copytree(BENCHMARKS, tmp_path / "checkout" / "benchmarks")
+    done = started(tmp_path / "checkout" / "benchmarks" / "six_sets.py", "--folder", str(tmp_path / "out"))
+    assert done.returncode == 2
+    assert "../shared/data/snips" in done.stderr
+
+
+def test_the_page_names_the_commit_and_what_was_not_measured(run: Any) -> None:
+    gone = {"skipped": "a line", "why": "its data are not there"}
+    page = run.page({**run.machine(), "seconds": 130, "lines": [], "skipped": [gone]})
+    assert f", commit {run.commit()}, " in page
+    assert "Not measured: a line: its data are not there." in page
 
 
 def test_the_page_says_what_is_met_and_how_far_the_rounds_lie_apart(run: Any) -> None:
@@ -47,3 +143,45 @@ def test_growth_is_a_table_and_a_picture_that_a_browser_shows_by_itself(run: Any
     picture = run.growth_plot({"predict": by_rows})
     assert ElementTree.fromstring(picture).tag == "{http://www.w3.org/2000/svg}svg"
     assert "3,000" in picture
+
+
+def test_the_commands_whose_cost_is_measured_are_ones_that_the_command_line_takes(
+    script: Callable[[str], Any], tmp_path: Path
+) -> None:
+    known = get_command(app)
+    for name, *words in script("overhead").SERVERLESS:
+        given = known.commands[name].make_context(name, ["--project", str(tmp_path), *words])
+        assert given.params["project"] == tmp_path
+
+
+def test_a_measured_command_may_end_with_no_other_exit_code_than_a_good_one(
+    script: Callable[[str], Any], tmp_path: Path
+) -> None:
+    overhead = script("overhead")
+    ends = [sys.executable, "-c", "import sys; sys.exit(4)"]
+    assert overhead.cost(ends, tmp_path, (0, 4)) > 0
+    with pytest.raises(SystemExit, match="ended with 4"):
+        overhead.cost(ends, tmp_path)
+
+
+def test_memory_of_a_process_does_not_begin_with_that_of_the_one_that_started_it(
+    script: Callable[[str], Any],
+) -> None:
+    growth = script("growth")
+    held = b"x" * 300_000_000  # more than a process that imports the script has
+    command = "import sys; sys.path.insert(0, sys.argv[1]); import growth; print(growth.peak())"
+    words = [sys.executable, "-c", command, str(BENCHMARKS)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert growth.peak() > len(held) / 1e6
+    assert float(done.stdout) < 300
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processors cannot be chosen here")
+def test_each_server_has_as_many_processors_as_threads_and_others_than_the_one_before(
+    script: Callable[[str], Any],
+) -> None:
+    processors, free = script("measure").processors, os.sched_getaffinity(0)
+    of_one, of_other = processors(0, 1), processors(1, 1)
+    assert len(of_one) == len(of_other) == 1
+    assert of_one != of_other or len(free) == 1
+    assert processors(1, len(free)) == free

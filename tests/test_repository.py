@@ -182,6 +182,12 @@ def test_nothing_of_the_data_and_of_the_results_is_tracked() -> None:
     assert set(kept) <= {"mlflow/README.md"}
 
 
+def test_the_event_that_starts_a_retraining_is_of_the_repository_s_project_alone() -> None:
+    deployments = YAML(typ="safe").load(ROOT / "prefect.yaml")["deployments"]
+    (trigger,) = (trigger for each in deployments for trigger in each.get("triggers", []))
+    assert trigger["match"] == {"prefect.resource.id": f"doubleroute.project.{load_project(ROOT).name}"}
+
+
 def test_the_makefile_and_the_workflows_name_no_registry() -> None:
     for name in (
         "Makefile",
