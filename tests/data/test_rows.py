@@ -63,6 +63,10 @@ def test_many_labels_are_a_list_or_separated_and_an_empty_cell_is_none_of_them()
     assert len(problems) == 2
 
 
+def test_in_a_file_of_several_tasks_an_empty_cell_is_no_label_and_an_empty_list_is_none_of_them() -> None:
+    assert labels("multilabel", ["", " ", [], "a"], unlabelled=True) == ([None, None, [], ["a"]], [])
+
+
 def test_numbers_are_parsed_and_must_be_finite() -> None:
     found, problems = labels(
         "regression", ["1.5", 2, "1e-3", "nan", float("inf"), "", "1,5", True, "1_0", None, 10**400]

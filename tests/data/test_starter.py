@@ -115,6 +115,20 @@ def test_lists_of_labels_become_multilabel(tmp_path: Path) -> None:
     assert project.tasks["topics"].labels == ("love", "war")
 
 
+def test_labels_that_are_true_or_false_are_named_as_validation_names_them(tmp_path: Path) -> None:
+    rows = [{"text": TEXTS[n], "spam": n % 2 == 0} for n in range(40)]
+    project, _ = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))
+    assert project.tasks["spam"].labels == ("false", "true")
+
+
+def test_lists_of_whole_numbers_become_multilabel_and_sequences_of_numbers_do_not(tmp_path: Path) -> None:
+    rows = [{"text": TEXTS[n], "topics": [3, 27][: 1 + n % 2], "ids": [n % 2, 5, 5]} for n in range(40)]
+    project, starter = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))
+    assert project.tasks["topics"].kind == "multilabel"
+    assert project.tasks["topics"].labels == ("27", "3")
+    assert starter.doubts == []
+
+
 def test_separated_labels_become_multilabel_with_their_separator(tmp_path: Path) -> None:
     rows = [{"text": TEXTS[n], "topics": ["war|love", "love", "war"][n % 3]} for n in range(40)]
     project, starter = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))
@@ -164,6 +178,12 @@ def test_questions_and_answers_in_words_become_a_retrieval_among_the_answers(tmp
         "'answer' is taken as one of the file's answers, which is found for a question; as classes they are "
         "classification"
     ]
+
+
+def test_the_tokens_of_a_retrieval_are_enough_for_its_answers(tmp_path: Path) -> None:
+    rows = [{"question": TEXTS[n], "answer": f"{n % 8} " + "word " * 100} for n in range(40)]
+    project, _ = started(tmp_path, jsonl(tmp_path / "faq.jsonl", rows))
+    assert project.backbone.max_tokens == 256
 
 
 @pytest.mark.parametrize(

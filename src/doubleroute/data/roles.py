@@ -11,6 +11,7 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
+from doubleroute.data.rows import as_label
 from doubleroute.data.spans import misplaced, read_answers
 
 TEXT_NAMES = """
@@ -60,6 +61,20 @@ class Column:
         )
 
     @cached_property
+    def is_sets(self) -> bool:
+        """Whether every given value is a list of labels: texts, or whole numbers. A list with a number twice
+        is a sequence, such as the ids of tokens."""
+        if self.is_lists:
+            return True
+        lists = [value for value in self.given if isinstance(value, list)]
+        numbers = all(type(item) is int for item in chain.from_iterable(lists))
+        return (
+            len(lists) == len(self.given) > 0
+            and numbers
+            and all(len(set(each)) == len(each) for each in lists)
+        )
+
+    @cached_property
     def numbers(self) -> list[float] | None:
         """Every given value as a number; None when one is not."""
         try:
@@ -70,8 +85,8 @@ class Column:
     @cached_property
     def counts(self) -> Counter[str]:
         """How often each value occurs; items of lists count on their own."""
-        if self.is_lists:
-            return Counter(chain.from_iterable(self.given))
+        if self.is_sets:
+            return Counter(map(as_label, chain.from_iterable(self.given)))
         return Counter(as_label(value) for value in self.given if not isinstance(value, list | dict))
 
     @cached_property
@@ -124,13 +139,6 @@ def find_roles(values: Mapping[str, Sequence[Any]]) -> Roles:
     roles.slices = [name for name, column in free.items() if _is_slice(column)]
     roles.unused = [name for name in free if name not in roles.slices]
     return roles
-
-
-def as_label(value: Any) -> str:
-    """A label as text: 1 and 1.0 of a number column are "1"."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if isinstance(value, str) else str(value)
 
 
 def words(text: str) -> int:
@@ -275,7 +283,7 @@ def _label(columns: Mapping[str, Column], roles: Roles) -> None:
 
 def _kind(column: Column, roles: Roles) -> tuple[str, str | None]:
     """The kind of task that these labels are for, and what separates several in one cell."""
-    if column.is_lists:
+    if column.is_sets:
         return "multilabel", None
     if column.numbers is not None:
         whole = all(number.is_integer() for number in column.numbers)
@@ -303,7 +311,7 @@ def _kind(column: Column, roles: Roles) -> tuple[str, str | None]:
 
 
 def _can_be_label(column: Column) -> bool:
-    if column.is_lists:
+    if column.is_sets:
         return len(column.counts) > 1 and len(column.counts) < sum(column.counts.values())
     if any(isinstance(value, list | dict) for value in column.given) or len(column.counts) < 2:
         return False

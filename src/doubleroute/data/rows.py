@@ -128,10 +128,10 @@ def _label_parser(task: Task, unlabelled: bool) -> Callable[[Any], Any]:
         return None if value is None or (isinstance(value, str) and not value.strip()) else _class_name(value)
 
     def names(value: Any) -> list[str] | None:
+        if value is None or (unlabelled and isinstance(value, str) and not value.strip()):
+            return None
         if isinstance(value, str):
             value = [part for part in (each.strip() for each in value.split(task.separator)) if part]
-        if value is None:
-            return None
         if not isinstance(value, list):
             raise _WrongValue(f"{_type(value)}, not a list of labels")
         return sorted({_class_name(item) for item in value})
@@ -172,13 +172,20 @@ def _label_parser(task: Task, unlabelled: bool) -> Callable[[Any], Any]:
 
 
 def _class_name(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
-        return str(int(value))
     if isinstance(value, str):
         return _encodable(value)
+    if isinstance(value, bool | int) or (isinstance(value, float) and value.is_integer()):
+        return as_label(value)
     raise _WrongValue(f"{'is null' if value is None else _type(value)}; a label is text or a whole number")
+
+
+def as_label(value: Any) -> str:
+    """A value as the name of a class: 1 and 1.0 are "1", True is "true"."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value)
 
 
 def _number(value: Any) -> float:

@@ -98,13 +98,16 @@ def document(name: str, tasks: dict[str, tuple[DataSet, Roles, str]], files: lis
 
 
 def _lengths(data_set: DataSet, roles: Roles) -> Iterable[int]:
-    """Words of up to SAMPLE training texts, spread evenly."""
+    """Words of up to SAMPLE training texts, spread evenly; of a question or its answer the longer one's."""
     values = data_set.values["train"]
     step = max(1, len(values[roles.text or roles.tokens or ""]) // SAMPLE)
     if roles.text is None:
         rows = values[roles.tokens or ""][::step]
         return [len(row) if isinstance(row, list) else words(row) for row in rows if row]
     texts = values[roles.text][::step]
+    if roles.kind == "retrieval":
+        answers = values[roles.label or ""][::step]
+        return [max(map(words, pair)) for pair in zip(texts, answers, strict=True) if all(pair)]
     pairs = values[roles.text_pair][::step] if roles.text_pair else [""] * len(texts)
     return [words(f"{text} {pair or ''}") for text, pair in zip(texts, pairs, strict=True) if text]
 
