@@ -77,6 +77,13 @@ def test_conll_takes_tabs_or_spaces_and_any_blank_line_between_sentences(tmp_pat
     assert table.rows == [1, 2]
 
 
+def test_comments_before_a_sentence_are_no_tokens_and_a_token_may_be_a_hash(tmp_path: Path) -> None:
+    text = "# id 5239d808\tdomain=en\n# text = Bonn .\nBonn\tB-LOC\n.\tO\n\n# O\n1 O\n# O\n"
+    table = read(tmp_path / "a.conll", text)
+    assert table.columns["tokens"] == [["Bonn", "."], ["#", "1", "#"]]
+    assert table.columns["tags"] == [["B-LOC", "O"], ["O", "O", "O"]]
+
+
 def test_parquet_and_saved_datasets_give_the_names_of_class_labels(tmp_path: Path) -> None:
     from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 

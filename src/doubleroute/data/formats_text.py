@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator
 from itertools import islice
@@ -11,6 +12,8 @@ from typing import Any
 from doubleroute.data.raw import MAX_ROWS, Problem, Raw, Table, short, shown
 from doubleroute.errors import DataError
 
+#: A tag of tagging, in any of the usual schemes.
+BIO = re.compile(r"O|[BIES]-\S+")
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
@@ -192,7 +195,8 @@ def _json_type(value: Any) -> str:
 
 def read_conll(raw: Raw) -> Table:
     """Token in the first column, tag in the last, separated by tabs or spaces; blank or whitespace-only
-    lines end a sentence; -DOCSTART- is skipped. A sentence with a line that lacks its tag is a problem."""
+    lines end a sentence; -DOCSTART- and comments before a sentence ("# ...") are skipped. A sentence with a
+    line that lacks its tag is a problem."""
     name = shown(raw.path)
     tokens: list[list[str]] = []
     tags: list[list[str]] = []
@@ -211,7 +215,7 @@ def read_conll(raw: Raw) -> Table:
         numbers.append(number)
     if not tokens:
         if not number:
-            raise DataError(f"{name} holds no sentence, only blank or -DOCSTART- lines")
+            raise DataError(f"{name} holds no sentence, only blank lines, comments or -DOCSTART- lines")
         raise DataError(
             f"{name}: no sentence has a token and a tag in every line, separated by a tab or spaces"
             f"; {problems[0].reason}. Endings .conll, .bio and .txt are read as CoNLL columns"
@@ -230,7 +234,10 @@ def _sentences(text: str) -> Iterator[list[tuple[int, list[str]]]]:
                 yield sentence
                 sentence = []
         elif not line.startswith("-DOCSTART-"):
-            fields = [field.strip() for field in line.split("\t")] if "\t" in line else line.split()
-            sentence.append((number, [field for field in fields if field]))
+            parts = [field.strip() for field in line.split("\t")] if "\t" in line else line.split()
+            fields = [field for field in parts if field]
+            # A token may be # itself; then its tag ends the line.
+            if sentence or not line.startswith("# ") or BIO.fullmatch(fields[-1]):
+                sentence.append((number, fields))
     if sentence:
         yield sentence

@@ -7,10 +7,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cached_property
 from itertools import chain
 from typing import Any
 
+from doubleroute.data.formats_text import BIO
 from doubleroute.data.rows import as_label
 from doubleroute.data.spans import misplaced, read_answers
 
@@ -28,7 +30,6 @@ PAIRS = (
     "premise hypothesis|question sentence|question answer|question context|query document|query passage|"
     "text text_pair|context question|claim evidence"
 )
-BIO = re.compile(r"O|[BIES]-\S+")
 DATE = re.compile(r"\d{4}-\d{2}(-\d{2})?([T ]\d{2}:\d{2}.*)?|\d{1,2}[./]\d{1,2}[./]\d{2,4}")
 FILE = re.compile(r"\S+\.[A-Za-z0-9]{2,4}")
 MOST_SLICE_VALUES = 12
@@ -323,6 +324,8 @@ def _looks_like_label(column: Column) -> bool:
 
 
 def _is_date(column: Column) -> bool:
+    if all(isinstance(value, date) for value in column.given):
+        return True
     sample = column.given[:200]
     return column.is_text and sum(bool(DATE.fullmatch(value.strip())) for value in sample) > 0.95 * len(
         sample

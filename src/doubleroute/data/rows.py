@@ -229,6 +229,15 @@ def _time(value: Any) -> str:
     return moment.replace(tzinfo=None).isoformat(timespec="seconds")
 
 
+def is_time(value: Any) -> bool:
+    """Whether ``columns.time`` takes a value."""
+    try:
+        _time(value)
+    except _WrongValue:
+        return False
+    return True
+
+
 def _slice(value: Any) -> str | None:
     return None if value is None else _encodable(value) if isinstance(value, str) else str(value)
 

@@ -10,6 +10,7 @@ from typing import Any
 from doubleroute.config import METRICS, SPLITS
 from doubleroute.data.raw import Table
 from doubleroute.data.roles import Column, Roles, words
+from doubleroute.data.rows import is_time
 
 #: The kinds whose labels are listed.
 LABELLED = ("classification", "multilabel", "ordinal")
@@ -50,6 +51,20 @@ class DataSet:
             count = max(map(len, rows.values()), default=0)
             for column in self.columns:
                 rows.setdefault(column, [None] * count)
+
+    def unlabelled(self, roles: Roles) -> dict[str, str]:
+        """Of validation and test the splits without any value of a column to learn, and that column."""
+        return {
+            split: column
+            for split in self.values.keys() - {"train"}
+            for column in (roles.label, roles.tags)
+            if column and not Column(column, self.values[split][column]).given
+        }
+
+    def drop(self, split: str) -> list[str]:
+        """Leave out a split; its files."""
+        del self.values[split]
+        return self.files.pop(split)
 
     def all_values(self) -> dict[str, list[Any]]:
         """Every column over all splits, training rows first."""
@@ -140,10 +155,11 @@ def _task(task: str, data_set: DataSet, roles: Roles, kind: str) -> list[str]:
     lines.append(f"    metric: {metrics[0]} # or {', '.join(metrics[1:])}")
     if roles.slices:
         lines.append(f"    slices: [{', '.join(map(scalar, roles.slices))}] # scores for each value of these")
-    lines += [
-        f"    # column {scalar(column)} is a date; time: {scalar(column)} in columns dates the rows"
-        for column in roles.dates
-    ]
+    for column in roles.dates:
+        dated = all(map(is_time, data_set.all_values()[column]))
+        advice = f"time: {scalar(column)} in columns dates the rows"
+        lacking = "columns.time needs ISO 8601, as in 2026-01-31, in every row"
+        lines.append(f"    # column {scalar(column)} is a date; {advice if dated else lacking}")
     return lines
 
 
