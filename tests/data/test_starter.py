@@ -336,6 +336,14 @@ def test_the_name_is_made_from_the_folder(tmp_path: Path) -> None:
     assert project.name == "my-reviews-2"
 
 
+def test_short_texts_that_come_back_are_the_text_and_ids_are_not(tmp_path: Path) -> None:
+    rows = [
+        {"id": f"row{n}", "text": f"so {['good', 'bad', 'dull'][n % 3]}", "label": n % 2} for n in range(40)
+    ]
+    project, _ = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))
+    assert next(iter(project.tasks.values())).columns.text == "text"
+
+
 ODD = [
     "no",
     "010",
@@ -360,6 +368,9 @@ ODD = [
     "\u2028",
     "-.5",
     ".inf",
+    "👩‍🚀",
+    "\U000e0001",
+    "\x85",
 ]
 
 

@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Any
 
 from doubleroute.data.formats_text import BIO
-from doubleroute.data.rows import as_label
+from doubleroute.data.rows import as_label, is_null
 from doubleroute.data.spans import misplaced, read_answers
 
 TEXT_NAMES = """
@@ -35,7 +35,7 @@ FILE = re.compile(r"\S+\.[A-Za-z0-9]{2,4}")
 MOST_SLICE_VALUES = 12
 #: More whole numbers than this, as of a rating, are a quantity.
 MOST_PLACES = 10
-#: Rows in which answers are looked for in a context.
+#: Rows in which answers are looked for in a context, and in a column more than single words.
 _SAMPLE = 1000
 
 
@@ -49,7 +49,7 @@ class Column:
     @cached_property
     def given(self) -> list[Any]:
         """The values that are not missing: neither null nor empty."""
-        return [value for value in self.values if value is not None and value not in ("", [])]
+        return [value for value in self.values if not is_null(value) and value not in ("", [])]
 
     @cached_property
     def is_text(self) -> bool:
@@ -235,7 +235,9 @@ def _texts(columns: Mapping[str, Column], roles: Roles) -> None:
     named = [name for name in all_named if not _looks_like_label(candidates[name])]
     long = sorted(candidates, key=lambda name: -candidates[name].length)
     others = [name for name in long if not _looks_like_label(candidates[name])]
-    best = next(iter(named or others or all_named), None)
+    # Texts that come back look like labels, and then the ids of rows must not be taken for the text.
+    wordy = [name for name in others if max(map(words, candidates[name].given[:_SAMPLE])) > 1]
+    best = next(iter(named or wordy or all_named or others), None)
     roles.text = best
     if best is None:
         return

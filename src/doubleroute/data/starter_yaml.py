@@ -168,8 +168,14 @@ def scalar(text: str) -> str:
     words_of_yaml = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
     if re.fullmatch(r"[A-Za-z_.][\w./-]*(:[\w./-]+)*", text, re.ASCII) and text.lower() not in words_of_yaml:
         return text if not re.fullmatch(r"[.\d]+\w*", text) else json.dumps(text)
-    quoted = json.dumps(text, ensure_ascii=not text.isprintable())
-    return quoted.replace("\x7f", "\\x7F")
+    return "".join(map(_shown, json.dumps(text, ensure_ascii=False)))
+
+
+def _shown(character: str) -> str:
+    """A character as it stands in double quotes of YAML, which has no pairs of surrogates as JSON has."""
+    if character.isprintable():
+        return character
+    return f"\\u{ord(character):04x}" if character <= "\uffff" else f"\\U{ord(character):08x}"
 
 
 def label_values(data_set: DataSet, roles: Roles, split: str | None = None) -> list[str]:
