@@ -81,6 +81,13 @@ def test_a_test_file_without_labels_is_left_out_with_a_doubt(tmp_path: Path) -> 
     assert starter.doubts == ["test.jsonl: no row has a 'label'; not used for test"]
 
 
+def test_a_file_that_is_named_twice_is_read_once(tmp_path: Path) -> None:
+    file = jsonl(tmp_path / "data" / "moods.jsonl", labelled())
+    project, starter = started(tmp_path, file, tmp_path / "data" / ".." / "data" / "moods.jsonl")
+    assert next(iter(project.tasks.values())).files.train == "data/moods.jsonl"
+    assert "train 40 rows" in starter.mapping
+
+
 def test_several_files_without_a_split_in_their_name_are_all_for_training(tmp_path: Path) -> None:
     files = [
         jsonl(tmp_path / f"part_{n}.jsonl", labelled(date=lambda _: "2020-01-01") if n else labelled())

@@ -18,8 +18,9 @@ _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 def read_delimited(raw: Raw, delimiter: str, wanted: Collection[str] | None) -> Table:
-    """CSV or TSV with a header line. Blank lines are skipped; a row with a field too many or too few is a
-    problem. Raises DataError for an unclosed quote, a wrong delimiter, a header without rows."""
+    """CSV or TSV with a header line. Lines without a value, such as ",,", are skipped; a row with a field too
+    many or too few is a problem. Raises DataError for an unclosed quote, a wrong delimiter, a header without
+    rows."""
     text = raw.text()
     name = shown(raw.path)
     records = _records(text, delimiter, name)
@@ -59,7 +60,7 @@ def _records(text: str, delimiter: str, name: str) -> Iterator[tuple[int, list[s
     line = 1
     try:
         for fields in reader:
-            if fields and not (len(fields) == 1 and fields[0].isspace()):
+            if any(field.strip() for field in fields):
                 yield line, fields
             line = reader.line_num + 1
     except csv.Error as error:

@@ -44,6 +44,7 @@ def look(files: Sequence[Path], project: Path, name: str | None = None) -> Start
     Raises DataError when a file cannot be read or holds nothing to learn.
     """
     doubts: list[str] = []
+    files = list({file.resolve(): file for file in files}.values())
     data_sets = _data_sets(files, project, doubts)
     tasks: dict[str, tuple[DataSet, Roles, str]] = {}
     mapping: list[str] = []
