@@ -77,7 +77,8 @@ def test_many_labels_are_a_list_or_separated_and_an_empty_cell_is_none_of_them()
 
 
 def test_in_a_file_of_several_tasks_an_empty_cell_is_no_label_and_an_empty_list_is_none_of_them() -> None:
-    assert labels("multilabel", ["", " ", [], "a"], unlabelled=True) == ([None, None, [], ["a"]], [])
+    found, problems = labels("multilabel", ["", " ", [], ",", "a"], unlabelled=True)
+    assert (found, problems) == ([None, None, [], [], ["a"]], [])
 
 
 def test_numbers_are_parsed_and_must_be_finite() -> None:
