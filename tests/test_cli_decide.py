@@ -34,6 +34,13 @@ def record(tiny_project: Path) -> dict[str, Any]:
     return made
 
 
+def test_a_wrong_key_of_a_policy_is_put_down_to_the_policy(tiny_project: Path) -> None:
+    words = ["replay", "--project", str(tiny_project), "--policy", "idle:on_drfit=false"]
+    said = CliRunner().invoke(app, words)
+    assert said.exit_code == 2
+    assert "--policy idle: retraining.on_drfit: unknown key; did you mean 'on_drift'?" in said.stderr
+
+
 def test_without_a_decision_it_says_who_makes_one(tiny_project: Path) -> None:
     assert "no decision yet" in call(tiny_project).stdout
 

@@ -36,6 +36,10 @@ class DataError(InputError):
     """A data file cannot be read or does not fit the project."""
 
 
+class NoSplitError(DataError):
+    """A folder has no file of the split that was asked for."""
+
+
 class ModelError(InputError):
     """A backbone or model folder lacks weights or tokenizer, or holds unusable ones."""
 

@@ -1,6 +1,7 @@
 """Values become canonical rows; a value that does not fit says why."""
 
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,27 @@ def test_a_row_may_lack_its_label_where_another_task_uses_the_file() -> None:
     assert labels("regression", [1, None, ""], unlabelled=True) == ([1.0, None, None], [])
 
 
+def test_nan_is_a_missing_label_as_null_is() -> None:
+    for kind in ("classification", "multilabel", "regression"):
+        assert labels(kind, [float("nan")], unlabelled=True) == ([None], [])
+        assert "has no label" in labels(kind, [float("nan")])[1][0]
+
+
+def test_decimals_are_numbers() -> None:
+    assert labels("regression", [Decimal("1.50")]) == ([1.5], [])
+    assert labels("classification", [Decimal("2.00"), 2]) == (["2", "2"], [])
+    assert "is a number; a label is text" in labels("classification", [Decimal("2.50")])[1][0]
+
+
 def test_many_labels_are_a_list_or_separated_and_an_empty_cell_is_none_of_them() -> None:
     found, problems = labels("multilabel", ["b, a,b", ["a", 1], "", [], None, 5])
     assert found == [["a", "b"], ["1", "a"], [], []]
     assert len(problems) == 2
+
+
+def test_in_a_file_of_several_tasks_an_empty_cell_is_no_label_and_an_empty_list_is_none_of_them() -> None:
+    found, problems = labels("multilabel", ["", " ", [], ",", "a"], unlabelled=True)
+    assert (found, problems) == ([None, None, [], [], ["a"]], [])
 
 
 def test_numbers_are_parsed_and_must_be_finite() -> None:
@@ -91,10 +109,11 @@ def test_tokens_are_a_list_or_separated_by_spaces() -> None:
 
 
 def test_slices_and_extra_columns_go_with_their_rows() -> None:
-    columns = {"text": ["a", None, "b"], "label": ["x"] * 3, "year": [2020, 2021, None], "extra": [1, 2, 3]}
+    years = [2020, 2021, None, float("nan")]
+    columns = {"text": ["a", None, "b", "c"], "label": ["x"] * 4, "year": years, "extra": [1, 2, 3, 4]}
     rows, _ = read("classification", columns, slices=("year",))
-    assert rows["slice_year"] == ["2020", None]
-    assert rows["extra_extra"] == [1, 3]
+    assert rows["slice_year"] == ["2020", None, None]
+    assert rows["extra_extra"] == [1, 3, 4]
 
 
 def test_a_missing_column_names_the_key_that_asks_for_it() -> None:

@@ -2,9 +2,12 @@
 
 import json
 from collections.abc import Callable
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from doubleroute.config import Project, load_project
@@ -53,6 +56,35 @@ def test_splits_come_from_the_names_of_the_files(tmp_path: Path) -> None:
     assert (found.train, found.validation, found.test) == (
         "data/train.jsonl", "data/dev.jsonl", "data/my-test.jsonl",
     )  # fmt: skip
+    assert "train 40 rows" in starter.mapping
+
+
+def test_numbers_after_the_name_of_a_split_do_not_hide_it_in_a_folder(tmp_path: Path) -> None:
+    for name in ("train1", "train2", "test1"):
+        jsonl(tmp_path / "data" / f"{name}.jsonl", labelled())
+    _, starter = started(tmp_path, tmp_path / "data")
+    assert {"train 80 rows", "test 40 rows"} <= set(starter.mapping)
+
+
+def test_a_test_file_of_a_folder_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    jsonl(tmp_path / "data" / "train.jsonl", labelled())
+    (tmp_path / "data" / "test.jsonl").write_text("")
+    with pytest.raises(DataError, match=r"test\.jsonl is empty"):
+        look([tmp_path / "data"], tmp_path)
+
+
+def test_a_test_file_without_labels_is_left_out_with_a_doubt(tmp_path: Path) -> None:
+    train = jsonl(tmp_path / "train.jsonl", labelled())
+    test = jsonl(tmp_path / "test.jsonl", [{"text": text} for text in TEXTS])
+    project, starter = started(tmp_path, train, test)
+    assert next(iter(project.tasks.values())).files.test is None
+    assert starter.doubts == ["test.jsonl: no row has a 'label'; not used for test"]
+
+
+def test_a_file_that_is_named_twice_is_read_once(tmp_path: Path) -> None:
+    file = jsonl(tmp_path / "data" / "moods.jsonl", labelled())
+    project, starter = started(tmp_path, file, tmp_path / "data" / ".." / "data" / "moods.jsonl")
+    assert next(iter(project.tasks.values())).files.train == "data/moods.jsonl"
     assert "train 40 rows" in starter.mapping
 
 
@@ -115,6 +147,20 @@ def test_lists_of_labels_become_multilabel(tmp_path: Path) -> None:
     assert project.tasks["topics"].labels == ("love", "war")
 
 
+def test_labels_that_are_true_or_false_are_named_as_validation_names_them(tmp_path: Path) -> None:
+    rows = [{"text": TEXTS[n], "spam": n % 2 == 0} for n in range(40)]
+    project, _ = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))
+    assert project.tasks["spam"].labels == ("false", "true")
+
+
+def test_lists_of_whole_numbers_become_multilabel_and_sequences_of_numbers_do_not(tmp_path: Path) -> None:
+    rows = [{"text": TEXTS[n], "topics": [3, 27][: 1 + n % 2], "ids": [n % 2, 5, 5]} for n in range(40)]
+    project, starter = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))
+    assert project.tasks["topics"].kind == "multilabel"
+    assert project.tasks["topics"].labels == ("27", "3")
+    assert starter.doubts == []
+
+
 def test_separated_labels_become_multilabel_with_their_separator(tmp_path: Path) -> None:
     rows = [{"text": TEXTS[n], "topics": ["war|love", "love", "war"][n % 3]} for n in range(40)]
     project, starter = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))
@@ -166,6 +212,12 @@ def test_questions_and_answers_in_words_become_a_retrieval_among_the_answers(tmp
     ]
 
 
+def test_the_tokens_of_a_retrieval_are_enough_for_its_answers(tmp_path: Path) -> None:
+    rows = [{"question": TEXTS[n], "answer": f"{n % 8} " + "word " * 100} for n in range(40)]
+    project, _ = started(tmp_path, jsonl(tmp_path / "faq.jsonl", rows))
+    assert project.backbone.max_tokens == 256
+
+
 @pytest.mark.parametrize(
     ("column", "value", "kind"),
     [
@@ -215,7 +267,22 @@ def test_small_columns_are_slices_and_dates_are_mentioned(tmp_path: Path) -> Non
     project, starter = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))
     assert next(iter(project.tasks.values())).slices == ("source",)
     assert "'when' is a date, 2020-01-01 to 2020-01-28; not used" in starter.mapping
-    assert "# column when is a date" in starter.text
+    assert "# column when is a date; time: when in columns dates the rows" in starter.text
+
+
+def test_dates_that_columns_time_does_not_take_are_not_recommended(tmp_path: Path) -> None:
+    rows = labelled(when=lambda n: f"{n % 28 + 1}.12.2024")
+    _, starter = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))
+    assert "# column when is a date; columns.time needs ISO 8601" in starter.text
+
+
+@pytest.mark.parametrize("when", [date(2024, 1, 31), datetime(2024, 1, 31, 8, 30)])
+def test_dates_of_parquet_are_dates_and_no_labels(tmp_path: Path, when: date) -> None:
+    columns = {"text": TEXTS, "topic": ["a", "b"] * 20, "when": [when, when.replace(year=2025)] * 20}
+    pq.write_table(pa.table(columns), tmp_path / "train.parquet")
+    _, starter = started(tmp_path, tmp_path / "train.parquet")
+    assert "# column when is a date; time: when in columns dates the rows" in starter.text
+    assert starter.doubts == []
 
 
 def test_labels_that_only_the_test_file_has_are_a_doubt(tmp_path: Path) -> None:
@@ -276,6 +343,14 @@ def test_the_name_is_made_from_the_folder(tmp_path: Path) -> None:
     assert project.name == "my-reviews-2"
 
 
+def test_short_texts_that_come_back_are_the_text_and_ids_are_not(tmp_path: Path) -> None:
+    rows = [
+        {"id": f"row{n}", "text": f"so {['good', 'bad', 'dull'][n % 3]}", "label": n % 2} for n in range(40)
+    ]
+    project, _ = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))
+    assert next(iter(project.tasks.values())).columns.text == "text"
+
+
 ODD = [
     "no",
     "010",
@@ -300,6 +375,9 @@ ODD = [
     "\u2028",
     "-.5",
     ".inf",
+    "👩‍🚀",
+    "\U000e0001",
+    "\x85",
 ]
 
 

@@ -77,6 +77,13 @@ def test_conll_takes_tabs_or_spaces_and_any_blank_line_between_sentences(tmp_pat
     assert table.rows == [1, 2]
 
 
+def test_comments_before_a_sentence_are_no_tokens_and_a_token_may_be_a_hash(tmp_path: Path) -> None:
+    text = "# id 5239d808\tdomain=en\n# text = Bonn .\nBonn\tB-LOC\n.\tO\n\n# O\n1 O\n# O\n"
+    table = read(tmp_path / "a.conll", text)
+    assert table.columns["tokens"] == [["Bonn", "."], ["#", "1", "#"]]
+    assert table.columns["tags"] == [["B-LOC", "O"], ["O", "O", "O"]]
+
+
 def test_parquet_and_saved_datasets_give_the_names_of_class_labels(tmp_path: Path) -> None:
     from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
@@ -127,9 +134,10 @@ def test_what_the_csv_module_writes_is_read_back(
     buffer = io.StringIO(newline="")
     csv.writer(buffer).writerows([["text", "label"], *rows])
     path = tmp_path_factory.mktemp("csv") / "a.csv"
-    if rows:
+    given_rows = [tuple(row) for row in rows if any(value.strip() for value in row)]
+    if given_rows:
         table = read(path, buffer.getvalue().encode())
-        assert list(zip(*table.columns.values(), strict=True)) == [tuple(row) for row in rows]
+        assert list(zip(*table.columns.values(), strict=True)) == given_rows
     else:
         assert "no rows" in refusal(path, buffer.getvalue())
 
@@ -311,6 +319,12 @@ def test_a_field_too_many_or_too_few_is_a_problem_of_its_row(tmp_path: Path) -> 
     assert table.problems[0].reason == (
         "line 3: 3 fields where the header has 2; quote a field that holds a delimiter"
     )
+
+
+def test_lines_of_delimiters_alone_are_skipped(tmp_path: Path) -> None:
+    table = read(tmp_path / "a.csv", "text,label\na,b\n,\nc\n, \n")
+    assert table.rows == [1]
+    assert [each.reason.split(":")[0] for each in table.problems] == ["line 4"]
 
 
 def test_lines_that_are_no_objects_are_problems(tmp_path: Path) -> None:

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from doubleroute.config import Task, Validation
+from doubleroute.data import checks
 from doubleroute.errors import InputError
 from doubleroute.integrations import expectations
 from doubleroute.integrations.expectations import Batch
+from doubleroute.integrations.suites import project_checks
 
 
 def suite(folder: Path, *entries: Any) -> Path:
@@ -108,3 +111,12 @@ def test_an_expectation_can_be_for_one_split_and_can_only_warn(tmp_path: Path) -
         "error",
         "warning",
     ]
+
+
+def test_what_is_said_of_a_wrong_label_is_worked_out_once_for_all_its_rows() -> None:
+    task = Task.model_validate({"kind": "classification", "files": {"train": "a.csv"}})
+    found = project_checks(task, Validation(), ["bad", "good"], "train", unlabelled=False)
+    (check,) = (each for each in found if each.rule == "label")
+    first, second = (check.explain({checks.UNKNOWN_LABEL: "goood", "row": row}) for row in (1, 2))
+    assert first == "label 'goood' is not one of bad, good, did you mean 'good'?"
+    assert first is second

@@ -171,7 +171,7 @@ def test_pairs_numbers_and_many_labels_are_kept_in_their_types(tmp_path: Path) -
     with (tmp_path / "a.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["one", "two", "score", "topics"])
-        writer.writerows([[f"a {n}", f"b {n}", n / 10, "x;y" if n % 2 else ""] for n in range(80)])
+        writer.writerows([[f"a {n}", f"b {n}", n / 10, ["", "x;y", ";"][n % 3]] for n in range(80)])
         writer.writerows([["c", "d", "nan", "x"], ["e", "", "1", "z, w"]])
     columns = {"text": "one", "text_pair": "two"}
     tasks = {
@@ -187,13 +187,14 @@ def test_pairs_numbers_and_many_labels_are_kept_in_their_types(tmp_path: Path) -
             "separator": ";",
         },
     }
-    stage, _ = run(tmp_path, tasks, validation={"max_invalid": 0.1})
+    stage, summary = run(tmp_path, tasks, validation={"max_invalid": 0.1})
+    assert sum(each["unlabelled"] for each in summary["tasks"]["topics"].values()) == 27
     assert json.loads((stage.path / "labels.json").read_text()) == {"similarity": [], "topics": ["x", "y"]}
     frame = read_validated(stage.path, "similarity", "train")
     assert str(frame["label"].dtype) == "float64"
     assert frame["text_pair"][0] == frame["text"][0].replace("a", "b")
     topics = read_validated(stage.path, "topics", "train")["label"]
-    assert {tuple(label) for label in topics} >= {(), ("x", "y")}
+    assert {None if label is None else tuple(label) for label in topics} >= {None, (), ("x", "y")}
     reasons = {(entry["task"], entry["row"]): entry["reason"] for entry in quarantine(stage)}
     assert reasons["similarity", 81] == "is not a finite number"
     assert reasons["similarity", 82] == "the text is empty or white space alone"
@@ -253,7 +254,8 @@ def test_the_labels_of_retrieval_are_its_answers_those_without_a_query_too(tmp_p
 WRONG_ANSWERS = {
     "another text": ("id,text\nr,a\n7,b\nr,c\n", r"row 3: the answer 'r' has another text in .* row 1"),
     "no text": ("id,text\nr,a\n7, \n", r"row 2, column text: the answer '7' has no text"),
-    "no id": ("id,text\n,a\n7,b\n", r"row 1, column id: has no label"),
+    "no id": ("id,text\n,a\n7,b\n", r"row 1, column id: the answer has no id"),
+    "a field too many": ("id,text\nr,a,b\n7,b\n", r"row 1: line 2: 3 fields where the header has 2"),
     "no column": (
         "name,text\nr,a\n",
         r"tasks\.help\.answers\.id: column 'id' is not in .*; it has: name, text",
@@ -282,6 +284,45 @@ def test_a_rare_label_is_warned_of_with_what_was_probably_meant(tmp_path: Path) 
         "; did you mean 'good'?"
     ]
     assert summary["class_counts"]["sentiment"]["train"] == {"bad": 10, "good": 10, "goood": 1}
+
+
+def test_of_many_rare_labels_a_few_are_named_and_the_rest_counted(tmp_path: Path) -> None:
+    tasks = {"sentiment": {"kind": "classification", "files": FILES}}
+    write_splits(tmp_path, [*reviews(20), *({"text": f"rare {n}", "label": f"l{n}"} for n in range(8))])
+    _, summary = run(tmp_path, tasks)
+    assert len(summary["warnings"]) == 6
+    assert summary["warnings"][-1] == "sentiment train: 3 more labels have fewer rows than that"
+
+
+def test_rows_may_be_scored_by_their_own_label(tmp_path: Path) -> None:
+    rows = [{"text": f"t {n}", "spam": n % 2 == 0, "topics": ["a", "b"][: 1 + n % 2]} for n in range(40)]
+    jsonl(tmp_path / "a.jsonl", rows)
+    tasks = {
+        name: {"kind": kind, "files": {"train": "a.jsonl"}, "columns": {"label": name}, "slices": [name]}
+        for name, kind in (("spam", "classification"), ("topics", "multilabel"))
+    }
+    stage, summary = run(tmp_path, tasks)
+    assert {each["quarantined"] for splits in summary["tasks"].values() for each in splits.values()} == {0}
+    assert set(read_validated(stage.path, "spam", "train")["slice_spam"]) == {"True", "False"}
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (
+            {"train": ["data/train.jsonl", "data/../data/train.jsonl"]},
+            "tasks.sentiment.files.train: data/../data/train.jsonl is named twice",
+        ),
+        (
+            {"train": "data", "test": "data/test.jsonl", "validation": "data/test.jsonl"},
+            "tasks.sentiment.files.test: data/test.jsonl is named there and in validation",
+        ),
+    ],
+)
+def test_a_file_that_a_task_names_twice_is_refused(tmp_path: Path, files: dict[str, Any], said: str) -> None:
+    write_splits(tmp_path, reviews(20))
+    tasks = {"sentiment": {"kind": "classification", "files": files}}
+    assert said in refused(tmp_path, tasks, DataError)
 
 
 @pytest.mark.parametrize(

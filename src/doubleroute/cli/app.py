@@ -31,11 +31,14 @@ Set = Annotated[
 ]
 
 
-def load(folder: Path, changes: list[str] | None = None) -> "Project":
-    """The project; before anything heavy is imported, so that a mistake in it is told at once."""
+def load(folder: Path, changes: list[str] | None = None, option: str = "--set") -> "Project":
+    """The project; before anything heavy is imported, so that a mistake in it is told at once.
+
+    ``option``: what the changes came from.
+    """
     from doubleroute.config import load_project
 
-    return load_project(folder, changes or ())
+    return load_project(folder, changes or (), option=option)
 
 
 def option_for(project: Path) -> str:

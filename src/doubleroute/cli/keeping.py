@@ -114,5 +114,6 @@ def _variants(project: Path, changes: list[str], given: list[str]) -> "dict[str,
         if not (name.strip() and colon and "=" in keys):
             raise InputError(f"--policy '{text}': write it as NAME:KEY=VALUE,KEY=VALUE")
         own = [f"retraining.{key.strip()}" for key in keys.split(",")]
-        found[name.strip()] = load(project, [*changes, *own]).retraining
+        option = f"--policy {name.strip()}:"
+        found[name.strip()] = load(project, [*changes, *own], option).retraining
     return found

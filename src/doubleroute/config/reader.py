@@ -12,10 +12,12 @@ from doubleroute.config.yaml_file import KeyPath, Mistake, Notes, Unreadable, do
 from doubleroute.errors import ConfigError
 
 
-def load_project(root: Path, overrides: Sequence[str] = (), file: str = "project.yaml") -> Project:
+def load_project(
+    root: Path, overrides: Sequence[str] = (), file: str = "project.yaml", option: str = "--set"
+) -> Project:
     """Read ``root/project.yaml`` as YAML 1.2, apply ``key.path=value`` overrides, and check everything.
 
-    Raises ConfigError with every mistake that was found.
+    ``option``: what brought the overrides, for errors. Raises ConfigError with every mistake that was found.
     """
     path = root / file
     notes = Notes()
@@ -28,7 +30,7 @@ def load_project(root: Path, overrides: Sequence[str] = (), file: str = "project
         raise ConfigError(f"{path} {what}; it must hold the keys name, backbone and tasks")
     for override in overrides:
         _override(data, override, notes)
-    return _check(data, notes, path, root)
+    return _check(data, notes, path, root, option)
 
 
 def check_folder(root: Path) -> None:
@@ -93,7 +95,7 @@ def _override(data: dict[str, Any], override: str, notes: Notes) -> None:
     place[str(key[-1])] = value
 
 
-def _check(data: dict[str, Any], notes: Notes, path: Path, root: Path) -> Project:
+def _check(data: dict[str, Any], notes: Notes, path: Path, root: Path, option: str) -> Project:
     project: Project | None = None
     mistakes = list(notes.mistakes)
     try:
@@ -105,6 +107,6 @@ def _check(data: dict[str, Any], notes: Notes, path: Path, root: Path) -> Projec
     if mistakes or project is None:
         unique = sorted(set(mistakes), key=lambda mistake: (mistake.line or 0, mistake.key))
         count = "1 mistake" if len(unique) == 1 else f"{len(unique)} mistakes"
-        raise ConfigError("\n".join([f"{path} has {count}:", *(f"  {mistake}" for mistake in unique)]))
+        raise ConfigError("\n".join([f"{path} has {count}:", *(f"  {each.said(option)}" for each in unique)]))
     project._root = root.resolve()
     return project

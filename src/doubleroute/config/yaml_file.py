@@ -29,14 +29,15 @@ HINTS = {
 
 
 class Mistake(NamedTuple):
-    """One thing that is wrong with a project file; ``line`` is None for what --set brought in."""
+    """One thing that is wrong with a project file; ``line`` is None for what an option brought in."""
 
     line: int | None
     key: str
     message: str
 
-    def __str__(self) -> str:
-        place = f"line {self.line}: " if self.line else "--set "
+    def said(self, option: str = "--set") -> str:
+        """Where it is, and what is wrong; ``option``: what a value that is not in the file came from."""
+        place = f"line {self.line}: " if self.line else f"{option} "
         return f"{place}{self.key}: {self.message}" if self.key else f"{place}{self.message}"
 
 

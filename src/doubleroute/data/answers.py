@@ -28,12 +28,15 @@ def read_answers(task: Task, name: str, tables: Iterable[Table]) -> dict[str, st
     for table in tables:
         for column, where in ((table_of.id, "id"), (table_of.text, "text")):
             table.require(column, f"{key}.{where}")
-        rows, problems = canonical_rows(table, like, key, shown(table.path), unlabelled=False)
+        rows, problems = canonical_rows(table, like, key, shown(table.path), unlabelled=True)
         if problems:
             first = problems[0]
-            raise DataError(f"{shown(table.path)} row {first.row}, column {first.column}: {first.reason}")
+            column = f", column {first.column}" if first.column else ""
+            raise DataError(f"{shown(table.path)} row {first.row}{column}: {first.reason}")
         for number, text, label in zip(rows["row"], rows["text"], rows["label"], strict=True):
             here = f"{shown(table.path)} row {number}"
+            if label is None:
+                raise DataError(f"{here}, column {table_of.id}: the answer has no id")
             if not text.strip():
                 raise DataError(f"{here}, column {table_of.text}: the answer '{label}' has no text")
             if found.setdefault(label, text) != text:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from doubleroute.data.raw import MAX_DECODED_BYTES, MAX_ROWS, Raw, Table, listed, near, shown
-from doubleroute.errors import DataError
+from doubleroute.errors import DataError, NoSplitError
 
 _BATCH_ROWS = 1024
 
@@ -97,7 +97,7 @@ def is_saved_dataset(folder: Path) -> bool:
 
 
 def read_saved_dataset(folder: Path, wanted: Collection[str] | None, split: str, digest: str) -> Table:
-    """One split of a folder that `save_to_disk` wrote. Raises DataError when the split is not there."""
+    """One split of a folder that `save_to_disk` wrote. Raises NoSplitError when it is not there."""
     import pyarrow as pa
     from datasets import Dataset
 
@@ -128,7 +128,7 @@ def _saved_split(folder: Path, split: str) -> Path:
     aliases = {"validation": ("validation", "valid", "dev", "val")}.get(split, (split,))
     found = next((name for name in aliases if name in splits), None)
     if found is None:
-        raise DataError(
+        raise NoSplitError(
             f"{shown(folder)} has no split '{split}'; it has: {listed(splits)}{near(split, splits)}; name a "
             f"folder inside it, such as {shown(folder / (splits or ['train'])[0])}"
         )

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator
 from itertools import islice
@@ -11,12 +12,15 @@ from typing import Any
 from doubleroute.data.raw import MAX_ROWS, Problem, Raw, Table, short, shown
 from doubleroute.errors import DataError
 
+#: A tag of tagging, in any of the usual schemes.
+BIO = re.compile(r"O|[BIES]-\S+")
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 def read_delimited(raw: Raw, delimiter: str, wanted: Collection[str] | None) -> Table:
-    """CSV or TSV with a header line. Blank lines are skipped; a row with a field too many or too few is a
-    problem. Raises DataError for an unclosed quote, a wrong delimiter, a header without rows."""
+    """CSV or TSV with a header line. Lines without a value, such as ",,", are skipped; a row with a field too
+    many or too few is a problem. Raises DataError for an unclosed quote, a wrong delimiter, a header without
+    rows."""
     text = raw.text()
     name = shown(raw.path)
     records = _records(text, delimiter, name)
@@ -56,7 +60,7 @@ def _records(text: str, delimiter: str, name: str) -> Iterator[tuple[int, list[s
     line = 1
     try:
         for fields in reader:
-            if fields and not (len(fields) == 1 and fields[0].isspace()):
+            if any(field.strip() for field in fields):
                 yield line, fields
             line = reader.line_num + 1
     except csv.Error as error:
@@ -192,7 +196,8 @@ def _json_type(value: Any) -> str:
 
 def read_conll(raw: Raw) -> Table:
     """Token in the first column, tag in the last, separated by tabs or spaces; blank or whitespace-only
-    lines end a sentence; -DOCSTART- is skipped. A sentence with a line that lacks its tag is a problem."""
+    lines end a sentence; -DOCSTART- and comments before a sentence ("# ...") are skipped. A sentence with a
+    line that lacks its tag is a problem."""
     name = shown(raw.path)
     tokens: list[list[str]] = []
     tags: list[list[str]] = []
@@ -211,7 +216,7 @@ def read_conll(raw: Raw) -> Table:
         numbers.append(number)
     if not tokens:
         if not number:
-            raise DataError(f"{name} holds no sentence, only blank or -DOCSTART- lines")
+            raise DataError(f"{name} holds no sentence, only blank lines, comments or -DOCSTART- lines")
         raise DataError(
             f"{name}: no sentence has a token and a tag in every line, separated by a tab or spaces"
             f"; {problems[0].reason}. Endings .conll, .bio and .txt are read as CoNLL columns"
@@ -230,7 +235,10 @@ def _sentences(text: str) -> Iterator[list[tuple[int, list[str]]]]:
                 yield sentence
                 sentence = []
         elif not line.startswith("-DOCSTART-"):
-            fields = [field.strip() for field in line.split("\t")] if "\t" in line else line.split()
-            sentence.append((number, [field for field in fields if field]))
+            parts = [field.strip() for field in line.split("\t")] if "\t" in line else line.split()
+            fields = [field for field in parts if field]
+            # A token may be # itself; then its tag ends the line.
+            if sentence or not line.startswith("# ") or BIO.fullmatch(fields[-1]):
+                sentence.append((number, fields))
     if sentence:
         yield sentence

@@ -7,10 +7,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cached_property
 from itertools import chain
 from typing import Any
 
+from doubleroute.data.formats_text import BIO
+from doubleroute.data.rows import as_label, is_null
 from doubleroute.data.spans import misplaced, read_answers
 
 TEXT_NAMES = """
@@ -27,13 +30,12 @@ PAIRS = (
     "premise hypothesis|question sentence|question answer|question context|query document|query passage|"
     "text text_pair|context question|claim evidence"
 )
-BIO = re.compile(r"O|[BIES]-\S+")
 DATE = re.compile(r"\d{4}-\d{2}(-\d{2})?([T ]\d{2}:\d{2}.*)?|\d{1,2}[./]\d{1,2}[./]\d{2,4}")
 FILE = re.compile(r"\S+\.[A-Za-z0-9]{2,4}")
 MOST_SLICE_VALUES = 12
 #: More whole numbers than this, as of a rating, are a quantity.
 MOST_PLACES = 10
-#: Rows in which answers are looked for in a context.
+#: Rows in which answers are looked for in a context, and in a column more than single words.
 _SAMPLE = 1000
 
 
@@ -47,7 +49,7 @@ class Column:
     @cached_property
     def given(self) -> list[Any]:
         """The values that are not missing: neither null nor empty."""
-        return [value for value in self.values if value is not None and value not in ("", [])]
+        return [value for value in self.values if not is_null(value) and value not in ("", [])]
 
     @cached_property
     def is_text(self) -> bool:
@@ -57,6 +59,20 @@ class Column:
     def is_lists(self) -> bool:
         return bool(self.given) and all(
             isinstance(value, list) and all(isinstance(item, str) for item in value) for value in self.given
+        )
+
+    @cached_property
+    def is_sets(self) -> bool:
+        """Whether every given value is a list of labels: texts, or whole numbers. A list with a number twice
+        is a sequence, such as the ids of tokens."""
+        if self.is_lists:
+            return True
+        lists = [value for value in self.given if isinstance(value, list)]
+        numbers = all(type(item) is int for item in chain.from_iterable(lists))
+        return (
+            len(lists) == len(self.given) > 0
+            and numbers
+            and all(len(set(each)) == len(each) for each in lists)
         )
 
     @cached_property
@@ -70,8 +86,8 @@ class Column:
     @cached_property
     def counts(self) -> Counter[str]:
         """How often each value occurs; items of lists count on their own."""
-        if self.is_lists:
-            return Counter(chain.from_iterable(self.given))
+        if self.is_sets:
+            return Counter(map(as_label, chain.from_iterable(self.given)))
         return Counter(as_label(value) for value in self.given if not isinstance(value, list | dict))
 
     @cached_property
@@ -124,13 +140,6 @@ def find_roles(values: Mapping[str, Sequence[Any]]) -> Roles:
     roles.slices = [name for name, column in free.items() if _is_slice(column)]
     roles.unused = [name for name in free if name not in roles.slices]
     return roles
-
-
-def as_label(value: Any) -> str:
-    """A label as text: 1 and 1.0 of a number column are "1"."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if isinstance(value, str) else str(value)
 
 
 def words(text: str) -> int:
@@ -226,7 +235,9 @@ def _texts(columns: Mapping[str, Column], roles: Roles) -> None:
     named = [name for name in all_named if not _looks_like_label(candidates[name])]
     long = sorted(candidates, key=lambda name: -candidates[name].length)
     others = [name for name in long if not _looks_like_label(candidates[name])]
-    best = next(iter(named or others or all_named), None)
+    # Texts that come back look like labels, and then the ids of rows must not be taken for the text.
+    wordy = [name for name in others if max(map(words, candidates[name].given[:_SAMPLE])) > 1]
+    best = next(iter(named or wordy or all_named or others), None)
     roles.text = best
     if best is None:
         return
@@ -275,7 +286,7 @@ def _label(columns: Mapping[str, Column], roles: Roles) -> None:
 
 def _kind(column: Column, roles: Roles) -> tuple[str, str | None]:
     """The kind of task that these labels are for, and what separates several in one cell."""
-    if column.is_lists:
+    if column.is_sets:
         return "multilabel", None
     if column.numbers is not None:
         whole = all(number.is_integer() for number in column.numbers)
@@ -303,7 +314,7 @@ def _kind(column: Column, roles: Roles) -> tuple[str, str | None]:
 
 
 def _can_be_label(column: Column) -> bool:
-    if column.is_lists:
+    if column.is_sets:
         return len(column.counts) > 1 and len(column.counts) < sum(column.counts.values())
     if any(isinstance(value, list | dict) for value in column.given) or len(column.counts) < 2:
         return False
@@ -315,6 +326,8 @@ def _looks_like_label(column: Column) -> bool:
 
 
 def _is_date(column: Column) -> bool:
+    if all(isinstance(value, date) for value in column.given):
+        return True
     sample = column.given[:200]
     return column.is_text and sum(bool(DATE.fullmatch(value.strip())) for value in sample) > 0.95 * len(
         sample

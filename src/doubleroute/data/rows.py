@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
 from doubleroute.config import Task
@@ -128,10 +129,10 @@ def _label_parser(task: Task, unlabelled: bool) -> Callable[[Any], Any]:
         return None if value is None or (isinstance(value, str) and not value.strip()) else _class_name(value)
 
     def names(value: Any) -> list[str] | None:
+        if value is None or (unlabelled and isinstance(value, str) and not value.strip()):
+            return None
         if isinstance(value, str):
             value = [part for part in (each.strip() for each in value.split(task.separator)) if part]
-        if value is None:
-            return None
         if not isinstance(value, list):
             raise _WrongValue(f"{_type(value)}, not a list of labels")
         return sorted({_class_name(item) for item in value})
@@ -158,32 +159,44 @@ def _label_parser(task: Task, unlabelled: bool) -> Callable[[Any], Any]:
         "span": answers,
         "tagging": tags,
     }[task.labelled_as]
-    if unlabelled:
-        return parse
     noun = "tags" if task.kind == "tagging" else "label"
 
-    def required(value: Any) -> Any:
-        label = parse(value)
-        if label is None:
+    def label_of(value: Any) -> Any:
+        label = parse(None if is_null(value) else value)
+        if label is None and not unlabelled:
             raise _WrongValue(f"has no {noun}; only a file that another task uses too may lack one")
         return label
 
-    return required
+    return label_of
+
+
+def is_null(value: Any) -> bool:
+    """Whether a value is None, or the NaN that Python writes into JSON for it."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _class_name(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
-        return str(int(value))
     if isinstance(value, str):
         return _encodable(value)
+    if isinstance(value, bool | int) or _is_whole(value):
+        return as_label(value)
     raise _WrongValue(f"{'is null' if value is None else _type(value)}; a label is text or a whole number")
+
+
+def as_label(value: Any) -> str:
+    """A value as the name of a class: 1 and 1.0 are "1", True is "true"."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(int(value) if _is_whole(value) else value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, float | Decimal) and value % 1 == 0
 
 
 def _number(value: Any) -> float:
     number = math.nan
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         try:
             number = float(value)
         except OverflowError:
@@ -222,8 +235,17 @@ def _time(value: Any) -> str:
     return moment.replace(tzinfo=None).isoformat(timespec="seconds")
 
 
+def is_time(value: Any) -> bool:
+    """Whether ``columns.time`` takes a value."""
+    try:
+        _time(value)
+    except _WrongValue:
+        return False
+    return True
+
+
 def _slice(value: Any) -> str | None:
-    return None if value is None else _encodable(value) if isinstance(value, str) else str(value)
+    return None if is_null(value) else _encodable(value) if isinstance(value, str) else str(value)
 
 
 def _type(value: Any) -> str:
@@ -234,7 +256,8 @@ def _type(value: Any) -> str:
         bytes: "is bytes",
     }
     return names.get(
-        type(value), "is a number" if isinstance(value, int | float) else f"is a {type(value).__name__}"
+        type(value),
+        "is a number" if isinstance(value, int | float | Decimal) else f"is a {type(value).__name__}",
     )
 
 

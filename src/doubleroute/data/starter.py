@@ -13,7 +13,7 @@ from doubleroute.data.raw import columns_listed, short
 from doubleroute.data.roles import Roles, find_roles
 from doubleroute.data.starter_yaml import LABELLED, DataSet, document, label_values
 from doubleroute.data.tables import Table, read_tables
-from doubleroute.errors import DataError, InputError
+from doubleroute.errors import DataError, InputError, NoSplitError
 from doubleroute.workspace import write_text
 
 SPLIT_WORDS = {
@@ -44,11 +44,17 @@ def look(files: Sequence[Path], project: Path, name: str | None = None) -> Start
     Raises DataError when a file cannot be read or holds nothing to learn.
     """
     doubts: list[str] = []
+    files = list({file.resolve(): file for file in files}.values())
     data_sets = _data_sets(files, project, doubts)
     tasks: dict[str, tuple[DataSet, Roles, str]] = {}
     mapping: list[str] = []
     for data_set in data_sets:
         roles = find_roles(data_set.all_values())
+        unlabelled = data_set.unlabelled(roles)
+        for split, column in unlabelled.items():
+            doubts.append(f"{', '.join(data_set.drop(split))}: no row has a '{column}'; not used for {split}")
+        if unlabelled:
+            roles = find_roles(data_set.all_values())
         place = ", ".join(data_set.names)
         prefix = f"{place}: " if len(data_sets) > 1 else ""
         if roles.kind is None and roles.tags is None:
@@ -132,7 +138,7 @@ def _tables(file: Path) -> Iterable[tuple[str, Table]]:
     for split in SPLITS:
         try:
             tables = read_tables(file, split=split)
-        except DataError:
+        except NoSplitError:
             if split == "train":
                 raise
             continue
@@ -210,7 +216,7 @@ def _mapping(data_set: DataSet, roles: Roles) -> list[str]:
         lines.append(f"{len(label_values(data_set, roles))} labels")
     lines += [f"scores by '{column}'" for column in roles.slices]
     for column in roles.dates:
-        values = sorted(value for value in data_set.all_values()[column] if value)
+        values = sorted(str(value) for value in data_set.all_values()[column] if value)
         lines.append(f"'{column}' is a date, {values[0]} to {values[-1]}; not used")
     return lines + [f"'{column}' is not used" for column in roles.unused]
 

@@ -10,6 +10,7 @@ from typing import Any
 from doubleroute.config import METRICS, SPLITS
 from doubleroute.data.raw import Table
 from doubleroute.data.roles import Column, Roles, words
+from doubleroute.data.rows import is_time
 
 #: The kinds whose labels are listed.
 LABELLED = ("classification", "multilabel", "ordinal")
@@ -50,6 +51,20 @@ class DataSet:
             count = max(map(len, rows.values()), default=0)
             for column in self.columns:
                 rows.setdefault(column, [None] * count)
+
+    def unlabelled(self, roles: Roles) -> dict[str, str]:
+        """Of validation and test the splits without any value of a column to learn, and that column."""
+        return {
+            split: column
+            for split in self.values.keys() - {"train"}
+            for column in (roles.label, roles.tags)
+            if column and not Column(column, self.values[split][column]).given
+        }
+
+    def drop(self, split: str) -> list[str]:
+        """Leave out a split; its files."""
+        del self.values[split]
+        return self.files.pop(split)
 
     def all_values(self) -> dict[str, list[Any]]:
         """Every column over all splits, training rows first."""
@@ -98,13 +113,16 @@ def document(name: str, tasks: dict[str, tuple[DataSet, Roles, str]], files: lis
 
 
 def _lengths(data_set: DataSet, roles: Roles) -> Iterable[int]:
-    """Words of up to SAMPLE training texts, spread evenly."""
+    """Words of up to SAMPLE training texts, spread evenly; of a question or its answer the longer one's."""
     values = data_set.values["train"]
     step = max(1, len(values[roles.text or roles.tokens or ""]) // SAMPLE)
     if roles.text is None:
         rows = values[roles.tokens or ""][::step]
         return [len(row) if isinstance(row, list) else words(row) for row in rows if row]
     texts = values[roles.text][::step]
+    if roles.kind == "retrieval":
+        answers = values[roles.label or ""][::step]
+        return [max(map(words, pair)) for pair in zip(texts, answers, strict=True) if all(pair)]
     pairs = values[roles.text_pair][::step] if roles.text_pair else [""] * len(texts)
     return [words(f"{text} {pair or ''}") for text, pair in zip(texts, pairs, strict=True) if text]
 
@@ -137,10 +155,11 @@ def _task(task: str, data_set: DataSet, roles: Roles, kind: str) -> list[str]:
     lines.append(f"    metric: {metrics[0]} # or {', '.join(metrics[1:])}")
     if roles.slices:
         lines.append(f"    slices: [{', '.join(map(scalar, roles.slices))}] # scores for each value of these")
-    lines += [
-        f"    # column {scalar(column)} is a date; time: {scalar(column)} in columns dates the rows"
-        for column in roles.dates
-    ]
+    for column in roles.dates:
+        dated = all(map(is_time, data_set.all_values()[column]))
+        advice = f"time: {scalar(column)} in columns dates the rows"
+        lacking = "columns.time needs ISO 8601, as in 2026-01-31, in every row"
+        lines.append(f"    # column {scalar(column)} is a date; {advice if dated else lacking}")
     return lines
 
 
@@ -149,8 +168,14 @@ def scalar(text: str) -> str:
     words_of_yaml = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
     if re.fullmatch(r"[A-Za-z_.][\w./-]*(:[\w./-]+)*", text, re.ASCII) and text.lower() not in words_of_yaml:
         return text if not re.fullmatch(r"[.\d]+\w*", text) else json.dumps(text)
-    quoted = json.dumps(text, ensure_ascii=not text.isprintable())
-    return quoted.replace("\x7f", "\\x7F")
+    return "".join(map(_shown, json.dumps(text, ensure_ascii=False)))
+
+
+def _shown(character: str) -> str:
+    """A character as it stands in double quotes of YAML, which has no pairs of surrogates as JSON has."""
+    if character.isprintable():
+        return character
+    return f"\\u{ord(character):04x}" if character <= "\uffff" else f"\\U{ord(character):08x}"
 
 
 def label_values(data_set: DataSet, roles: Roles, split: str | None = None) -> list[str]:

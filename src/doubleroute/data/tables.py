@@ -13,7 +13,7 @@ from doubleroute.data.formats_arrow import is_saved_dataset, read_parquet, read_
 from doubleroute.data.formats_text import read_conll, read_delimited, read_jsonl
 from doubleroute.data.raw import Problem, Raw, Table, listed, missing, near, read_raw, shown
 from doubleroute.digests import digest_of, file_digest
-from doubleroute.errors import DataError
+from doubleroute.errors import DataError, NoSplitError
 from doubleroute.workspace import Stage
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def read_tables(path: Path, wanted: Collection[str] | None = None, split: str = 
     Only the ``wanted`` columns are kept (None: all); a wanted column that is not there is no error here,
     see ``Table.require``. Raises DataError for what is wrong with a whole file: it is missing, empty,
     without rows, not UTF-8, binary, truncated, wrongly delimited, has an unclosed quote, is too large, or
-    changes while it is read.
+    changes while it is read; NoSplitError when the folder has other splits than this one.
     """
     if not path.is_dir():
         return [_read_file(path, wanted)]
@@ -154,7 +154,7 @@ def _files_of_split(folder: Path, split: str) -> list[Path]:
     found = [file for file in files if named[file] == split]
     if not found:
         names = [file.relative_to(folder).as_posix() for file in files]
-        raise DataError(f"{shown(folder)} holds no file of the split '{split}'; it holds: {listed(names)}")
+        raise NoSplitError(f"{shown(folder)} holds no file of the split '{split}'; it holds: {listed(names)}")
     return found
 
 
@@ -164,4 +164,5 @@ def _split_of(file: Path) -> str | None:
 
 
 def _words(name: str) -> list[str]:
-    return "".join(letter if letter.isalnum() else " " for letter in name.lower()).split()
+    """The words of a name; train2 holds train, as train_2 does."""
+    return "".join(letter if letter.isalpha() else " " for letter in name.lower()).split()

@@ -18,6 +18,8 @@ from doubleroute.workspace import write_text
 
 #: Bad rows of a task and split that the summary quotes; quarantine.jsonl has all.
 _SHOWN = 2
+#: Rare labels of a task that are warned of one by one.
+_RARE_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -291,13 +293,18 @@ def _rare(project: Project, name: str, known: Sequence[str], counts: Mapping[str
     least = project.validation.min_rows_per_class
     tagging = project.tasks[name].kind == "tagging"
     names = list(dict.fromkeys(tag[2:] for tag in known if tag != "O")) if tagging else list(known)
+    rare = [label for label in names if counts.get(label, 0) < least]
+    others = [label for label in names if counts.get(label, 0) >= least]
     found = []
-    for label in names:
+    for label in rare[:_RARE_SHOWN]:
         count = counts.get(label, 0)
-        if count < least:
-            others = [other for other in names if counts.get(other, 0) >= least]
-            found.append(
-                f"{name} train: label '{short(label)}' has {count} row{'s' if count != 1 else ''}; "
-                f"validation.min_rows_per_class asks for {least}{near(label, others)}"
-            )
+        found.append(
+            f"{name} train: label '{short(label)}' has {count} row{'s' if count != 1 else ''}; "
+            f"validation.min_rows_per_class asks for {least}{near(label, others)}"
+        )
+    rest = len(rare) - len(found)
+    if rest:
+        found.append(
+            f"{name} train: {rest:,} more label{'s have' if rest != 1 else ' has'} fewer rows than that"
+        )
     return found

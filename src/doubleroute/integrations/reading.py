@@ -31,11 +31,13 @@ class Read:
 def read_rows(project: Project, extras: Mapping[str, set[str]] | None = None) -> Read:
     """Read the rows of every task; ``extras``: more columns that are wanted, by task.
 
-    Raises DataError for a file that cannot be read and a missing column.
+    Raises DataError for a file that cannot be read, one that a task names twice, and a missing column.
     """
     more = extras or {}
     sources = sources_of(project)
     tables = read_files(project, sources, {column for each in more.values() for column in each})
+    for name in project.tasks:
+        _check_once(project, name, tables)
     found = {name: task_rows(project, name, tables, more.get(name, set())) for name in project.tasks}
     return Read(
         rows={name: rows for name, (rows, _) in found.items()},
@@ -79,6 +81,20 @@ def read_files(
                     tables[key] = read_tables(path, wanted, split)
                     _check_unchanged(path, tables[key], sources[path])
     return tables
+
+
+def _check_once(project: Project, name: str, tables: Mapping[tuple[Path, str], list[Table]]) -> None:
+    """A file that a task reads twice would count double, or stand on both sides of a split."""
+    read: dict[Path, str] = {}
+    for split in SPLITS:
+        for path in project.paths(name, split):
+            for table in tables[path, split if path.is_dir() else ""]:
+                file = table.path.resolve()
+                if file in read:
+                    where = "twice" if read[file] == split else f"there and in {read[file]}"
+                    said = f"{relative(project, table.path)} is named {where}; name it once"
+                    raise DataError(f"tasks.{name}.files.{split}: {said}")
+                read[file] = split
 
 
 def task_rows(

@@ -3,6 +3,7 @@ said about a row that fails. Nothing here imports Great Expectations."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
 from doubleroute.config import NAMELESS, Task, Validation
@@ -161,8 +162,12 @@ def _labels(
         return found
     noun = "tag" if tagging else "label"
 
+    @cache  # many rows with one wrong label: finding the one that was meant takes long among thousands
+    def reason(label: str) -> str:
+        return checks.unknown_reason(label, labels, noun)
+
     def explain(row: Mapping[str, Any]) -> str:
-        return checks.unknown_reason(row[checks.UNKNOWN_LABEL], labels, noun)
+        return reason(row[checks.UNKNOWN_LABEL])
 
     stored = task.kind == "retrieval"  # its labels are all answers, many and some without a row
     listed_all = task.labelled_as == "classification" and not stored

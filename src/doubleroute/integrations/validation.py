@@ -159,7 +159,8 @@ def _frame(task: Task, rows: Rows, facts: Rows) -> Any:
     frame: dict[str, Any] = {}
     for name, values in rows.items():
         shown_name = names.get(name) or name.removeprefix("slice_").removeprefix("extra_")
-        if name.startswith("extra_") and shown_name in frame.keys() - {"file", "row"}:
+        more = name.startswith(("slice_", "extra_"))  # as texts, or as read: the task's own values go first
+        if more and shown_name in frame.keys() - {"file", "row"}:
             continue
         frame[shown_name] = _series(values, name == "label" and task.kind == "regression")
     frame |= {name: _series(values, False) for name, values in facts.items()}

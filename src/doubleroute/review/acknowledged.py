@@ -64,7 +64,7 @@ def entries(text: str, tasks: Collection[str], file: str = FILE) -> list[Entry]:
     made = [_entry(each, index, notes, mistakes, tasks) for index, each in enumerate(found)]
     if mistakes:
         unique = sorted(set(mistakes), key=lambda mistake: (mistake.line or 0, mistake.key))
-        lines = [f"{file} has {counted(len(unique), 'mistake')}:", *(f"  {mistake}" for mistake in unique)]
+        lines = [f"{file} has {counted(len(unique), 'mistake')}:", *(f"  {each.said()}" for each in unique)]
         raise InputError("\n".join(lines))
     return [each for each in made if each is not None]
 
