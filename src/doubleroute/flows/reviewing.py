@@ -30,6 +30,7 @@ from doubleroute.review.rows import VersionRows, version_rows
 from doubleroute.review.summary import change_rows, file_changes, task_summary, write_changes
 from doubleroute.review.verdict import decide
 from doubleroute.review.versions import Versions
+from doubleroute.review.worse import worse_for_real
 from doubleroute.serving.redaction import DEFAULT, redactor
 from doubleroute.workspace import Stage, Workspace
 
@@ -162,6 +163,7 @@ def measure(found: Review, progress: FitProgress, full: bool) -> None:
     if full:
         with found.workspace.lock("train", lambda: _busy(found.workspace)):
             found.measured.full = _full(found, found.measured, progress)
+        found.findings += worse_for_real(found.measured.full, found.project.review)
     found.seconds["impact"] = _since(begun)
 
 
@@ -173,8 +175,8 @@ def _full(found: Review, measured: "Measured", progress: FitProgress) -> dict[st
         name = "base" if stages[0] is None else "head"
         why = f"{name} does not pass its own validation, so that nothing can be trained on it"
         return {task: {"verdict": "cannot tell", "why": why} for task in measured.studies}
-    validated = (stages[0], stages[1])
-    return train_both(found.project, found.workspace, found.tasks, measured.studies, validated, progress)
+    sides = ((found.base.project, stages[0]), (found.project, stages[1]))
+    return train_both(sides, found.workspace, found.tasks, measured.studies, progress)
 
 
 def conclude(found: Review) -> tuple[dict[str, Any], Path]:
@@ -191,7 +193,7 @@ def conclude(found: Review) -> tuple[dict[str, Any], Path]:
     redact = redactor(list(dict.fromkeys([*DEFAULT, *words])))
     findings = [public(publishable(each, redact).as_dict(), redact) for each in marked]
     measured = found.measured
-    impact = measured.impact if measured else None
+    impact, full = (measured.impact, measured.full) if measured else (None, None)
     compared = {task: (each.base, each.head, each.changes) for task, each in found.tasks.items()}
     total = sum(len(each.changes.changed()) for each in found.tasks.values())
     rows = change_rows(compared, seed=found.project.seed, clean=lambda change: public(change, redact))
@@ -203,14 +205,14 @@ def conclude(found: Review) -> tuple[dict[str, Any], Path]:
         "base": _about(found.base.revision),
         "head": _about(found.head.revision),
         "seconds": found.seconds,
-        "verdict": decide(findings, impact, found.project.review, today, said),
+        "verdict": decide(findings, impact, found.project.review, today, said, full),
         "files": found.files,
         "tasks": public({task: _summary(found, task) for task in found.tasks}, redact),
         "changes": {"total": total, "shown": len(rows), "file": CHANGES, "rows": rows},
         "findings": findings,
         "impact": public(impact or {}, redact),
         "blame": public(measured.blame if measured else {}, redact),
-        "full": public(measured.full if measured else None, redact),
+        "full": public(full, redact),
     }
 
     def make(folder: Path) -> None:
