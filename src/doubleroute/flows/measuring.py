@@ -39,13 +39,13 @@ _CAME = {"added", "edited"}
 
 @dataclass
 class Measured:
-    """What was measured, by task as review.json holds it; ``studies``: which rows were learned from and
-    held out, for who trains for real on them."""
+    """What was measured, by task as review.json holds it; ``studies``: which rows of each task that changed
+    were learned from and held out, for who trains for real on them; None where no quick model learns them."""
 
     impact: dict[str, dict[str, Any]] = field(default_factory=dict)
     blame: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
-    studies: dict[str, Study] = field(default_factory=dict)
+    studies: dict[str, Study | None] = field(default_factory=dict)
     full: dict[str, dict[str, Any]] | None = None
 
 
@@ -62,6 +62,7 @@ def measure(
     for task, versions in tasks.items():
         unchanged = len(versions.changes.changed()) == 0 and not versions.changes.renamed
         if unchanged and task in other_answers:
+            found.studies[task] = None
             found.impact[task] = {
                 "metric": project.tasks[task].judged_by,
                 "verdict": "cannot tell",
@@ -76,6 +77,7 @@ def measure(
             }
             continue
         if versions.head.kind == "span":
+            found.studies[task] = None
             found.impact[task] = {
                 "metric": project.tasks[task].judged_by,
                 "verdict": "cannot tell",
