@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from doubleroute.config import LOWER_IS_BETTER, Project, load_project
+from doubleroute.config.keeping import FINDINGS
 from doubleroute.data.raw import shown
 from doubleroute.digests import code_digest, digest_of
 from doubleroute.errors import GateError, InputError
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from doubleroute.flows.measuring import Measured
 
 CHANGES = "changes.jsonl"
+#: Findings that only models make, and those that need no row of head.
+_BY_MODELS = {"contradicted", "drift", "worse", "worse-loss"}
+_WITHOUT_ROWS = {"unreadable", "tasks", "rules"}
 
 
 @dataclass(frozen=True)
@@ -182,7 +186,7 @@ def _full(found: Review, measured: "Measured", progress: FitProgress) -> dict[st
 def conclude(found: Review) -> tuple[dict[str, Any], Path]:
     """The verdict, and the folder with everything for people and programs."""
     today = datetime.now(UTC).date()
-    marked, said = acknowledge(in_order(found.findings), found.accepted, today)
+    marked, said = acknowledge(in_order(found.findings), found.accepted, today, _looked_for(found))
     # A function of the project's own could be one of the change's own: it is not run on this.
     words = [word for word in found.project.serving.redact if not word.startswith("python:")]
     if found.base.revision.commit == found.head.revision.commit:
@@ -222,6 +226,14 @@ def conclude(found: Review) -> tuple[dict[str, Any], Path]:
     said_of = {name: value for name, value in document.items() if name not in ("time", "seconds")}
     inputs = {"document": digest_of(said_of), "code": code_digest("reports", "review")}
     return document, found.workspace.build("review", inputs, make).path
+
+
+def _looked_for(found: Review) -> set[str]:
+    """The names of the findings that this review could make."""
+    if not found.head.rows:
+        return _WITHOUT_ROWS
+    without = set() if found.measured else _BY_MODELS
+    return FINDINGS.keys() - without - ({"invalid"} if found.head.validated is None else set())
 
 
 def _side(workspace: Workspace, version: Revision, changes: Sequence[str], may_fail: bool) -> Side:
