@@ -22,7 +22,7 @@ from doubleroute.review.blame import blame
 from doubleroute.review.contradicted import contradicted
 from doubleroute.review.doubts import doubts
 from doubleroute.review.findings import Finding
-from doubleroute.review.impact import cannot_tell, impact, train
+from doubleroute.review.impact import cannot_tell, impact, train, with_other_answers
 from doubleroute.review.renaming import names_of
 from doubleroute.review.rows import VersionRows
 from doubleroute.review.study import Features, Study, chosen, study
@@ -57,7 +57,7 @@ def measure(
     progress: FitProgress,
 ) -> Measured:
     """Measure every task that changed at all; one that did not has no impact to speak of. Of those with
-    ``other_answers`` to retrieve nobody can tell where no row changed."""
+    ``other_answers`` to retrieve nobody can tell where the rows teach the same."""
     found = Measured()
     for task, versions in tasks.items():
         unchanged = len(versions.changes.changed()) == 0 and not versions.changes.renamed
@@ -87,6 +87,8 @@ def measure(
             found.findings += _drift(project, workspace, versions, progress)
             continue
         _measure_task(project, workspace, versions, found, progress)
+        if task in other_answers:
+            found.impact[task] = with_other_answers(found.impact[task])
     return found
 
 
