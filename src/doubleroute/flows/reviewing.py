@@ -17,6 +17,7 @@ from doubleroute.digests import code_digest, digest_of
 from doubleroute.errors import GateError, InputError
 from doubleroute.flows.timeline import FitProgress
 from doubleroute.flows.validating import beside, validated
+from doubleroute.integrations.expectations import user_entries, user_files
 from doubleroute.integrations.revisions import Revision, check_versioned, fork_point, revision, staged
 from doubleroute.integrations.validation import read_for_validation
 from doubleroute.reports.review import write_review
@@ -149,7 +150,8 @@ def find(found: Review) -> None:
     finders = {word: _finder(word) for word in DEFAULT}
     least = found.project.validation.min_rows_per_class
     found.findings += row_findings(list(found.tasks.values()), finders, least, rules)
-    found.findings += project_findings(found.base.project, found.head.project, rules)
+    suites = (_suites(found.base), _suites(found.head)) if found.head.rows else ({}, {})
+    found.findings += project_findings(found.base.project, found.head.project, suites, rules)
     if found.head.rows:
         found.findings += files.columns(found.base.columns, found.head.columns, rules)
         found.findings += files.reordered(found.files, rules)
@@ -226,6 +228,13 @@ def conclude(found: Review) -> tuple[dict[str, Any], Path]:
     said_of = {name: value for name, value in document.items() if name not in ("time", "seconds")}
     inputs = {"document": digest_of(said_of), "code": code_digest("reports", "review")}
     return document, found.workspace.build("review", inputs, make).path
+
+
+def _suites(side: Side) -> dict[str, list[dict[str, Any]]]:
+    """The expectations of a version that was read, by file."""
+    return {
+        f"expectations/{path.name}": user_entries(path) for path in user_files(side.revision.root).values()
+    }
 
 
 def _looked_for(found: Review) -> set[str]:
