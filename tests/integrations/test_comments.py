@@ -188,6 +188,13 @@ def test_the_check_of_the_head_follows_the_verdict(server: Server, github: dict[
     assert len(bad["description"]) == 140
 
 
+def test_a_check_says_no_character_that_github_refuses(server: Server, github: dict[str, str]) -> None:
+    verdict = {"verdict": "look", "reasons": ["1 label gone: '\U0001f600 é'"], "exit_code": 0}
+    post("github", {**DOCUMENT, "verdict": verdict}, MARKDOWN, github)
+    (check,) = [body for path, body in server.asked("POST") if "/statuses/" in path]
+    assert check["description"] == "look: 1 label gone: '\ufffd é'"
+
+
 def test_gitlab_gets_one_note_and_the_check_of_the_pipelines_own_commit(
     server: Server, gitlab: dict[str, str]
 ) -> None:

@@ -160,6 +160,15 @@ def test_only_what_was_accepted_is_logged(registry: Registry) -> None:
     assert reviews_of(registry, f"{'6' * 32}.dir") == []
 
 
+def test_a_run_says_whether_its_verdict_accepted_it_or_a_person(registry: Registry) -> None:
+    log_review(registry, review("9"), [], by_hand=True)
+    log_review(registry, review("a", "look"), [], by_hand=True)
+    assert [run.data.tags["accepted"] for letter in "9a" for run in runs_of(registry, letter)] == [
+        "by its verdict",
+        "by hand",
+    ]
+
+
 def test_looking_creates_nothing_and_asks_for_a_data_version(tmp_path: Path) -> None:
     registry = Registry(tmp_path, "demo")
     assert reviews_of(registry, BASE) == []

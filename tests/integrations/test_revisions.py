@@ -213,6 +213,18 @@ def test_what_the_cache_lacks_is_fetched_once_and_checked(root: Path) -> None:
     assert data_in(read(root, "topic")) == AFTER
 
 
+def test_data_are_fetched_from_the_remote_that_data_dvc_names(root: Path) -> None:
+    (root.parent / "remote").rename(root.parent / "elsewhere")
+    with (root / ".dvc" / "config").open("a") as file:
+        file.write("['remote \"other\"']\nurl = ../../elsewhere\n")
+    git(root, "switch", "--quiet", "topic")
+    with (root / "data.dvc").open("a") as file:
+        file.write("  remote: other\n")
+    named = commit(root, "data of another remote")
+    forget_cache(root)
+    assert data_in(read(root, named)) == AFTER
+
+
 def test_one_missing_file_is_fetched_alone(root: Path) -> None:
     stored(root / ".dvc" / "cache", AFTER["new.csv"]).unlink()
     stored(root.parent / "remote", AFTER["a/train.csv"]).unlink()

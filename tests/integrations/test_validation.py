@@ -128,6 +128,18 @@ def test_more_bad_rows_than_allowed_stop_the_run_and_stay_to_be_looked_at(tmp_pa
     assert not kept.exists()
 
 
+def test_a_version_that_lies_elsewhere_leaves_the_kept_bad_rows_of_the_project_alone(tmp_path: Path) -> None:
+    kept = tmp_path / ".doubleroute" / "quarantine" / "rows.jsonl"
+    jsonl(kept, [{"value": "goood"}])
+    version = tmp_path / "version"
+    write_splits(version, reviews(10))
+    validate(project(version, SENTIMENT), Workspace(tmp_path))
+    write_splits(version, [*reviews(10), {"text": "typo", "label": "baad"}])
+    with pytest.raises(GateError, match=r"mend the rows, or raise max_invalid$"):
+        validate(project(version, SENTIMENT), Workspace(tmp_path))
+    assert json.loads(kept.read_text()) == {"value": "goood"}
+
+
 def test_two_tasks_share_files_and_rows_may_lack_one_label(tmp_path: Path) -> None:
     rows = [
         {

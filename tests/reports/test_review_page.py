@@ -12,9 +12,11 @@ from reviews import ATTACK, review
 from test_report_files import Page
 
 from doubleroute.reports.review import review_lines, review_page, write_review
+from doubleroute.reports.review_figures import TOLD, changes_figure, labels_figure
 from doubleroute.reports.review_findings import KINDS
 from doubleroute.reports.review_rows import embedded, label_words, table_data
 from doubleroute.review import rows as shared
+from doubleroute.review import summary
 
 
 @pytest.fixture(scope="module")
@@ -86,10 +88,12 @@ def test_figures_show_impact_blame_labels_and_lengths(html):
         "intent: which changed rows are responsible",
         "intent, train: rows of each label",
         "intent, train: lengths",
-        "entities, train: rows of each label",
+        "entities, train: words of each tag",
         "entities, train: lengths",
     ]
-    assert "1 of 2 lie clear of zero; what cannot be told is grey, hollow and dashed" in html
+    assert "Lines: 95% intervals. 1 of 2 lie clear of zero; what cannot be told is grey, hollow" in html
+    together = html.count("Lines: intervals that are 95% together (Holm).")
+    assert together == 2 * html.count("Lines: 95% intervals.")  # those of labels and of blame
     assert "cannot tell" in re.findall(r"<svg.*?</svg>", html, re.DOTALL)[0]
 
 
@@ -188,7 +192,23 @@ def test_many_tasks_are_drawn_up_to_a_number_and_told_in_tables():
     document["tasks"] = {f"task_{n}": stars for n in range(30)}
     html = review_page(document)
     assert html.count("<figure>") == 24
-    assert html.count(": rows of each label (1 rows)</summary>") == 30
+    assert html.count(": words of each tag (1 rows)</summary>") == 30
+
+
+def test_a_figure_says_no_change_where_nothing_changed():
+    figure = changes_figure([("intent", {"verdict": "no change"})], "change", "right: better")
+    assert "no change" in figure.svg
+    assert "cannot tell" not in figure.svg
+
+
+def test_a_figure_of_labels_says_that_a_document_holds_those_that_changed_most():
+    assert TOLD == summary.LABELS
+    some = {f"label {n}": [n, n + (n < 5)] for n in range(TOLD)}
+    assert (
+        "5 of the 200 labels that changed most have another" in labels_figure(some, "a", "rows").description
+    )
+    fewer = dict(list(some.items())[:50])
+    assert "5 of 50 labels have another number of rows." in labels_figure(fewer, "b", "rows").description
 
 
 def test_every_row_of_the_table_says_what_changed():

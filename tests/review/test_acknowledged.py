@@ -5,6 +5,7 @@ from datetime import date
 
 import pytest
 
+from doubleroute.config.keeping import FINDINGS
 from doubleroute.errors import InputError
 from doubleroute.review.acknowledged import acknowledge, entries
 from doubleroute.review.findings import Finding
@@ -23,7 +24,7 @@ FILE = """\
 
 def accepted(text: str, findings: list[Finding]) -> tuple[list[bool], list[str]]:
     """Which findings a file accepts, and what is said."""
-    marked, said = acknowledge(findings, entries(text, ["intent", "slots"]), TODAY)
+    marked, said = acknowledge(findings, entries(text, ["intent", "slots"]), TODAY, FINDINGS)
     return [each.acknowledged is not None for each in marked], said
 
 
@@ -35,7 +36,7 @@ def refused(text: str) -> list[str]:
 
 
 def test_an_entry_accepts_the_finding_whose_rows_it_names() -> None:
-    marked, said = acknowledge([NEAR, OTHER], entries(FILE, ["intent"]), TODAY)
+    marked, said = acknowledge([NEAR, OTHER], entries(FILE, ["intent"]), TODAY, FINDINGS)
     assert marked[0].acknowledged == {"reason": "wanted", "until": "2026-12-31", "by": 0}
     assert marked[1] == OTHER
     assert said == []
@@ -63,7 +64,7 @@ def test_two_entries_may_name_the_rows_between_them() -> None:
 - {finding: near-leak, rows: [r00000001], reason: first, until: 2027-01-31}
 - {finding: near-leak, rows: [r00000002], reason: second, until: 2026-12-31}
 """
-    (marked,), said = acknowledge([NEAR], entries(text, []), TODAY)
+    (marked,), said = acknowledge([NEAR], entries(text, []), TODAY, FINDINGS)
     assert marked.acknowledged == {"reason": "first; second", "until": "2026-12-31", "by": 0}
     assert said == []
 
@@ -81,6 +82,10 @@ def test_an_entry_that_matches_nothing_is_told() -> None:
     (text,) = accepted(FILE, [OTHER])[1]
     assert text.startswith("acknowledged.yaml line 1 (near-leak of intent) matches nothing")
     assert accepted(FILE.replace("[r00000001, r00000002]", "[r12345678]"), [NEAR])[0] == [False]
+
+
+def test_of_an_entry_whose_finding_was_not_looked_for_nothing_is_said() -> None:
+    assert acknowledge([], entries(FILE, ["intent"]), TODAY, {"leak"}) == ([], [])
 
 
 def test_an_empty_file_accepts_nothing() -> None:

@@ -58,6 +58,9 @@ def test_a_split_drawn_from_the_files_of_train_grows_by_itself() -> None:
     (grew,) = held_out(replace(versions(OLD, more), base=drawn(OLD), head=drawn(more)), REVIEW)
     assert (grew.name, grew.severity, grew.split, grew.count) == ("held-out-grew", "note", "test", 1)
     assert "all.jsonl" in str(grew.examples)
+    twice: list[Row] = [*more, ("h", "test", "I cannot open it", "app")]
+    (grew,) = held_out(replace(versions(OLD, twice), base=drawn(OLD), head=drawn(twice)), REVIEW)
+    assert (grew.name, grew.count) == ("held-out-grew", 2)
     fewer = [row for row in more if row[0] != "e"]
     (touched,) = held_out(replace(versions(OLD, fewer), base=drawn(OLD), head=drawn(fewer)), REVIEW)
     assert (touched.name, touched.numbers) == ("held-out", {"added": 1, "removed": 1})

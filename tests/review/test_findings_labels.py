@@ -108,3 +108,19 @@ def test_a_label_that_fell_below_min_rows_per_class_is_an_imbalance() -> None:
 def test_a_renamed_label_keeps_its_balance() -> None:
     head = [(*row[:3], "charge" if row[3] == "fee" else row[3]) for row in OLD if row[0] != "train fee 0"]
     assert [each.name for each in found(versions(OLD, head, renamed={"fee": "charge"}))] == ["renamed-label"]
+
+
+def test_a_label_without_training_rows_is_an_imbalance_while_test_rows_have_it() -> None:
+    head = [row for row in OLD if row[3] == "card" or row[1] == "test"]
+    finding = only(found(versions(OLD, head)))
+    assert (finding.name, finding.numbers["labels"]) == ("imbalance", {"fee": [10, 0]})
+    assert finding.fix == "add rows of it to data/train.jsonl, or see why they went"
+    assert finding.examples == []
+
+
+def test_the_rows_of_an_imbalance_are_those_of_its_labels() -> None:
+    before = [*rows("card", 9), *rows("fee", 4), *rows("loan", 2)]
+    head = [*rows("card", 9), *rows("fee", 3), *rows("loan", 2)]
+    finding = only(found(versions(before, head), min_rows=4))
+    assert finding.numbers["labels"] == {"fee": [4, 3]}
+    assert {each["label"] for each in finding.examples} == {"fee"}

@@ -8,7 +8,7 @@ import pytest
 from clouds import LABELS, Row, both, good, name, points, side
 
 from doubleroute.kinds import kind
-from doubleroute.review.impact import draws, impact, train
+from doubleroute.review.impact import draws, impact, train, with_other_answers
 from doubleroute.review.rows import Changes, VersionRows
 from doubleroute.review.study import Features, Study, chosen, study
 
@@ -54,6 +54,16 @@ def test_another_order_is_no_change_at_all() -> None:
     *_, found = both(ROWS, after, CLOUD)
     assert found.same
     assert said(found)["verdict"] == "no change"
+
+
+def test_rows_that_teach_the_same_beside_other_answers_are_no_certain_no_change() -> None:
+    changed = [row if row[0] == "train" else (*row[:2], "loan") for row in ROWS]
+    *_, found = both(ROWS, changed, CLOUD)
+    assert said(found)["verdict"] == "no change"
+    document = with_other_answers(said(found))
+    assert document["verdict"] == "cannot tell"
+    assert document["why"].endswith("the answers that are retrieved changed too, which no quick model reads")
+    assert with_other_answers({"verdict": "worse", "why": "so"})["verdict"] == "worse"
 
 
 def test_the_order_of_rows_does_not_touch_a_model() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from doubleroute.config import Project, Review
 from doubleroute.review.findings import public
-from doubleroute.review.projects import project_findings
+from doubleroute.review.projects import Suites, project_findings
 
 
 def project(tasks: dict[str, str], **sections: Any) -> Project:
@@ -18,8 +18,10 @@ def project(tasks: dict[str, str], **sections: Any) -> Project:
     return Project.model_validate_json(json.dumps(about))
 
 
-def found(before: Project, after: Project) -> list[tuple[str, int, str]]:
-    return [(each.name, each.count, each.title) for each in project_findings(before, after, Review())]
+def found(
+    before: Project, after: Project, suites: tuple[Suites, Suites] = ({}, {})
+) -> list[tuple[str, int, str]]:
+    return [(each.name, each.count, each.title) for each in project_findings(before, after, suites, Review())]
 
 
 def test_tasks_that_came_went_or_are_of_another_kind_are_told() -> None:
@@ -36,8 +38,7 @@ def test_a_change_of_the_rules_is_told_with_both_values() -> None:
         (
             "rules",
             2,
-            "2 rules of project.yaml changed: review.max_fall from 0.0 to 0.5, "
-            "validation.max_invalid from 0.02 to 1.0",
+            "2 rules changed: review.max_fall from 0.0 to 0.5, validation.max_invalid from 0.02 to 1.0",
         )
     ]
 
@@ -45,8 +46,23 @@ def test_a_change_of_the_rules_is_told_with_both_values() -> None:
 def test_of_a_rule_within_a_rule_the_leaf_is_named() -> None:
     before = project({"mood": "classification"}, review={"severity": {"leak": "block", "worse": "look"}})
     after = project({"mood": "classification"}, review={"severity": {"leak": "note", "worse": "look"}})
-    title = '1 rule of project.yaml changed: review.severity.leak from "block" to "note"'
+    title = '1 rule changed: review.severity.leak from "block" to "note"'
     assert found(before, after) == [("rules", 1, title)]
+
+
+def test_an_expectation_that_went_or_was_loosened_is_a_changed_rule() -> None:
+    mood = project({"mood": "classification"})
+    kept = {"type": "expect_column_to_exist", "kwargs": {"column": "source"}}
+    strict = {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "source"}}
+    mild = {**strict, "meta": {"severity": "warning"}}
+    file = "expectations/mood.json"
+    assert found(mood, mood, ({file: [kept, strict]}, {file: [strict, kept]})) == []
+    ((name, count, title),) = found(mood, mood, ({file: [kept, strict]}, {file: [kept, mild]}))
+    assert (name, count) == ("rules", 2)
+    assert title.startswith(
+        '2 rules changed: expectations/mood.json: {"kwargs": {"column": "source"}, "type": '
+    )
+    assert found(mood, mood, ({file: [kept]}, {}))[0][2].endswith('"expect_column_to_exist"} is gone')
 
 
 def test_what_has_no_part_in_a_review_may_change() -> None:

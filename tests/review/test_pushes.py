@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from doubleroute.errors import InputError
+from doubleroute.integrations.pushes import reviews_of_push
 from doubleroute.review.pushes import pushed
 
 A, B, ZERO = "a" * 40, "b" * 40, "0" * 40
@@ -39,6 +40,36 @@ def test_the_lines_of_a_real_push_are_read(tmp_path: Path) -> None:
     assert pushed(lines.read_text().splitlines()) == [(commits[0], commits[1]), (None, commits[1])]
     git(here, "push", "--quiet", "--force", "origin", "HEAD^{/one more}:refs/heads/x", ":other", ":v1")
     assert pushed(lines.read_text().splitlines()) == [(None, commits[1])]
+
+
+def test_a_new_branch_that_merged_main_is_compared_with_what_it_merged(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet", "--bare", "remote.git")
+    git(tmp_path, "init", "--quiet", "--initial-branch=main", "here")
+    here = tmp_path / "here"
+
+    def commit(name: str) -> str:
+        (here / name).write_text(str(len(list(here.iterdir()))))
+        git(here, "add", "--all")
+        git(here, "commit", "--quiet", "--message", name)
+        return git(here, "rev-parse", "HEAD")
+
+    (here / "project.yaml").write_text("name: x")
+    first = commit("data.dvc")
+    assert reviews_of_push(here, [(None, first)]) == []  # no remote has any of it
+    git(here, "remote", "add", "origin", "../remote.git")
+    git(here, "push", "--quiet", "origin", "main")
+    assert reviews_of_push(here, [(None, first)]) == []  # a remote has all of it
+    git(here, "checkout", "--quiet", "-b", "topic")
+    (here / "acknowledged.yaml").touch()
+    topic = commit("acknowledged.yaml")
+    assert reviews_of_push(here, [(None, topic)]) == [(first, topic)]
+    git(here, "checkout", "--quiet", "main")
+    main = commit("project.yaml")
+    git(here, "push", "--quiet", "origin", "main")
+    git(here, "checkout", "--quiet", "topic")
+    git(here, "merge", "--quiet", "--no-edit", "main")
+    merged = git(here, "rev-parse", "HEAD")
+    assert reviews_of_push(here, [(None, merged)]) == [(main, merged)]
 
 
 @pytest.mark.parametrize(

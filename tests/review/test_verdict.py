@@ -87,3 +87,10 @@ def test_nothing_found_and_nothing_measured_is_said() -> None:
         "nothing that counts was found",
         "what the change does to the scores was not measured",
     ]
+
+
+def test_what_was_trained_for_real_is_told_beside_what_is_predicted() -> None:
+    full = {"intent": IMPACT["intent"], "slots": {"verdict": "cannot tell", "why": "in one version alone"}}
+    reasons = decide([], IMPACT, REVIEW, TODAY, full=full)["reasons"]
+    assert reasons[-2].startswith("trained for real, intent: accuracy 0.812 before, 0.800 after, -0.0120")
+    assert reasons[-1] == "trained for real, slots: cannot tell: in one version alone"

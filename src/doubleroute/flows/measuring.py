@@ -22,7 +22,7 @@ from doubleroute.review.blame import blame
 from doubleroute.review.contradicted import contradicted
 from doubleroute.review.doubts import doubts
 from doubleroute.review.findings import Finding
-from doubleroute.review.impact import cannot_tell, impact, train
+from doubleroute.review.impact import cannot_tell, impact, train, with_other_answers
 from doubleroute.review.renaming import names_of
 from doubleroute.review.rows import VersionRows
 from doubleroute.review.study import Features, Study, chosen, study
@@ -39,13 +39,13 @@ _CAME = {"added", "edited"}
 
 @dataclass
 class Measured:
-    """What was measured, by task as review.json holds it; ``studies``: which rows were learned from and
-    held out, for who trains for real on them."""
+    """What was measured, by task as review.json holds it; ``studies``: which rows of each task that changed
+    were learned from and held out, for who trains for real on them; None where no quick model learns them."""
 
     impact: dict[str, dict[str, Any]] = field(default_factory=dict)
     blame: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
-    studies: dict[str, Study] = field(default_factory=dict)
+    studies: dict[str, Study | None] = field(default_factory=dict)
     full: dict[str, dict[str, Any]] | None = None
 
 
@@ -57,11 +57,12 @@ def measure(
     progress: FitProgress,
 ) -> Measured:
     """Measure every task that changed at all; one that did not has no impact to speak of. Of those with
-    ``other_answers`` to retrieve nobody can tell where no row changed."""
+    ``other_answers`` to retrieve nobody can tell where the rows teach the same."""
     found = Measured()
     for task, versions in tasks.items():
         unchanged = len(versions.changes.changed()) == 0 and not versions.changes.renamed
         if unchanged and task in other_answers:
+            found.studies[task] = None
             found.impact[task] = {
                 "metric": project.tasks[task].judged_by,
                 "verdict": "cannot tell",
@@ -76,6 +77,7 @@ def measure(
             }
             continue
         if versions.head.kind == "span":
+            found.studies[task] = None
             found.impact[task] = {
                 "metric": project.tasks[task].judged_by,
                 "verdict": "cannot tell",
@@ -85,6 +87,8 @@ def measure(
             found.findings += _drift(project, workspace, versions, progress)
             continue
         _measure_task(project, workspace, versions, found, progress)
+        if task in other_answers:
+            found.impact[task] = with_other_answers(found.impact[task])
     return found
 
 

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from doubleroute.config import LOWER_IS_BETTER, Project, load_project
+from doubleroute.config.keeping import FINDINGS
 from doubleroute.data.raw import shown
 from doubleroute.digests import code_digest, digest_of
 from doubleroute.errors import GateError, InputError
 from doubleroute.flows.timeline import FitProgress
 from doubleroute.flows.validating import beside, validated
+from doubleroute.integrations.expectations import user_entries, user_files
 from doubleroute.integrations.revisions import Revision, check_versioned, fork_point, revision, staged
 from doubleroute.integrations.validation import read_for_validation
 from doubleroute.reports.review import write_review
@@ -30,6 +32,7 @@ from doubleroute.review.rows import VersionRows, version_rows
 from doubleroute.review.summary import change_rows, file_changes, task_summary, write_changes
 from doubleroute.review.verdict import decide
 from doubleroute.review.versions import Versions
+from doubleroute.review.worse import worse_for_real
 from doubleroute.serving.redaction import DEFAULT, redactor
 from doubleroute.workspace import Stage, Workspace
 
@@ -37,6 +40,9 @@ if TYPE_CHECKING:
     from doubleroute.flows.measuring import Measured
 
 CHANGES = "changes.jsonl"
+#: Findings that only models make, and those that need no row of head.
+_BY_MODELS = {"contradicted", "drift", "worse", "worse-loss"}
+_WITHOUT_ROWS = {"unreadable", "tasks", "rules"}
 
 
 @dataclass(frozen=True)
@@ -144,7 +150,8 @@ def find(found: Review) -> None:
     finders = {word: _finder(word) for word in DEFAULT}
     least = found.project.validation.min_rows_per_class
     found.findings += row_findings(list(found.tasks.values()), finders, least, rules)
-    found.findings += project_findings(found.base.project, found.head.project, rules)
+    suites = (_suites(found.base), _suites(found.head)) if found.head.rows else ({}, {})
+    found.findings += project_findings(found.base.project, found.head.project, suites, rules)
     if found.head.rows:
         found.findings += files.columns(found.base.columns, found.head.columns, rules)
         found.findings += files.reordered(found.files, rules)
@@ -162,6 +169,7 @@ def measure(found: Review, progress: FitProgress, full: bool) -> None:
     if full:
         with found.workspace.lock("train", lambda: _busy(found.workspace)):
             found.measured.full = _full(found, found.measured, progress)
+        found.findings += worse_for_real(found.measured.full, found.project.review)
     found.seconds["impact"] = _since(begun)
 
 
@@ -173,14 +181,14 @@ def _full(found: Review, measured: "Measured", progress: FitProgress) -> dict[st
         name = "base" if stages[0] is None else "head"
         why = f"{name} does not pass its own validation, so that nothing can be trained on it"
         return {task: {"verdict": "cannot tell", "why": why} for task in measured.studies}
-    validated = (stages[0], stages[1])
-    return train_both(found.project, found.workspace, found.tasks, measured.studies, validated, progress)
+    sides = ((found.base.project, stages[0]), (found.project, stages[1]))
+    return train_both(sides, found.workspace, found.tasks, measured.studies, progress)
 
 
 def conclude(found: Review) -> tuple[dict[str, Any], Path]:
     """The verdict, and the folder with everything for people and programs."""
     today = datetime.now(UTC).date()
-    marked, said = acknowledge(in_order(found.findings), found.accepted, today)
+    marked, said = acknowledge(in_order(found.findings), found.accepted, today, _looked_for(found))
     # A function of the project's own could be one of the change's own: it is not run on this.
     words = [word for word in found.project.serving.redact if not word.startswith("python:")]
     if found.base.revision.commit == found.head.revision.commit:
@@ -191,7 +199,7 @@ def conclude(found: Review) -> tuple[dict[str, Any], Path]:
     redact = redactor(list(dict.fromkeys([*DEFAULT, *words])))
     findings = [public(publishable(each, redact).as_dict(), redact) for each in marked]
     measured = found.measured
-    impact = measured.impact if measured else None
+    impact, full = (measured.impact, measured.full) if measured else (None, None)
     compared = {task: (each.base, each.head, each.changes) for task, each in found.tasks.items()}
     total = sum(len(each.changes.changed()) for each in found.tasks.values())
     rows = change_rows(compared, seed=found.project.seed, clean=lambda change: public(change, redact))
@@ -203,14 +211,14 @@ def conclude(found: Review) -> tuple[dict[str, Any], Path]:
         "base": _about(found.base.revision),
         "head": _about(found.head.revision),
         "seconds": found.seconds,
-        "verdict": decide(findings, impact, found.project.review, today, said),
+        "verdict": decide(findings, impact, found.project.review, today, said, full),
         "files": found.files,
         "tasks": public({task: _summary(found, task) for task in found.tasks}, redact),
         "changes": {"total": total, "shown": len(rows), "file": CHANGES, "rows": rows},
         "findings": findings,
         "impact": public(impact or {}, redact),
         "blame": public(measured.blame if measured else {}, redact),
-        "full": public(measured.full if measured else None, redact),
+        "full": public(full, redact),
     }
 
     def make(folder: Path) -> None:
@@ -220,6 +228,21 @@ def conclude(found: Review) -> tuple[dict[str, Any], Path]:
     said_of = {name: value for name, value in document.items() if name not in ("time", "seconds")}
     inputs = {"document": digest_of(said_of), "code": code_digest("reports", "review")}
     return document, found.workspace.build("review", inputs, make).path
+
+
+def _suites(side: Side) -> dict[str, list[dict[str, Any]]]:
+    """The expectations of a version that was read, by file."""
+    return {
+        f"expectations/{path.name}": user_entries(path) for path in user_files(side.revision.root).values()
+    }
+
+
+def _looked_for(found: Review) -> set[str]:
+    """The names of the findings that this review could make."""
+    if not found.head.rows:
+        return _WITHOUT_ROWS
+    without = set() if found.measured else _BY_MODELS
+    return FINDINGS.keys() - without - ({"invalid"} if found.head.validated is None else set())
 
 
 def _side(workspace: Workspace, version: Revision, changes: Sequence[str], may_fail: bool) -> Side:

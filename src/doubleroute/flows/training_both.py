@@ -29,37 +29,41 @@ SEEDS = 3
 
 
 def train_both(
-    project: Project,
+    sides: tuple[tuple[Project, Stage], tuple[Project, Stage]],
     workspace: Workspace,
     tasks: Mapping[str, Versions],
-    studies: Mapping[str, Study],
-    validated: tuple[Stage, Stage],
+    studies: Mapping[str, Study | None],
     progress: FitProgress,
 ) -> dict[str, dict[str, Any]]:
     """Fit the routed model of the project SEEDS times on base's and on head's training rows, and compare the
     answers to the held-out rows of ``studies``: the entry ``full`` of review.json. Tasks that did not change
-    are trained along and not compared.
+    are trained along and not compared; where no task can be compared nothing is trained.
 
-    ``validated``: the validation stages of base and head. Both learn with head's project.yaml.
+    ``sides``: project.yaml and validation stage of base and of head. Both learn by head's project.yaml, with
+    the tasks that both have in one kind.
     """
-    project = _shared(project, validated)
+    (before, stage), (after, validated) = sides
+    project = _shared(before, after)
+    frames = {
+        task: _held_out(validated, task, tasks[task], study)
+        for task, study in studies.items()
+        if study is not None and task in project.tasks
+    }
+    found = {task: _about(project, task, frames.get(task)) for task in studies}
+    compared = {
+        task: study for task, study in studies.items() if study is not None and len(frames.get(task, ()))
+    }
+    if not compared:
+        return found
+    learners = ((_known_to_base(project, stage, tasks), stage, "base"), (project, validated, "head"))
     models = [
-        [_fitted(project, workspace, stage, seed, name, progress) for stage, name in _named(validated)]
+        [_fitted(each, workspace, learned, seed, name, progress) for each, learned, name in learners]
         for seed in range(project.seed, project.seed + SEEDS)
     ]
-    found: dict[str, dict[str, Any]] = {}
-    for task, study in studies.items():
-        if task not in project.tasks:
-            found[task] = {"verdict": "cannot tell", "why": "the task is not in both versions"}
-            continue
-        frame = _held_out(validated[1], task, tasks[task], study)
-        metric = project.tasks[task].judged_by
-        about = {"metric": metric, "higher_is_better": metric not in LOWER_IS_BETTER, "rows": len(frame)}
-        if len(frame) == 0:
-            found[task] = about | {"verdict": "cannot tell", "why": "no test row is untouched by the change"}
-            continue
+    for task, study in compared.items():
+        options, frame = project.tasks[task], frames[task]
         # Those of the study are sorted by name; where they have an order, the project gives it.
-        labels = (project.tasks[task].kind == "ordinal" and project.tasks[task].labels) or study.labels
+        labels = (options.kind == "ordinal" and options.labels) or study.labels
         given = [
             [
                 _answers(workspace, model, task, frame, names, labels)
@@ -67,19 +71,43 @@ def train_both(
             ]
             for pair in models
         ]
-        found[task] = about | _compared(project, task, labels, frame["label"].tolist(), given)
+        found[task] |= _compared(project, task, labels, frame["label"].tolist(), given)
     return found
 
 
-def _shared(project: Project, validated: tuple[Stage, Stage]) -> Project:
-    """The project with the tasks that both versions have."""
-    labels = [json.loads((stage.path / "labels.json").read_text(encoding="utf-8")) for stage in validated]
-    tasks = {name: task for name, task in project.tasks.items() if all(name in each for each in labels)}
-    return project.model_copy(update={"tasks": tasks}).at(project.root)
+def _shared(before: Project, after: Project) -> Project:
+    """Head's project with the tasks that base has too, in the same kind."""
+    kinds = {name: task.kind for name, task in before.tasks.items()}
+    tasks = {name: task for name, task in after.tasks.items() if kinds.get(name) == task.kind}
+    return after.model_copy(update={"tasks": tasks}).at(after.root)
 
 
-def _named(validated: tuple[Stage, Stage]) -> list[tuple[Stage, str]]:
-    return list(zip(validated, ("base", "head"), strict=True))
+def _about(project: Project, task: str, frame: "pd.DataFrame | None") -> dict[str, Any]:
+    """What is compared of a task, or why nothing is."""
+    if task not in project.tasks:
+        return {"verdict": "cannot tell", "why": "base has no such task, or one of another kind"}
+    metric = project.tasks[task].judged_by
+    about = {"metric": metric, "higher_is_better": metric not in LOWER_IS_BETTER}
+    if frame is None:
+        why = "which of its test rows the change leaves as they were is not worked out"
+        return about | {"verdict": "cannot tell", "why": why}
+    if len(frame) == 0:
+        why = "no test row is untouched by the change"
+        return about | {"rows": 0, "verdict": "cannot tell", "why": why}
+    return about | {"rows": len(frame)}
+
+
+def _known_to_base(project: Project, stage: Stage, tasks: Mapping[str, Versions]) -> Project:
+    """The project with the class weights of the labels that base has, called as base calls them."""
+    known = json.loads((stage.path / "labels.json").read_text(encoding="utf-8"))
+    found = {}
+    for name, task in project.tasks.items():
+        weights, renamed = task.class_weights, _names(tasks[name])[0]
+        if isinstance(weights, dict):
+            named = {label: renamed.get(label, label) for label in known[name]}
+            weights = {label: weights[now] for label, now in named.items() if now in weights}
+        found[name] = task.model_copy(update={"class_weights": weights})
+    return project.model_copy(update={"tasks": found}).at(project.root)
 
 
 def _names(versions: Versions) -> tuple[dict[str, str], dict[str, str]]:

@@ -246,8 +246,10 @@ def _reviewed(document: Mapping[str, Any]) -> str:
 
 
 def _description(document: Mapping[str, Any]) -> str:
-    """The verdict and its reasons on one line of at most DESCRIPTION characters."""
+    """The verdict and its reasons on one line of at most DESCRIPTION characters. GitHub takes none above
+    U+FFFF there, an emoji say: U+FFFD stands for it."""
     verdict = document["verdict"]
     reasons = "; ".join(verdict["reasons"])
     text = " ".join(f"{verdict['verdict']}: {reasons}".split()) if reasons else str(verdict["verdict"])
+    text = re.sub("[\U00010000-\U0010ffff]", "\ufffd", text)
     return text if len(text) <= DESCRIPTION else f"{text[: DESCRIPTION - 1]}…"

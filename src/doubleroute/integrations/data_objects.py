@@ -25,10 +25,11 @@ LISTING = "files.json"
 @dataclass(frozen=True)
 class Origin:
     """Where a data.dvc stands, for errors: its revision in words, and where its data were added, which is
-    asked only then."""
+    asked only then. ``remote``: the DVC remote that it names for its data, None for the default one."""
 
     name: str
     made: Callable[[], str]
+    remote: str | None = None
 
 
 def data_stage(root: Path, workspace: Workspace, pointer: str, origin: Origin) -> Stage:
@@ -170,7 +171,7 @@ def _fetch(repo: Any, wanted: Mapping[str, str], origin: Origin) -> None:
 
     cache, failed = repo.cache.local, dict[str, BaseException]()
     try:
-        source = repo.cloud.get_remote_odb(command="fetch")
+        source = repo.cloud.get_remote_odb(origin.remote, "fetch")
         _check_there(repo, source, origin)
         cache.add(
             [source.oid_to_path(md5) for md5 in wanted],
@@ -193,8 +194,8 @@ def _fetch(repo: Any, wanted: Mapping[str, str], origin: Origin) -> None:
     damaged = [what for md5, what in wanted.items() if not Path(cache.oid_to_path(md5)).is_file()]
     if damaged:
         raise DataError(
-            f"{origin.name}: what {_remote(repo)} holds of {some(damaged)} is damaged, its md5 is not the "
-            f"one in data.dvc; remove it there and type `dvc push` {origin.made()}"
+            f"{origin.name}: what {_remote(repo, origin)} holds of {some(damaged)} is damaged, its md5 is "
+            f"not the one in data.dvc; remove it there and type `dvc push` {origin.made()}"
         )
 
 
@@ -207,17 +208,19 @@ def _check_there(repo: Any, source: Any, origin: Origin) -> None:
 
 def _unreachable(repo: Any, error: BaseException, origin: Origin) -> NoReturn:
     raise MachineError(
-        f"{origin.name}: the data are not in DVC's cache here and could not be fetched from {_remote(repo)}: "
-        f"{_line(error)}; run again when it can be reached, or copy .dvc/cache from a machine that has them"
+        f"{origin.name}: the data are not in DVC's cache here and could not be fetched from "
+        f"{_remote(repo, origin)}: {_line(error)}; run again when it can be reached, or copy .dvc/cache from "
+        "a machine that has them"
     ) from None
 
 
 def _nowhere(repo: Any, missing: Any, origin: Origin) -> MachineError:
-    name = repo.config["core"].get("remote")
+    name = origin.remote or repo.config["core"].get("remote")
     lacking = f"{origin.name}: not in DVC's cache here"
     if name:
         return MachineError(
-            f"{lacking} and never pushed to {_remote(repo)}: {some(missing)}; type `dvc push` {origin.made()}"
+            f"{lacking} and never pushed to {_remote(repo, origin)}: {some(missing)}; type `dvc push` "
+            f"{origin.made()}"
         )
     known = some(repo.config["remote"])
     cure = f"`dvc remote default NAME` ({known})" if known else "`dvc remote add --default NAME URL`"
@@ -225,9 +228,9 @@ def _nowhere(repo: Any, missing: Any, origin: Origin) -> MachineError:
     return MachineError(f"{lacking}: {some(missing)}; {what}: {cure}, then `dvc push` {origin.made()}")
 
 
-def _remote(repo: Any) -> str:
-    """The default remote by name and address."""
-    name = repo.config["core"].get("remote")
+def _remote(repo: Any, origin: Origin) -> str:
+    """The remote of a data.dvc by name and address."""
+    name = origin.remote or repo.config["core"].get("remote")
     url = str(repo.config["remote"].get(name, {}).get("url"))
     return f"the DVC remote {name} ({_without_password(url)})"
 

@@ -56,13 +56,14 @@ def settle(
     batches: Sequence[Batch],
     results: Sequence[Result],
     labels: Mapping[str, Sequence[str]],
-    quarantine: Path,
+    quarantine: Path | None,
 ) -> Outcome:
     """Take the failing rows out, count, and check that enough is left.
 
     rows: task -> split -> rows; unreadable: bad rows that are not among them. Raises GateError when a
     task has more bad rows than ``validation.max_invalid`` allows (they are kept in the folder
-    ``quarantine``) or a check of a whole table failed; DataError for one class or an empty split.
+    ``quarantine``, nowhere where it is None) or a check of a whole table failed; DataError for one class or
+    an empty split.
     """
     _refuse_failed_tables(results)
     for name, splits in rows.items():
@@ -200,11 +201,10 @@ def _refuse_too_many(
     counts: Mapping[str, Mapping[str, Mapping[str, int]]],
     bad: Sequence[Bad],
     text: str,
-    folder: Path,
+    folder: Path | None,
 ) -> None:
-    """More bad rows than allowed stop the run and stay where the user can look."""
+    """More bad rows than allowed stop the run and stay where the user can look, until there are none."""
     most = project.validation.max_invalid
-    path = folder / "rows.jsonl"
     said = []
     for name, splits in counts.items():
         total = sum(each["rows_in"] for each in splits.values())
@@ -217,6 +217,11 @@ def _refuse_too_many(
                 f"tasks.{name}: {wrong:,} of {total:,} rows ({wrong / total:.1%}) are invalid; "
                 f"validation.max_invalid allows {most:.1%}:\n{first}{more}"
             )
+    if folder is None:
+        if said:
+            raise GateError("\n".join([*said, "mend the rows, or raise max_invalid"]))
+        return
+    path = folder / "rows.jsonl"
     if not said:
         path.unlink(missing_ok=True)
         return

@@ -27,14 +27,19 @@ def _is_here(root: Path, commit: str) -> bool:
 
 
 def _known_to_a_remote(root: Path, head: str) -> str | None:
-    """The commit that the first one which no remote has was made on; ``head`` when a remote has it."""
-    new = (
-        ask(root, "rev-list", "--topo-order", "--reverse", head, "--not", "--remotes").stdout.decode().split()
-    )
-    if not new:
+    """The newest commit of head's history that a remote has: where several end what it has, the one that
+    contains the others, be it by a merge; ``head`` when a remote has it, None when none has any."""
+
+    def commits(*arguments: str) -> list[str]:
+        return ask(root, *arguments).stdout.decode().split()
+
+    found = commits("rev-list", "--boundary", head, "--not", "--remotes")
+    ends = [each.removeprefix("-") for each in found if each.startswith("-")]
+    if len(ends) == len(found):
         return head
-    parent = ask(root, "rev-parse", "--verify", "--quiet", f"{new[0]}^")
-    return parent.stdout.decode().strip() or None if parent.returncode == 0 else None
+    if len(ends) > 1:
+        ends = commits("rev-list", "--no-walk", *commits("merge-base", "--independent", *ends))
+    return ends[0] if ends else None
 
 
 def _has_data(root: Path, *commits: str) -> bool:

@@ -37,8 +37,9 @@ def log_review(
     """Log an accepted review in the project's experiment, or find it there: the id of its run.
 
     ``document``: the review as review.json holds it; ``files``: what is kept with the run under its own name
-    (review.json, review.html, review.md); ``by_hand``: a person accepted it. Versions that learned from the
-    data name the run afterwards (tag REVIEWS). Safe to kill anywhere and to run twice at once.
+    (review.json, review.html, review.md); ``by_hand``: a person accepts it where it asks for a look. Versions
+    that learned from the data name the run afterwards (tag REVIEWS). Safe to kill anywhere and to run twice
+    at once.
 
     Raises GateError for a verdict of block, and of look unless a person accepted it; MachineError for the
     store.
@@ -54,7 +55,8 @@ def log_review(
         experiment = runs.experiment_id(client, registry.name, registry.store.artifacts(registry.name))
         run_id = _whole_run(client, experiment, key)
         if run_id is None:
-            run_id = _log(client, experiment, key, document, "by hand" if by_hand else "by its verdict")
+            accepted = "by hand" if verdict == "look" else "by its verdict"
+            run_id = _log(client, experiment, key, document, accepted)
             for path in files:
                 client.log_artifact(run_id, str(path))
             client.set_terminated(run_id)

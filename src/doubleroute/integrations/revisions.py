@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from doubleroute.errors import DataError, InputError, MachineError
 from doubleroute.integrations.data_objects import LISTING, Origin, data_stage, is_inside, listing_on_disk
 from doubleroute.integrations.data_record import folder_md5
 from doubleroute.integrations.git import ask
-from doubleroute.integrations.versions import has_files, pointer_in, read_pointer, some
+from doubleroute.integrations.versions import has_files, pointer_in, read_pointer, remote_in, some
 from doubleroute.workspace import Stage, Workspace
 
 #: What of the project is read from git; the data come from DVC.
@@ -267,6 +267,7 @@ def _revision(
             )
     contents = _contents(root, files.values())
     pointer = pointer_in(contents[files["data.dvc"]], f"{origin.name}: data.dvc")
+    origin = replace(origin, remote=remote_in(contents[files["data.dvc"]]))
     data = data_stage(root, workspace, pointer, origin)
     own = {each: sha for each, sha in files.items() if each != "data.dvc"}
 

@@ -132,7 +132,10 @@ def _make(
             frame = _frame(task, rows[name][split], facts[split])
             batches.append(expectations.Batch(name, split, frame, found))
     results = expectations.run(batches, folder / "data_docs")
-    outcome = settle(project, rows, bad, batches, results, labels, workspace.root / "quarantine")
+    # Of a version that lies elsewhere nobody looks at them: what is kept here is of the project itself.
+    at_home = workspace.root.parent.resolve() == project.root.resolve()
+    quarantine = workspace.root / "quarantine" if at_home else None
+    outcome = settle(project, rows, bad, batches, results, labels, quarantine)
     _write(project, outcome, labels, folder)
     for name, answers in read.answers.items():
         write_answers(folder, name, answers)

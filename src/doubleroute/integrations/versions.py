@@ -122,6 +122,14 @@ def pointer_in(content: bytes, path: str) -> str:
     return md5
 
 
+def remote_in(content: bytes) -> str | None:
+    """The DVC remote that the bytes of a data.dvc name for its data, which ``pointer_in`` has read; None for
+    the default one."""
+    (out,) = YAML(typ="safe", pure=True).load(StringIO(content.decode("utf-8")))["outs"]
+    remote: str | None = out.get("remote")
+    return remote
+
+
 def has_files(data: Path) -> bool:
     """Whether there is any file below ``data``; without one ``pull`` fetches."""
     return any(path.is_file() for path in data.rglob("*"))

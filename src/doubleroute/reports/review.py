@@ -37,6 +37,8 @@ from doubleroute.workspace import write_text
 
 #: Drawings of labels and lengths; what is beyond them stands in tables.
 _MOST_DRAWN = 24
+#: The intervals of labels and of groups: with 19 chances in 20 none of them is a false alarm.
+_TOGETHER = "intervals that are 95% together (Holm)"
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,7 @@ def _impact(document: Mapping[str, Any]) -> Iterator[Any]:
                 [(f"{shown(g['by'], 40)}: {shown(g['group'], 60)}", _turned(g)) for g in groups[:20]],
                 f"{shown(task, 70)}: which changed rows are responsible",
                 "effect on the loss; right: helps",
+                lines=_TOGETHER,
             )
             yield blame_table(groups, f"{shown(task, 70)}: blame")
     for name, found in (("trained for real", full), ("predicted", impact)):
@@ -194,7 +197,7 @@ def _impact_figures(name: str, found: Mapping[str, Any]) -> Iterator[figures.Fig
         labels = [(shown(each["label"], 60), each) for each in (entry.get("labels") or [])[:20]]
         if labels:
             title = f"{name}: {shown(task, 70)} by label"
-            yield figures.changes_figure(labels, title, "change of the loss; right: better")
+            yield figures.changes_figure(labels, title, "change of the loss; right: better", lines=_TOGETHER)
 
 
 def _made(entry: Mapping[str, Any]) -> str:
@@ -215,15 +218,16 @@ def _turned(group: Mapping[str, Any]) -> dict[str, Any]:
 def _distributions(tasks: Mapping[str, Any]) -> Iterator[Any]:
     drawn, tables = 0, []
     for task, entry in tasks.items():
+        unit, name = ("words", "tag") if entry["kind"] == "tagging" else ("rows", "label")
         for split, counts in entry["label_counts"].items():
             if all(before == after for before, after in counts.values()):
                 continue
-            title = f"{shown(task, 70)}, {shown(split, 20)}: rows of each label"
+            title = f"{shown(task, 70)}, {shown(split, 20)}: {unit} of each {name}"
             if drawn < _MOST_DRAWN:
-                yield figures.labels_figure(counts, title)
+                yield figures.labels_figure(counts, title, unit)
                 drawn += 1
             rows = [(shown(label, 100), *map(count, sides)) for label, sides in counts.items()]
-            tables.append(Table(title, ("label", "base", "head"), rows, folded=True))
+            tables.append(Table(title, (name, "base", "head"), rows, folded=True))
         for split, lengths in entry["lengths"].items():
             if lengths["base"] != lengths["head"] and len(lengths["edges"]) > 1 and drawn < _MOST_DRAWN:
                 yield figures.lengths_figure(lengths, f"{shown(task, 70)}, {shown(split, 20)}: lengths")

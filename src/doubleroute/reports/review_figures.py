@@ -15,18 +15,25 @@ _SIDES = {"base": ("plain", "s"), "head": ("routed", "o")}
 _BETTER, _WORSE, _UNSURE = ("champion", "^"), ("routed", "D"), ("muted", "o")
 _VERDICTS = {"better": _BETTER, "helps": _BETTER, "worse": _WORSE, "harms": _WORSE, "hurts": _WORSE}
 _MOST_LABELS = 20
+#: Labels of a split that a document holds at most, those that changed most.
+TOLD = 200
 _ROW = 24
 #: Pixels: a figure fits a page of 400.
 _WIDTH = 352
 
 
 def changes_figure(
-    rows: Sequence[tuple[str, Mapping[str, Any]]], title: str, axis: str, sure_is: str = "lie clear of zero"
+    rows: Sequence[tuple[str, Mapping[str, Any]]],
+    title: str,
+    axis: str,
+    sure_is: str = "lie clear of zero",
+    lines: str = "95% intervals",
 ) -> Figure:
-    """A row for each (name, {value, low, high, verdict}); a row whose value is missing says "cannot tell".
+    """A row for each (name, {value, low, high, verdict}); a row whose value is missing says its verdict,
+    "cannot tell" where it has none.
 
     What cannot be told is grey, hollow and dashed. ``axis`` names the horizontal axis; ``sure_is``: what is
-    said of the rows with a verdict.
+    said of the rows with a verdict; ``lines``: what the lines are.
     """
 
     def draw(canvas: "Canvas") -> None:
@@ -40,13 +47,14 @@ def changes_figure(
         axes.set_xlabel(axis)
 
     sure = sum(entry.get("verdict") in _VERDICTS for _, entry in rows)
-    words = f"Lines: 95% intervals. {count(sure)} of {count(len(rows))} {sure_is}; what cannot be "
+    words = f"Lines: {lines}. {count(sure)} of {count(len(rows))} {sure_is}; what cannot be "
     words += "told is grey, hollow and dashed."
     return draw_figure(draw, _WIDTH, 72 + _ROW * max(2, len(rows)), title, words)
 
 
-def labels_figure(counts: Mapping[str, Sequence[int]], title: str) -> Figure:
-    """Rows of each label before and after, [base, head], in the order given: at most 20 labels."""
+def labels_figure(counts: Mapping[str, Sequence[int]], title: str, unit: str) -> Figure:
+    """How many ``unit``, rows or words, each label has before and after, [base, head], in the order given: at
+    most 20 labels."""
     kept = list(counts.items())[:_MOST_LABELS]
 
     def draw(canvas: "Canvas") -> None:
@@ -59,11 +67,16 @@ def labels_figure(counts: Mapping[str, Sequence[int]], title: str) -> Figure:
         name_rows(axes, [shown(label) for label, _ in kept])
         axes.set_xlim(0, 1.05 * max(1, *(max(sides) for _, sides in kept)))
         axes.locator_params(axis="x", nbins=5, integer=True)
-        axes.set_xlabel("rows")
+        axes.set_xlabel(unit)
         legend_above(axes)
 
     changed = sum(before != after for before, after in counts.values())
-    words = f"{count(changed)} of {count(len(counts))} labels have another number of rows."
+    among = (
+        f"the {count(TOLD)} labels that changed most"
+        if len(counts) == TOLD
+        else f"{count(len(counts))} labels"
+    )
+    words = f"{count(changed)} of {among} have another number of {unit}."
     if len(counts) > len(kept):
         words += f" The {len(kept)} largest changes are drawn."
     return draw_figure(draw, _WIDTH, 108 + _ROW * len(kept), title, words)
@@ -99,7 +112,12 @@ def _change(axes: "Axes", place: int, entry: Mapping[str, Any]) -> None:
     if not is_number(entry.get("value")):
         axes.plot([0], [place], linestyle="none")  # the row keeps its place
         axes.annotate(
-            "cannot tell", (0, place), (6, 0), textcoords="offset points", va="center", color=COLOURS["muted"]
+            entry.get("verdict", "cannot tell"),
+            (0, place),
+            (6, 0),
+            textcoords="offset points",
+            va="center",
+            color=COLOURS["muted"],
         )
         return
     colour, mark = _VERDICTS.get(entry.get("verdict", ""), _UNSURE)

@@ -70,10 +70,11 @@ def entries(text: str, tasks: Collection[str], file: str = FILE) -> list[Entry]:
 
 
 def acknowledge(
-    findings: Sequence[Finding], accepted: Sequence[Entry], today: date
+    findings: Sequence[Finding], accepted: Sequence[Entry], today: date, looked_for: Collection[str]
 ) -> tuple[list[Finding], list[str]]:
     """The findings, those that entries accept marked so, and what is to be said of entries that are over,
-    match nothing, or do not name all rows of a finding.
+    match nothing, or do not name all rows of a finding. ``looked_for``: the names of the findings that there
+    could have been; of entries about others nobody knows whether they match.
 
     Entries with ``rows`` accept a finding when they name all of its rows between them.
     """
@@ -104,7 +105,7 @@ def acknowledge(
     said += [
         f"{each} matches nothing that this change brought; delete it"
         for each in valid
-        if each.index not in used
+        if each.index not in used and each.finding in looked_for
     ]
     return marked, said
 

@@ -20,7 +20,9 @@ def held_out(versions: Versions, review: Review) -> list[Finding]:
     for split in HELD_OUT:
         touched = _touched(versions, split)
         if touched:
-            grew = _drawn(versions, split) and all(kinds == ["added"] for *_, kinds in touched)
+            grew = _drawn(versions, split) and all(
+                {*kinds} <= {"added", "duplicated"} for *_, kinds in touched
+            )
             found.append((_grown if grew else _finding)(versions, split, touched, review))
     return found
 

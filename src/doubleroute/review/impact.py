@@ -1,6 +1,6 @@
 """What a change of the data will do to a task: quick models of both versions on the same held-out rows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -128,6 +128,14 @@ def impact(study: Study, trained: Trained | None, coding: Coding, metric: str) -
         "method": _method(study, losses, len(trained.drawn)),
     }
     return found | _verdict(found)
+
+
+def with_other_answers(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The impact of a change of a task's rows where the answers that it retrieves changed too: rows that
+    teach the same do not make it no change."""
+    verdict = "cannot tell" if entry["verdict"] == "no change" else entry["verdict"]
+    why = f"{entry['why']}; the answers that are retrieved changed too, which no quick model reads"
+    return {**entry, "verdict": verdict, "why": why}
 
 
 def cannot_tell(study: Study) -> str:

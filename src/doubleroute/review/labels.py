@@ -3,7 +3,8 @@
 Labels of tagging are the types of its entities; regression and span have none.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from doubleroute.config import NAMELESS, Review
@@ -47,7 +48,7 @@ def label_findings(versions: Versions, min_rows: int, review: Review) -> list[Fi
         if renamed
         else []
     )
-    return found + _imbalance(versions, min_rows, review)
+    return found + _imbalance(versions, gone, min_rows, review)
 
 
 def _rows_of(side: VersionRows, without: frozenset[tuple[str, int]] = frozenset()) -> dict[str, list[int]]:
@@ -123,14 +124,15 @@ def _renamed(versions: Versions, renamed: Mapping[str, list[int]], review: Revie
     )
 
 
-def _imbalance(versions: Versions, min_rows: int, review: Review) -> list[Finding]:
-    """Labels of both versions' training rows that fell below ``min_rows``, and the rarest one where there are
-    WORSE times fewer rows of it for each of the commonest than there were."""
-    before, now = _train(versions.base, versions.renamed), _train(versions.head, {})
-    both = sorted(before.keys() & now.keys())
-    if not both:
+def _imbalance(versions: Versions, gone: Collection[str], min_rows: int, review: Review) -> list[Finding]:
+    """Labels of base's training rows that fell below ``min_rows``, to none be it, and the rarest one where
+    there are WORSE times fewer rows of it for each of the commonest than there were; not those that are
+    ``gone`` from all splits."""
+    before, now = _train(versions.base, versions.renamed), Counter(_train(versions.head, {}))
+    both = sorted(before.keys() - gone)
+    if not any(now[label] for label in both):
         return []
-    fell = [label for label in both if now[label] < min_rows <= before[label]]
+    fell = [label for label in both if now[label] < min_rows <= before[label] or not now[label]]
     rarest, commonest = min(both, key=now.__getitem__), max(both, key=now.__getitem__)
     ratio = now[rarest] / now[commonest]
     ratio_before = min(before[each] for each in both) / max(before[each] for each in both)
@@ -143,8 +145,9 @@ def _imbalance(versions: Versions, min_rows: int, review: Review) -> list[Findin
     rows = [
         row
         for row in versions.of_split("train")
-        if rarest in classes(versions.head.labels[row], versions.head.kind)
+        if not set(labels).isdisjoint(classes(versions.head.labels[row], versions.head.kind))
     ]
+    files = where(versions.head.files[row] for row in rows or versions.of_split("train"))
     return [
         Finding(
             "imbalance",
@@ -153,7 +156,7 @@ def _imbalance(versions: Versions, min_rows: int, review: Review) -> list[Findin
             "train",
             len(labels),
             f"{counted(len(labels), 'training label')} became rare: {named(labels, said)}; {balance}",
-            f"add rows of it to {where(versions.head.files[row] for row in rows)}, or see why they went",
+            f"add rows of it to {files}, or see why they went",
             examples=[quoted(versions.head, row) for row in rows[: review.examples]],
             numbers={
                 "labels": {label: [before[label], now[label]] for label in labels},

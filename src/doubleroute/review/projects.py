@@ -1,7 +1,8 @@
-"""What a change does to the project file, where that decides what a review can see."""
+"""What a change does to the project file and the expectations, where that decides what a review can see."""
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from doubleroute.config import Project, Review
@@ -9,12 +10,17 @@ from doubleroute.review.findings import Finding, counted, severity_of
 
 #: Sections that decide what is found and how bad it is.
 _RULES = ("review", "validation", "promotion", "drift")
+#: The expectations of a version by file, as they stand there.
+Suites = Mapping[str, Sequence[Any]]
 
 
-def project_findings(base: Project, head: Project, review: Review) -> list[Finding]:
+def project_findings(
+    base: Project, head: Project, suites: tuple[Suites, Suites], review: Review
+) -> list[Finding]:
     """``tasks``: tasks that came, went or are of another kind, whose rows are all new or gone; ``rules``:
-    changed rules, which may be what lets the rest of the change pass."""
-    return [*_tasks(base, head, review), *_rules(base, head, review)]
+    changed rules of project.yaml and expectations of base's and head's ``suites``, which may be what lets
+    the rest of the change pass."""
+    return [*_tasks(base, head, review), *_rules(base, head, suites, review)]
 
 
 def _tasks(base: Project, head: Project, review: Review) -> list[Finding]:
@@ -34,21 +40,34 @@ def _tasks(base: Project, head: Project, review: Review) -> list[Finding]:
     return [Finding("tasks", severity_of("tasks", review), None, None, len(said), title, fix)]
 
 
-def _rules(base: Project, head: Project, review: Review) -> list[Finding]:
+def _rules(base: Project, head: Project, suites: tuple[Suites, Suites], review: Review) -> list[Finding]:
     lines: list[str] = []
     for section in _RULES:
         lines += _differences(section, _plain(getattr(base, section)), _plain(getattr(head, section)))
     for name, task in head.tasks.items():
         if name in base.tasks:
             lines += _differences(f"tasks.{name}", _plain(base.tasks[name]), _plain(task))
+    for file in sorted({*suites[0], *suites[1]}):
+        lines += _expectations(file, *(suite.get(file, ()) for suite in suites))
     if not lines:
         return []
     more = f" and {len(lines) - 3} more" if len(lines) > 3 else ""
-    title = f"{counted(len(lines), 'rule')} of project.yaml changed: {', '.join(lines[:3])}{more}"
+    title = f"{counted(len(lines), 'rule')} changed: {', '.join(lines[:3])}{more}"
     fix = "see that the change of the rules is not what lets the change of the data pass"
     return [
         Finding("rules", severity_of("rules", review), None, None, len(lines), title, fix, "\n".join(lines))
     ]
+
+
+def _expectations(file: str, before: Sequence[Any], after: Sequence[Any]) -> Iterator[str]:
+    """The expectations of one file that came or went; one that changed did both."""
+    old, new = (
+        Counter(json.dumps(each, ensure_ascii=False, sort_keys=True) for each in suite)
+        for suite in (before, after)
+    )
+    for what, each in (("is gone", old - new), ("is new", new - old)):
+        for entry in each.elements():
+            yield f"{file}: {entry} {what}"
 
 
 def _plain(section: Any) -> dict[str, Any]:

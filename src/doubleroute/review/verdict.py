@@ -4,7 +4,8 @@
 2. A finding that is acknowledged up to this day does not count.
 3. block if a finding that counts blocks; look if one asks for a look; else approve.
 
-What the impact says enters through the finding ``worse``; here it is told, whatever it is.
+What the impact says, predicted or trained for real, enters through the finding ``worse``; here it is told,
+whatever it is.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,11 +25,13 @@ def decide(
     review: Review,
     today: date,
     entries: Sequence[str] = (),
+    full: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Decide from what review.json holds: {"verdict", "reasons", "exit_code"}.
 
-    ``findings`` and ``impact``: as in review.json, no impact where it was not measured; ``entries``: what
-    ``acknowledged.acknowledge`` says of its entries. All reasons are given, the worst first.
+    ``findings``, ``impact`` and ``full``: as in review.json, no impact where it was not measured or not
+    trained for real; ``entries``: what ``acknowledged.acknowledge`` says of its entries. All reasons are
+    given, the worst first.
     """
     counting = [each for each in findings if not _accepted(each, today)]
     by = {
@@ -45,7 +48,8 @@ def decide(
         reasons.append(f"notes, which stand in nobody's way: {names}")
     reasons += [_acknowledged(each) for each in findings if _accepted(each, today)]
     reasons += entries
-    reasons += _impact(impact)
+    reasons += _impact(impact) if impact else ["what the change does to the scores was not measured"]
+    reasons += [f"trained for real, {each}" for each in _impact(full or {})]
     return {"verdict": verdict, "reasons": reasons, "exit_code": EXIT_CODES[verdict]}
 
 
@@ -64,11 +68,8 @@ def _acknowledged(finding: Mapping[str, Any]) -> str:
     return f"acknowledged until {said['until']}, because {said['reason']}: {_told(finding)}"
 
 
-def _impact(impact: Mapping[str, Mapping[str, Any]] | None) -> Iterator[str]:
+def _impact(impact: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """What the change does to each task's score, in a sentence each."""
-    if not impact:
-        yield "what the change does to the scores was not measured"
-        return
     for task, each in impact.items():
         difference = each.get("difference")
         if difference is None or difference.get("value") is None:

@@ -14,36 +14,59 @@ def worse(
     task: str, impact: Mapping[str, Any], blame: Sequence[Mapping[str, Any]], review: Review
 ) -> list[Finding]:
     """``worse`` for a task whose metric falls by more than ``review.max_fall`` for certain; ``worse-loss``
-    where the metric cannot tell and its loss certainly rises, as after a few wrong labels.
+    where it does not and its loss certainly rises, as after a few wrong labels.
 
     ``impact`` and ``blame``: the task's entries in review.json. Other tasks have none.
     """
     if impact["verdict"] != "worse":
         return []
-    metric = impact["difference"]
-    certain = metric["verdict"] == "worse" and -metric["high"] > review.max_fall
-    if metric["verdict"] == "worse" and not certain:
-        return []
-    moved = metric if certain else impact["loss"]["difference"]
-    what = impact["metric"] if certain else "the loss"
+    metric, loss, rows = impact["difference"], impact["loss"]["difference"], impact["rows"]
+    numbers = {"metric": dict(metric), "loss": dict(loss)}
     harmful = [each for each in blame if each["verdict"] == "harms"][:_NAMED]
     named = "; ".join(f"{each['by']} {each['group']} ({each['rows']:,} rows)" for each in harmful)
-    more = "" if certain else " and on untouched training rows by models that did not learn them"
-    beside = more if certain else f"{more}; {impact['metric']} alone cannot tell"
-    name = "worse" if certain else "worse-loss"
+    fix = (
+        f"look at the rows to blame first: {named}" if named else "look at what changed: no group stands out"
+    )
+    if _falls(metric, review):
+        title = _fall(impact["metric"], metric, rows)
+        return [Finding("worse", severity_of("worse", review), task, None, rows, title, fix, numbers=numbers)]
+    if loss["verdict"] != "worse":
+        return []
+    allowed = f"does not fall by more than {review.max_fall:g} for certain"
+    alone = allowed if metric["verdict"] == "worse" else "alone cannot tell"
+    title = (
+        f"{_fall('the loss', loss, rows)} and on untouched training rows by models that did not "
+        f"learn them; {impact['metric']} {alone}"
+    )
+    severity = severity_of("worse-loss", review)
+    return [Finding("worse-loss", severity, task, None, rows, title, fix, numbers=numbers)]
+
+
+def worse_for_real(full: Mapping[str, Mapping[str, Any]], review: Review) -> list[Finding]:
+    """``worse`` for each task whose metric fell by more than ``review.max_fall`` for certain when both
+    versions were trained for real. ``full``: as in review.json."""
     return [
         Finding(
-            name,
-            severity_of(name, review),
+            "worse",
+            severity_of("worse", review),
             task,
             None,
-            impact["rows"],
-            f"{what} gets worse by {-moved['value']:.4f} "
-            f"(95% interval {-moved['high']:.4f} to {-moved['low']:.4f}) "
-            f"on {impact['rows']:,} held-out rows{beside}",
-            f"look at the rows to blame first: {named}"
-            if named
-            else "look at what changed: no group stands out",
-            numbers={"metric": dict(metric), "loss": dict(impact["loss"]["difference"])},
+            entry["rows"],
+            f"trained for real, {_fall(entry['metric'], entry['difference'], entry['rows'])}",
+            "look at what changed: the project's own training learns worse from it",
+            numbers={"metric": dict(entry["difference"])},
         )
+        for task, entry in full.items()
+        if entry["verdict"] == "worse" and _falls(entry["difference"], review)
     ]
+
+
+def _falls(metric: Mapping[str, Any], review: Review) -> bool:
+    return metric["verdict"] == "worse" and -metric["high"] > review.max_fall
+
+
+def _fall(what: str, moved: Mapping[str, Any], rows: int) -> str:
+    return (
+        f"{what} gets worse by {-moved['value']:.4f} "
+        f"(95% interval {-moved['high']:.4f} to {-moved['low']:.4f}) on {rows:,} held-out rows"
+    )
