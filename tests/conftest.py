@@ -142,3 +142,21 @@ evaluation: {{bootstrap: 100}}
         encoding="utf-8",
     )
     return root
+
+
+def write_questions(root: Path) -> str:
+    """Write questions and their stored answers beside the data of a tiny project; give the change of its
+    tasks that has them in the place of the entities. Each question is its answer's text."""
+    import itertools
+
+    words = ["the", "model", "reads", "this", "short", "line", "of", "plain", "words", "42"]
+    texts = [
+        " ".join(each) for each in itertools.islice(itertools.permutations(words, 7), 0, 600_000, 10_007)
+    ]
+    rows = "".join(f"a{number},{text}\n" for number, text in enumerate(texts))
+    (root / "data" / "answers.csv").write_text(f"id,text\n{rows}", encoding="utf-8")
+    task = "kind: retrieval, columns: {label: id}, answers: {file: data/answers.csv, id: id, text: text}"
+    return (
+        "tasks={sentiment: {kind: classification, files: {train: data/sentiment.csv}}, "
+        f"help: {{{task}, files: {{train: data/answers.csv}}}}}}"
+    )

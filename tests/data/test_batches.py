@@ -88,9 +88,16 @@ def test_behind_the_queries_of_a_batch_stands_each_of_their_answers_once() -> No
     assert none.rows["help"].tolist() == none.targets["help"].tolist() == []
 
 
-@given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=80), budget=st.integers(1, 200))
-def test_passes_hold_every_row_once_within_the_budget(lengths: list[int], budget: int) -> None:
-    made = by_tokens(np.array(lengths), budget)
+@given(
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=80),
+    budget=st.integers(1, 200),
+    least=st.integers(1, 3),
+)
+def test_passes_hold_every_row_once_within_the_budget_unless_they_would_have_too_few(
+    lengths: list[int], budget: int, least: int
+) -> None:
+    made = by_tokens(np.array(lengths), budget, least)
     assert sorted(np.concatenate(made).tolist()) == list(range(len(lengths)))
     for rows in made:
-        assert len(rows) == 1 or max(lengths[row] for row in rows) * len(rows) <= budget
+        assert len(rows) >= min(least, len(lengths))
+        assert len(rows) < 2 * least or max(lengths[row] for row in rows) * len(rows) <= budget

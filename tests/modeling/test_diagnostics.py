@@ -7,7 +7,7 @@ import pytest
 import torch
 from test_routers import EXPERTS, IDS, MASK, ROUTERS, awake, logits, routed
 
-from doubleroute.data.tokens import encode_texts, word_spans
+from doubleroute.data.tokens import Packed, encode_texts, word_spans
 from doubleroute.modeling.backbone import Source, load_tokenizer
 from doubleroute.modeling.diagnostics import (
     GateWatch,
@@ -167,3 +167,21 @@ def test_the_learned_gate_among_its_replacements_answers_as_the_model_does(
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
     assert list(found) == ["learned", *replacements(router)]
     assert any(abs(one - other).max() > 1e-3 for one, other in zip(found["uniform"], whole, strict=True))
+
+
+def test_no_row_of_several_is_weighed_by_its_own_gate_and_a_single_one_has_no_other(tiny_model: Path) -> None:
+    model = awake(routed(tiny_model, EXPERTS))
+    router = gated(model)
+    assert router is not None
+    rows, length = 33, 16  # of which 32 fill a pass
+    ids = np.random.default_rng(1).integers(4, 21, (rows, length), np.int32)
+
+    def found(count: int) -> dict[str, list[np.ndarray]]:
+        starts = np.arange(count + 1) * length
+        packed = Packed(ids[:count].ravel(), starts, None, None, np.zeros(count, bool))
+        return logits_by_gate(model, router, packed, "sentiment", 0)
+
+    all_of_them = found(rows)
+    for one, other in zip(all_of_them["learned"], all_of_them["shuffled"], strict=True):
+        assert not np.allclose(one, other, rtol=1e-4)
+    assert list(found(1)) == ["learned", "uniform", "task", "token"]

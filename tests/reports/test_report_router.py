@@ -28,8 +28,8 @@ def studied(**tasks: tuple[float, str]) -> dict[str, Any]:
     [
         (
             {"one": (0.004, "cannot tell"), "two": (-0.002, "cannot tell")},
-            "The gate does nothing here: with equal weights for all experts no task's score differs for "
-            "certain.",
+            "Nothing here shows that the gate does anything: with equal weights for all experts no task's "
+            "score differs for certain.",
         ),
         (
             {"one": (0.0, "cannot tell")},

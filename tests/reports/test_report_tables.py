@@ -200,6 +200,10 @@ def test_texts_that_were_cut_are_counted_and_said():
     assert tables.cut_texts(found) == [
         "s: 12 of 853 train texts are longer than backbone.max_tokens and were cut"
     ]
+    found["tokens"]["s"] = {"answers": {"rows": 40, "tokens": 900, "truncated": 3, "unknown": 0}}
+    assert tables.cut_texts(found) == [
+        "s: 3 of 40 stored answers are longer than backbone.max_tokens and were cut"
+    ]
 
 
 def test_models_are_told_with_their_size_time_and_precision():

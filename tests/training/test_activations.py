@@ -148,6 +148,14 @@ def test_damaged_files_are_not_copied(root: Path) -> None:
     assert Stored(Rows(root)).computed > 150  # all of that file, where new rows alone are less than 100
 
 
+def test_rows_are_not_copied_where_the_file_that_names_them_is_damaged(root: Path) -> None:
+    first = Stored(Rows(root))
+    path = first.stage.path / "rows" / "sentiment" / "train.npy"
+    np.save(path, np.load(path)[::-1])
+    add_rows(root)
+    assert Stored(Rows(root)).computed > 150
+
+
 def test_other_number_formats_are_not_copied(root: Path) -> None:
     run = Rows(root)
     first, second = Stored(run, "float32"), Stored(run, "bfloat16")

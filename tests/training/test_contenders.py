@@ -1,10 +1,14 @@
 """Who is compared with whom."""
 
+import json
 from pathlib import Path
 
-from doubleroute.config import ExpertsRouter, MlpRouter, load_project
+from test_fit import Run
+
+from doubleroute.config import ExpertsRouter, MlpRouter, Project, load_project
 from doubleroute.modeling.routers import Sizes
 from doubleroute.training.contenders import contenders, couples
+from doubleroute.training.crew import Order
 
 ROUTERS = {"experts": ExpertsRouter(kind="experts"), "mlp:width=8": MlpRouter(kind="mlp", width=8)}
 
@@ -28,3 +32,18 @@ def test_with_one_task_there_is_no_model_of_its_own(tiny_project: Path) -> None:
     models = contenders(one, {"experts": ROUTERS["experts"]}, Sizes(16, 1, 2))
     assert [each.name for each in models] == ["shared", "dense", "experts"]
     assert couples(models) == [("experts", "shared"), ("experts", "dense"), ("dense", "shared")]
+
+
+def test_a_worker_can_read_the_order_of_a_model_that_lacks_what_promotion_and_retraining_ask_for(
+    tiny_project: Path,
+) -> None:
+    run = Run(tiny_project, "promotion.router_checks.min_gain=0", "promotion.margins={entities: 0.1}")
+    # By the time column of a task that is left out.
+    dated = run.project.retraining.model_copy(update={"rows": "recent"})
+    tasks = {"sentiment": run.project.tasks["sentiment"]}
+    project = run.project.model_copy(update={"tasks": tasks, "retraining": dated}).at(tiny_project)
+    order = Order(project, run.validated, run.encoded, run.stored, "float32")
+    for each in contenders(project, ROUTERS, Sizes(16, 1, 2)):
+        written = each.order(order, seed=5).write(run.workspace, threads=1)
+        said = json.loads(written.read_text(encoding="utf-8"))["project"]
+        assert Project.model_validate_json(said).router == each.router

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_tiny_project
+from conftest import write_questions, write_tiny_project
 
 from doubleroute.config import load_project
 from doubleroute.data.batches import IGNORE
@@ -90,3 +90,11 @@ def test_what_is_copied_and_what_is_tokenised_are_the_same(tiny_backbone: Path, 
     assert arrays
     for name in arrays:
         assert (grown.path / name).read_bytes() == (fresh.path / name).read_bytes(), name
+
+
+def test_stored_answers_that_were_cut_are_counted(tiny_project: Path) -> None:
+    questions = write_questions(tiny_project)
+    for longest, cut in ((16, 0), (8, 60)):
+        _, encoded = stages(tiny_project, questions, f"backbone.max_tokens={longest}")
+        counts = read_meta(encoded.path)["tasks"]["help"]["splits"]["answers"]
+        assert (counts["rows"], counts["truncated"]) == (60, cut)

@@ -7,15 +7,19 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import write_tiny_project
+import torch
+from conftest import write_questions, write_tiny_project
+from test_fit import Run
 
 from doubleroute.config import load_project
 from doubleroute.data.arrivals import ROWS, remember
 from doubleroute.integrations.validation import validate
 from doubleroute.promotion import decide
-from doubleroute.training.encode import encode
+from doubleroute.training.encode import ANSWERS, encode, load_split
 from doubleroute.training.evaluate import Champion, evaluate
 from doubleroute.training.ladder import fit, store
+from doubleroute.training.router_study import study_router
+from doubleroute.training.scoring import Truths, keep_answers
 from doubleroute.workspace import Workspace
 
 ABOUT = {"router": None, "steps": 0, "parameters": 0, "trained_parameters": 0, "seconds": 0.0}
@@ -165,6 +169,23 @@ def test_the_router_is_scored_with_other_gates_on_the_same_rows(evaluation: dict
     gate = evaluation["models"]["routed"]["gate"]
     assert 0 <= gate["information"] <= 1
     assert gate["similarity"]["sentiment"]["sentiment"] == pytest.approx(1)
+
+
+def test_queries_and_stored_answers_go_through_the_same_gate(tiny_project: Path) -> None:
+    run = Run(tiny_project, write_questions(tiny_project))
+    model, answers = run.learner().model.eval(), load_split(run.encoded.path, ANSWERS)
+    with torch.no_grad():
+        for parameter in model.router.parameters():
+            parameter.normal_(generator=torch.Generator().manual_seed(2))
+    keep_answers(model, answers, 0)
+    rows = {"help": load_split(run.encoded.path, "test")["help"]}
+    labels = model.config.tasks["help"]["labels"]
+    truths = {"help": Truths(run.validated.path, "help", "test", rows["help"], labels)}
+    found = study_router(run.project, model, 0, rows, truths, answers)
+    assert found is not None
+    scores = {each["gate"]: each["score"] for each in found["help"]}
+    assert scores.pop("shuffled") < 1  # another gate for the answer than for the query of the same text
+    assert scores == {"uniform": 1.0, "task": 1.0, "token": 1.0}
 
 
 def test_a_few_test_rows_show_their_tokens_by_expert(folder: Path, evaluation: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from doubleroute.modeling.inference import logits_of
 from doubleroute.modeling.model import load_model
 from doubleroute.training.encode import load_split
 from doubleroute.training.fit import Learner
-from doubleroute.training.heads import Examples, solve
+from doubleroute.training.heads import Examples, Solved, place, solve
 from doubleroute.training.heads_fit import HeadsFit
 from doubleroute.training.history import read_history
 from doubleroute.training.ladder import fit, ladder_of, next_plan
@@ -59,8 +59,21 @@ def climbed(run: Run, folder: Path, plan: Plan) -> dict[str, Any]:
     return read_history(folder)
 
 
+def accuracy(run: Run, folder: Path) -> float:
+    """Of a saved model, on the validation rows of sentiment."""
+    rows = load_split(run.encoded.path, "validation")["sentiment"]
+    found = logits_of(load_model(folder / "model"), rows.packed, ["sentiment"], 0)["sentiment"]
+    return float(np.mean([each.argmax() == label for each, label in zip(found, rows.labels, strict=True)]))
+
+
+def told_accuracy(folder: Path) -> float:
+    """The same, as the history tells it."""
+    value: float = read_history(folder)["epochs"][0]["validation"]["sentiment"]["accuracy"]
+    return value
+
+
 def above(start: Start, name: Any = "whole", seconds: float | None = None) -> Plan:
-    return Plan(start, rung=Rung(name, seconds, first=False))
+    return Plan(start, rung=Rung(name, seconds, share=2 / 3, first=False))
 
 
 def test_the_rungs_follow_each_other_and_the_history_tells_of_all(root: Path) -> None:
@@ -156,6 +169,20 @@ def test_the_ladder_ends_with_the_budget_and_with_the_patience(root: Path, tmp_p
     assert next_plan(project, FROM_NOTHING, ladder, 1, tired) is None
 
 
+@pytest.mark.parametrize("trainable", [1, 2])
+def test_the_rungs_of_a_ladder_train_all_epochs_also_without_a_rung_top(
+    root: Path, tmp_path: Path, trainable: int
+) -> None:
+    project = load_project(root, ["training.mode=auto", f"training.trainable={trainable}"])
+    ladder, below = ladder_of(project, "routed", FROM_NOTHING), history_of(tmp_path / "below")
+    assert ("top" in ladder) == (trainable == 2)
+    plans = [
+        next_plan(project, FROM_NOTHING, ladder, height, below if height else None)
+        for height in range(len(ladder))
+    ]
+    assert sum(each.epochs(project) for each in plans if each) == pytest.approx(project.training.epochs)
+
+
 def test_the_mode_of_a_retraining_is_its_own(root: Path) -> None:
     champion = Plan(Start(Path("model"), "champion"))
     assert ladder_of(load_project(root), "routed", champion) == (None,)
@@ -170,16 +197,41 @@ def test_the_mode_of_a_retraining_is_its_own(root: Path) -> None:
 def test_the_model_answers_what_was_solved(root: Path, tmp_path: Path, router: str, pooling: str) -> None:
     run = Run(root, router, f"tasks.sentiment.head.pooling={pooling}")
     heads(run, tmp_path / "heads")
-    scores = read_history(tmp_path / "heads")["epochs"][0]["validation"]
-    model, rows = (
-        load_model(tmp_path / "heads" / "model"),
-        load_split(run.encoded.path, "validation")["sentiment"],
-    )
-    found = logits_of(model, rows.packed, ["sentiment"], 0)["sentiment"]
-    right = np.mean([each.argmax() == label for each, label in zip(found, rows.labels, strict=True)])
+    right, told = accuracy(run, tmp_path / "heads"), told_accuracy(tmp_path / "heads")
     # Stored in float16, first tokens of a random model are all but the same: one row may fall elsewhere.
-    assert abs(right - scores["sentiment"]["accuracy"]) <= (1 if pooling == "first" else 0) / len(found)
+    rows = len(load_split(run.encoded.path, "validation")["sentiment"])
+    assert abs(right - told) <= (1 if pooling == "first" else 0) / rows
     assert right > 0.8  # the label is in a word
+
+
+def test_a_champion_that_pools_by_attention_is_judged_by_what_it_answers(root: Path, tmp_path: Path) -> None:
+    run = Run(root, "router={kind: none}", "tasks.sentiment.head.pooling=attention")
+    start = heads(run, tmp_path / "champion")
+    champion = load_model(start.folder)
+    with torch.no_grad():  # looks at one token alone, where the mean of all would tell the label
+        champion.head("sentiment").query.weight.normal_(std=30, generator=torch.Generator().manual_seed(1))
+    champion.save_pretrained(start.folder)
+    assert accuracy(run, tmp_path / "champion") < 0.8
+    heads(run, tmp_path / "heads", Plan(start, rung=Rung("heads", retraining=True)))
+    assert accuracy(run, tmp_path / "heads") == told_accuracy(tmp_path / "heads") > 0.8
+    heads(run, tmp_path / "again", Plan(Start(tmp_path / "heads" / "model", "2"), rung=Rung("heads")))
+    assert accuracy(run, tmp_path / "again") == told_accuracy(tmp_path / "again") > 0.8
+
+
+def test_what_is_placed_is_what_the_model_answers_as_also_where_the_router_is_too_narrow(root: Path) -> None:
+    model = Run(root, "router={kind: layers, bottleneck: 1}").learner().model.eval()
+    hidden = int(model.backbone.config.hidden_size)
+    drawn = np.random.default_rng(0).standard_normal((2, 4 * hidden)).astype(np.float32)
+    solved = Solved(drawn, np.ones(2, np.float32), 1.0)
+    placed = place(model, "sentiment", solved)
+    ids = torch.tensor([[2, 5, 6, 3]])
+    with torch.no_grad():
+        last, below = model.encode_layers(ids, torch.ones_like(ids))
+        normed = [torch.nn.functional.layer_norm(each, (hidden,)) for each in (*below, last)]
+        features = torch.cat([each.mean(1) for each in (last, *normed)], dim=1).numpy()
+        found = model(ids, torch.ones_like(ids)).logits["sentiment"].numpy()
+    np.testing.assert_allclose(found, placed.logits(features), atol=1e-3)
+    assert abs(placed.coefficients - solved.coefficients).max() > 0.1
 
 
 def test_with_a_layers_router_the_head_reads_all_layers(root: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import write_tiny_project
+from conftest import write_questions, write_tiny_project
 from test_fit import Killed, Run, kill_after, same, weights
 
 from doubleroute.config import load_project
@@ -124,11 +124,27 @@ def test_uncertainty_weighs_each_task_by_a_learned_variance_that_the_model_does_
         output.losses[task] * torch.exp(torch.tensor(-s)) + share[task] * s / 2
         for task, s in (("sentiment", 0.5), ("entities", -1.0))
     )
-    torch.testing.assert_close(learner.objective.backward(output, batch.rows), expected.detach())
+    torch.testing.assert_close(learner.objective.backward(output, batch.targets), expected.detach())
     history = run.fit(tmp_path)
     assert all(value != 1 for value in history["task_weights"].values())
     assert weights(tmp_path).keys() == plain.model.state_dict().keys()
     assert plain.objective.as_dict() is None
+
+
+def test_the_stored_answers_of_a_batch_do_not_count_as_rows_of_their_task(tiny_project: Path) -> None:
+    still = ("training.dropout=0", "tasks.sentiment.head.dropout=0", "tasks.help.head.dropout=0")
+    given = (write_questions(tiny_project), "training.task_weights=uncertainty", *still)
+    learner = Run(tiny_project, *given).learner()
+    mixed = next(each for each in learner.feed.plan(0) if min(map(len, each.values())) > 1)
+    batch = learner.feed.batch(mixed)
+    assert len(batch.rows["help"]) > len(batch.targets["help"])
+    losses = learner.model(**batch.inputs.keywords, rows=batch.rows, targets=batch.targets).losses
+    learner._learn(learner.model, batch, lambda _: None)
+    variances = learner.objective.log_variances
+    assert variances is not None
+    total = sum(map(len, batch.targets.values()))
+    expected = [len(batch.targets[task]) / total / 2 - losses[task].detach() for task in losses]
+    torch.testing.assert_close(variances.grad, torch.stack(expected))
 
 
 def test_the_plain_sum_of_gradients_is_what_the_plain_loss_gives(root: Path) -> None:
@@ -136,7 +152,7 @@ def test_the_plain_sum_of_gradients_is_what_the_plain_loss_gives(root: Path) -> 
     learner.model.eval()  # no dropout: the same pass twice
     batch = learner.feed.batch(learner.feed.plan(0)[0])
     given = {**batch.inputs.keywords, "rows": batch.rows, "targets": batch.targets}
-    learner.objective.backward(learner.model(**given), batch.rows)
+    learner.objective.backward(learner.model(**given), batch.targets)
     learning = {name: each for name, each in learner.model.named_parameters() if each.requires_grad}
     before = {name: each.grad.clone() for name, each in learning.items() if each.grad is not None}
     for each in learning.values():

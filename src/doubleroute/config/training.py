@@ -30,7 +30,9 @@ class Training(Section):
         "then all that may learn, as long as the budget lasts; heads: the first of these alone",
     )
     budget: Duration | None = Field(
-        None, description="of mode auto: training seconds in all, as in 90s, 5m or 1h; null: epochs alone"
+        None,
+        description="of mode auto: training seconds of each model, as in 90s, 5m or 1h, beside those that "
+        "storing the frozen layers' outputs takes; null: epochs alone",
     )
     epochs: Annotated[float, Field(ge=0.1, le=1000)] = Field(
         3.0, description="one epoch draws as many rows as there are; the last may be a part of one"
@@ -62,7 +64,12 @@ class Training(Section):
     weight_decay: float = Field(0.01, ge=0, description="of all weights but biases and norms")
     dropout: Dropout = Field(0.1, description="inside the trained layers of the backbone")
     clip: Positive | None = Field(1.0, description="largest gradient norm; null switches it off")
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Szegedy et al. 2016; 0 switches it off")
+    label_smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Szegedy et al. 2016; numbers and tags with a CRF know none; 0 switches it off",
+    )
     sampling: Literal["temperature", "uniform", "annealed"] = Field(
         "temperature",
         description="rows of a task in an epoch: size^(1/T); the same for all; or proportional in the first "

@@ -188,15 +188,16 @@ def _targets(encoded: Encoded, rows: np.ndarray, parts: list[tuple[Packed, slice
     return torch.from_numpy(pad([encoded.labels[part] for _, part in parts], IGNORE, width))
 
 
-def by_tokens(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
+def by_tokens(lengths: np.ndarray, budget: int, least: int = 1) -> list[np.ndarray]:
     """Row numbers in batches of similar length with at most ``budget`` tokens, padding included.
 
-    A single row that is longer gets a batch of its own.
+    A batch has ``least`` rows or more, also where these are longer; fewer only where there are not so many.
     """
     order = np.argsort(lengths, kind="stable")
-    made, first = [], 0
-    for last in range(1, len(order) + 1):
-        if last == len(order) or lengths[order[last]] * (last + 1 - first) > budget:
+    made, first, end = [], 0, len(order)
+    for last in range(least, end - least + 1):
+        grown = last + 1 if last < end - least else end  # what is left must not be too few for a batch
+        if last - first >= least and lengths[order[grown - 1]] * (grown - first) > budget:
             made.append(order[first:last])
             first = last
-    return made
+    return [*made, order[first:]] if end else made

@@ -67,7 +67,9 @@ def compare(
         validated = validate(project, workspace)
         encoded = encode(project, workspace, validated)
         project = _at_length(project, encoded, steps)
-        stored = ladder.store(project, workspace, encoded, progress, routers=list(routers.values()))
+        stored = ladder.store(
+            project, workspace, encoded, progress, names=["plain"], routers=list(routers.values())
+        )
         precision = resolve_precision(project.training.precision)
         order = crew.Order(project, validated, encoded, stored, precision)
         backbone = locate(project.backbone.source, project.root)

@@ -242,9 +242,10 @@ def logits_by_gate(
     words: Sequence[int] | None = None,
 ) -> dict[str, list[np.ndarray]]:
     """A task's logits (as ``inference.logits_of`` gives them) with the gate of the model's ``router`` as it
-    was learned, "learned", and with each of its ``replacements``; one pass of the backbone for all."""
+    was learned, "learned", and with each of its ``replacements``, of a single row without "shuffled"; one
+    pass of the backbone for all."""
     device = next(model.heads.parameters()).device
-    gates = ["learned", *replacements(router)]
+    gates = ["learned", *(by for by in replacements(router) if by != "shuffled" or len(packed) > 1)]
     per_token = kind(model.config.tasks[task]["kind"]).per_token
 
     def run(inputs: Inputs) -> dict[str, np.ndarray]:
@@ -258,4 +259,5 @@ def logits_by_gate(
                 found[by] = logits.float().cpu().numpy()
         return found
 
-    return in_passes(run, packed, dict.fromkeys(gates, per_token), pad_id, words)
+    # A row alone in its pass would be weighed by its own gate instead of another's.
+    return in_passes(run, packed, dict.fromkeys(gates, per_token), pad_id, words, least=2)

@@ -68,10 +68,11 @@ def in_passes(
     before: Before | None = None,
     budget: int = TOKENS_A_PASS,
     workers: int = 1,
+    least: int = 1,
 ) -> dict[str, list[np.ndarray]]:
     """What ``run`` gives for n packed rows in batches of similar length, by name; ``per_token``: {name:
     whether it has logits for each token, not for each row}; ``budget``: tokens a pass; ``workers``: threads
-    that call ``run``, each with a pass of its own. The rest as in ``logits_of``."""
+    that call ``run``, each with a pass of its own; ``least``: rows a pass. The rest as in ``logits_of``."""
     found: dict[str, list[np.ndarray]] = {name: [np.empty(0)] * len(packed) for name in per_token}
 
     def one(chosen: np.ndarray) -> tuple[list[tuple[Packed, slice]], Mapping[str, np.ndarray]]:
@@ -81,7 +82,7 @@ def in_passes(
             before(parts, inputs.ids.shape[1])
         return parts, run(inputs)
 
-    passes = by_tokens(packed.lengths, budget)
+    passes = by_tokens(packed.lengths, budget, least)
     for chosen, (parts, logits) in zip(passes, _each(one, passes, workers), strict=True):
         for name, of_tokens in per_token.items():
             values = logits[name]

@@ -153,7 +153,7 @@ def tokens_table(tokens: Mapping[str, Any]) -> Table:
         for split in _in_order(splits)
     ]
     header = ("task", "split", "rows", "tokens", "cut", "unknown tokens")
-    note = "Rows with a label. Cut: longer than backbone.max_tokens."
+    note = "Rows with a label, and stored answers. Cut: longer than backbone.max_tokens."
     return Table("Tokens", header, rows, words=2, note=note)
 
 

@@ -172,8 +172,12 @@ def statement(evaluation: Mapping[str, Any]) -> str:
     if not any(told.values()):
         return ""
     if not told["better"] and not told["worse"]:
-        same = "every score is the same" if equal else "no task's score differs for certain"
-        return f"The gate does nothing here: with equal weights for all experts {same}."
+        if equal:
+            return "The gate does nothing here: with equal weights for all experts every score is the same."
+        return (
+            "Nothing here shows that the gate does anything: with equal weights for all experts no task's "
+            "score differs for certain."
+        )
     parts = []
     if told["better"]:
         parts.append(f"the gate helps {', '.join(told['better'])}: equal weights score worse")

@@ -79,10 +79,12 @@ def verdicts(evaluation: Mapping[str, Any]) -> list[str]:
 
 
 def cut_texts(evaluation: Mapping[str, Any]) -> list[str]:
-    """A sentence for each task and split that has texts longer than ``backbone.max_tokens``."""
+    """A sentence for each task and split, and the stored answers, that has texts longer than
+    ``backbone.max_tokens``."""
     return [
-        f"{shown(name, 70)}: {count(entry['truncated'])} of {count(entry['rows'])} {shown(split, 20)} texts "
-        "are longer than backbone.max_tokens and were cut"
+        f"{shown(name, 70)}: {count(entry['truncated'])} of {count(entry['rows'])} "
+        f"{'stored answers' if split == 'answers' else f'{shown(split, 20)} texts'} are longer than "
+        "backbone.max_tokens and were cut"
         for name, splits in evaluation["tokens"].items()
         for split, entry in splits.items()
         if entry["truncated"]

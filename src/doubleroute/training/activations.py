@@ -137,15 +137,17 @@ class _Sheet:
     def copy(self, stage: Stage) -> None:
         """Take what is missing from another stage of the same trunk; a damaged file of it is left alone."""
         sums = stage.manifest["files"]
-        for file in sorted((stage.path / "rows").rglob("*.npy")):
+
+        def whole(place: Path) -> bool:
+            name = place.relative_to(stage.path).as_posix()
+            return file_digest(place) == sums[name]["sha256"]
+
+        for file in filter(whole, sorted((stage.path / "rows").rglob("*.npy"))):
             part = (file.parent.name, file.stem)
             said = np.load(file)
             shared = [row for row, each in enumerate(said[:, :2]) if each.tobytes() in self.missing]
             places = [_place(stage.path, layer, part) for layer in self.layers]
-            names = [place.relative_to(stage.path).as_posix() for place in places]
-            if not shared or any(
-                file_digest(place) != sums[name]["sha256"] for place, name in zip(places, names, strict=True)
-            ):
+            if not shared or not all(map(whole, places)):
                 continue
             ends = np.cumsum(said[:, 2]).tolist()
             states = [np.memmap(place, np.uint16, "r").reshape(ends[-1], -1) for place in places]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from doubleroute import errors, forks
-from doubleroute.config import Project
+from doubleroute.config import Project, Promotion
 from doubleroute.digests import digest_of
 from doubleroute.errors import DoublerouteError, MachineError
 from doubleroute.linear import cores
@@ -45,6 +45,13 @@ class Order:
         made = variant(self.project, self.name, rung=self.plan.on)
         return fit_inputs(self.project, made, *stages, self.precision, self.plan)
 
+    @property
+    def _project(self) -> Project:
+        """What a fit reads of the project. Promotion and the choice of rows, which is made before, may ask
+        for a router or a task that this model does without."""
+        rows = self.project.retraining.model_copy(update={"rows": "all"})
+        return self.project.model_copy(update={"promotion": Promotion(), "retraining": rows})
+
     def write(self, workspace: Workspace, threads: int) -> Path:
         """Write the order for one worker; give the file."""
         place = workspace.partial("fit", self.inputs()) / "order.json"
@@ -52,7 +59,7 @@ class Order:
         write_json(
             place,
             {
-                "project": self.project.model_dump_json(),
+                "project": self._project.model_dump_json(),
                 "root": str(self.project.root),
                 "variant": self.name,
                 "threads": threads,

@@ -87,7 +87,9 @@ def _encode_task(
             )
         about["splits"][split] = counts
     if options.kind == "retrieval":
-        about["answers"] = _encode_answers(tokenizer, known, validated, task, longest, folder)
+        about["answers"], about["splits"][ANSWERS] = _encode_answers(
+            tokenizer, known, validated, task, longest, folder
+        )
     return about
 
 
@@ -166,8 +168,8 @@ def _encode_answers(
     task: str,
     max_tokens: int,
     folder: Path,
-) -> list[str]:
-    """Write the tokens of a task's answers as a split of their own; give their texts."""
+) -> tuple[list[str], dict[str, int]]:
+    """Write the tokens of a task's answers as a split of their own; give their texts and counts."""
     texts: list[str] = read_validated(validated, task, ANSWERS)["text"].tolist()
     place = folder / task / ANSWERS
     place.mkdir()
@@ -177,7 +179,7 @@ def _encode_answers(
     )
     np.save(place / KEYS, keys, allow_pickle=False)
     Encoded(packed, np.arange(len(texts)), np.arange(len(texts))).save(place)
-    return texts
+    return texts, _counts(tokenizer, packed, len(texts))
 
 
 def _beside_ids(words: np.ndarray | None, starts: np.ndarray, tags: list[np.ndarray]) -> np.ndarray:
@@ -193,7 +195,8 @@ def _beside_ids(words: np.ndarray | None, starts: np.ndarray, tags: list[np.ndar
 
 def read_meta(encoded: Path) -> dict[str, Any]:
     """``{"backbone": digest, "tasks": {task: {"kind", "labels", "splits": {split: counts}}}}``; of retrieval
-    tasks also ``"answers"``, the texts of the answers in the order of the labels."""
+    tasks also ``"answers"``, the texts of the answers in the order of the labels, and their counts as a split
+    of this name."""
     meta: dict[str, Any] = json.loads((encoded / META).read_text(encoding="utf-8"))
     return meta
 

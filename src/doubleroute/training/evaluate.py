@@ -20,7 +20,7 @@ from doubleroute.modeling.backbone import Source, load_tokenizer
 from doubleroute.modeling.routers import kinds_of
 from doubleroute.plain import without_nan
 from doubleroute.training.comparison import TEXTS, costs
-from doubleroute.training.encode import load_split, read_meta
+from doubleroute.training.encode import ANSWERS, load_split, read_meta
 from doubleroute.training.machine import compute_device
 from doubleroute.training.majority import for_context, for_words, majority_answer
 from doubleroute.training.scoring import Truths, answers_of
@@ -94,7 +94,8 @@ def evaluate(
             models[name] |= about_router
         found: dict[str, Any] = {"split": SPLIT, "models": models, "router": None, "ways": None}
         if "routed" in fits:
-            found |= _studied(project, fits["routed"].path / "model", rows, truths)
+            stored = load_split(encoded.path, ANSWERS)
+            found |= _studied(project, fits["routed"].path / "model", rows, truths, stored)
         if champion is not None:
             answerer, answers["champion"] = _asked(champion, models["champion"], about, truths)
             if "routed" in fits:
@@ -176,13 +177,17 @@ def _loaded(folder: Path) -> "tuple[DoublerouteModel, PreTrainedTokenizerBase]":
 
 
 def _studied(
-    project: Project, folder: Path, rows: dict[str, Encoded], truths: dict[str, Truths]
+    project: Project,
+    folder: Path,
+    rows: dict[str, Encoded],
+    truths: dict[str, Truths],
+    stored: dict[str, Encoded],
 ) -> dict[str, Any]:
     from doubleroute.training.router_study import example_ways, study_router
 
     model, tokenizer = _loaded(folder)
     return {
-        "router": study_router(project, model, tokenizer.pad_token_id or 0, rows, truths),
+        "router": study_router(project, model, tokenizer.pad_token_id or 0, rows, truths, stored),
         "ways": example_ways(model, tokenizer, rows, truths),
     }
 

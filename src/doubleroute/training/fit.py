@@ -188,7 +188,7 @@ class Learner:
                 label_smoothing=self.training.label_smoothing,
             )
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.objective.backward(output, batch.rows)
+        loss = self.objective.backward(output, batch.targets)
         if self.training.clip is not None:
             torch.nn.utils.clip_grad_norm_(checkpoints.learned(self.model).values(), self.training.clip)
         self.optimizer.step()

@@ -84,9 +84,10 @@ def is_linear(task: Task) -> bool:
     return task.kind in LINEAR and not task.head.crf and not weighted
 
 
-def place(model: DoublerouteModel, task: str, solved: Solved) -> None:
+def place(model: DoublerouteModel, task: str, solved: Solved) -> Solved:
     """Make ``model`` answer ``task`` as ``solved`` does: its head and, where there are coefficients beyond
-    those of the last states, the part of its layers router that is this task's.
+    those of the last states, the part of its layers router that is this task's. Give what it answers as: of
+    coefficients that have a larger rank than the router that of the nearest that it has room for.
 
     Of the factors of C = W U V the head's weights are W, U V is the best of the router's rank (Eckart & Young
     1936), and U and V are scaled to vary alike. Directions that are not needed stay as they were drawn.
@@ -102,7 +103,7 @@ def place(model: DoublerouteModel, task: str, solved: Solved) -> None:
             query.bias.zero_()
         router = layers_router(model)
         if router is None or solved.coefficients.shape[1] == hidden:
-            return
+            return solved
         number, rank = model.task_numbers[task], int(router.up.shape[-1])
         below = torch.from_numpy(solved.coefficients[:, hidden:]).double()
         left, sizes, right = torch.linalg.svd(below, full_matrices=False)
@@ -115,6 +116,9 @@ def place(model: DoublerouteModel, task: str, solved: Solved) -> None:
         # down: [kept, layers * hidden] -> [layers, kept, hidden]
         split = (down / balance).float().unflatten(1, (-1, hidden)).transpose(0, 1)
         router.down[number, :, :kept] = split
+        held = torch.einsum("oh,hr,lrk->olk", weights, router.up[number], router.down[number])
+        whole = torch.cat([weights, held.flatten(1)], dim=1)
+        return solved._replace(coefficients=whole.numpy())
 
 
 def head_of(model: DoublerouteModel, task: str) -> RowHead | TokenHead:

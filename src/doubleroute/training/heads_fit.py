@@ -16,10 +16,11 @@ from doubleroute.training.encoders import Encoder, pretrained, routed
 from doubleroute.training.heads import Examples, Solved, head_of, layers_router, place, solve
 from doubleroute.training.history import History, gain
 from doubleroute.training.known_tokens import KEYS
+from doubleroute.training.machine import autocast, compute_device
 from doubleroute.training.optimise import count
 from doubleroute.training.plan import Plan
 from doubleroute.training.pooled import Pooled, Pooling, pooled_states
-from doubleroute.training.scoring import Truths, scorer_of
+from doubleroute.training.scoring import Truths, answers_of, scorer_of
 from doubleroute.training.selection import read_selection
 from doubleroute.training.start import begin
 from doubleroute.training.variants import Variant
@@ -101,20 +102,24 @@ class HeadsFit:
             _examples(held, self.rows["validation"][task]),
             head_of(self.model, task).out.out_features,
         )
-        score = self._score(task, held, solved)
         if self.plan.start is not None and task not in self.fresh:
-            before = self._score(task, held, self._head(task))
+            before, after = self._score_before(task, held), self._score(task, held, solved)
             metric = options["metric"]
-            if gain(metric, before[metric]) >= gain(metric, score[metric]):
+            if gain(metric, before[metric]) >= gain(metric, after[metric]):
                 return before
-        place(self.model, task, solved)
-        return score
+        return self._score(task, held, place(self.model, task, solved))
 
-    def _head(self, task: str) -> Solved:
-        """The head as it is."""
-        head = head_of(self.model, task).out
-        weight, bias = (each.detach().cpu().numpy() for each in (head.weight, head.bias))
-        return Solved(weight, bias, 0.0)
+    def _score_before(self, task: str, states: Pooled) -> dict[str, float]:
+        """The score of the champion's head. One that pools by attention may have learned to weigh the tokens:
+        it is no linear model of their mean, and answers the rows themselves."""
+        head = head_of(self.model, task)
+        if getattr(head, "query", None) is None:
+            weight, bias = (each.detach().cpu().numpy() for each in (head.out.weight, head.out.bias))
+            return self._score(task, states, Solved(weight, bias, 0.0))
+        model, rows = self.model.to(compute_device()).eval(), self.rows["validation"][task]
+        with autocast(self.precision):
+            answers = answers_of(model, task, rows, self.truths[task], self.tokenizer.pad_token_id or 0)
+        return self._scored(task, answers)
 
     def states(self, task: str, split: str, progress: Progress) -> Pooled:
         """What the head of a task reads of the rows of a split."""
@@ -161,8 +166,11 @@ class HeadsFit:
                 by_word(values, places[places >= 0], size)
                 for values, places, size in zip(logits, words, truths.words, strict=True)
             ]
-        answers = kind(options["kind"]).decode(logits, truths.labels)
-        score = scorer_of(options["kind"], answers, truths).score()
+        return self._scored(task, kind(options["kind"]).decode(logits, truths.labels))
+
+    def _scored(self, task: str, answers: list[dict[str, Any]]) -> dict[str, float]:
+        options = self.model.config.tasks[task]
+        score = scorer_of(options["kind"], answers, self.truths[task]).score()
         return {options["metric"]: score[options["metric"]]}
 
 

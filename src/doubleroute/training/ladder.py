@@ -109,8 +109,14 @@ def next_plan(
                 return None
             seconds = round(left, 1)
         start = Start(below.path / "model", below.digest)
-    rung = Rung(name, seconds, first=below is None, retraining=plan.start is not None)
+    rung = Rung(name, seconds, _share(name, ladder), first=below is None, retraining=plan.start is not None)
     return replace(plan, start=start, rung=rung)
+
+
+def _share(name: RungName, ladder: Sequence[RungName | None]) -> float:
+    """What of the epochs a rung of this ladder gets; heads are solved, without epochs."""
+    whole = 2 / 3 if "top" in ladder else 1.0
+    return {"heads": 0.0, "top": 1 / 3, "whole": whole}[name]
 
 
 def ladder_of(project: Project, name: Name, plan: Plan) -> tuple[RungName | None, ...]:

@@ -49,17 +49,18 @@ class Objective:
             return []
         return [{"params": [self.log_variances], "lr": self.rate, "weight_decay": 0.0}]
 
-    def backward(self, output: RoutedOutput, rows: Mapping[str, Tensor]) -> Tensor:
-        """Fill the gradients from a pass in which each task had these ``rows``; the loss, a scalar."""
+    def backward(self, output: RoutedOutput, targets: Mapping[str, Tensor]) -> Tensor:
+        """Fill the gradients from a pass in which each task had these ``targets``, one a labelled row; the
+        loss, a scalar."""
         assert output.loss is not None
         assert output.losses is not None
         losses, loss = output.losses, output.loss
         if self.log_variances is not None:
-            losses = self._by_uncertainty(output.losses, rows)
+            losses = self._by_uncertainty(output.losses, targets)
             loss = torch.stack([*losses.values()]).sum()
             loss = loss if output.penalty is None else loss + output.penalty
         if self.aggregate is not None:
-            there = [each for name, each in losses.items() if len(rows[name])]
+            there = [each for name, each in losses.items() if len(targets[name])]
             if output.penalty is not None:  # every task pays its share
                 there = [each + output.penalty / len(there) for each in there]
             backward(there, *self._parameters(), self.aggregate)
@@ -85,13 +86,15 @@ class Objective:
             return None
         return dict(zip(self.names, torch.exp(-self.log_variances.detach()).tolist(), strict=True))
 
-    def _by_uncertainty(self, losses: Mapping[str, Tensor], rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _by_uncertainty(
+        self, losses: Mapping[str, Tensor], targets: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
         assert self.log_variances is not None
-        total, found = sum(map(len, rows.values())), {}
+        total, found = sum(map(len, targets.values())), {}
         for name, loss in losses.items():
             variance, about = self.log_variances[self.names.index(name)], self.tasks[name]
             half = 0.5 if about["kind"] == "regression" else 1.0
-            share = about["weight"] * len(rows[name]) / total
+            share = about["weight"] * len(targets[name]) / total
             found[name] = half * torch.exp(-variance) * loss + share * variance / 2
         return found
 

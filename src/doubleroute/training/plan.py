@@ -24,21 +24,19 @@ class Start:
     digest: str
 
 
-#: What of the epochs a rung gets.
-_SHARES: dict[RungName, float] = {"heads": 0.0, "top": 1 / 3, "whole": 2 / 3}
-
-
 @dataclass(frozen=True)
 class Rung:
     """One fit of a ladder of fits (``training.ladder``), each of which begins with the model of the last one.
 
     heads: solved on pooled states; top: the upper half of the layers that may learn; whole: all of them.
-    ``seconds``: the most that it may take; None: no limit. ``first``: nothing was fitted before it, and its
-    start, if it has one, is the champion. ``retraining``: the ladder began with the champion.
+    ``seconds``: the most that it may take; None: no limit. ``share``: what of the epochs it gets. ``first``:
+    nothing was fitted before it, and its start, if it has one, is the champion. ``retraining``: the ladder
+    began with the champion.
     """
 
     name: RungName
     seconds: float | None = None
+    share: float = 1.0
     first: bool = True
     retraining: bool = False
 
@@ -91,7 +89,7 @@ class Plan:
 
     def epochs(self, project: Project) -> float:
         """How many epochs it trains."""
-        share = 1.0 if self.rung is None else _SHARES[self.rung.name]
+        share = 1.0 if self.rung is None else self.rung.share
         return project.training.epochs * share * (project.retraining.effort if self.of_champion else 1.0)
 
     def rate(self, project: Project) -> float:

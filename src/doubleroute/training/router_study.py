@@ -8,6 +8,7 @@ import numpy as np
 
 from doubleroute.config import LOWER_IS_BETTER, Project
 from doubleroute.data.batches import Encoded
+from doubleroute.kinds import NOTHING
 from doubleroute.modeling.diagnostics import gated, logits_by_gate
 from doubleroute.modeling.explain import gate_by_token
 from doubleroute.modeling.model import DoublerouteModel
@@ -27,12 +28,14 @@ def study_router(
     pad_id: int,
     rows: Mapping[str, Encoded],
     truths: Mapping[str, Truths],
+    answers: Mapping[str, Encoded],
 ) -> dict[str, list[dict[str, Any]]] | None:
     """{task: [{"gate", "metric", "score", "value", "low", "high", "verdict"}]}: for each replacement of the
     gate (``modeling.diagnostics``) its score in the metric that the task is judged by, and how much better
     the learned gate is on the same test rows, with a paired 95% interval; None for a router without a gate.
 
-    The verdict is on the learned gate: "cannot tell" where zero lies in the interval. One interval a task and
+    ``answers``: the stored ones of each retrieval task, which go through the same gate as the queries. The
+    verdict is on the learned gate: "cannot tell" where zero lies in the interval. One interval a task and
     replacement, not corrected for their number.
     """
     router = gated(model)
@@ -43,9 +46,13 @@ def study_router(
         metric, truth = project.tasks[task].judged_by, truths[task]
         name = model.config.tasks[task]["kind"]
         logits = logits_by_gate(model, router, encoded.packed, task, pad_id, truth.words)
+        kept: dict[str, dict[str, np.ndarray]] = {}
+        if task in answers:
+            vectors = logits_by_gate(model, router, answers[task].packed, task, pad_id)
+            kept = {by: {"vectors": np.stack(each)} for by, each in vectors.items()}
         samples = {}
         for by, values in logits.items():
-            scorer = scorer_of(name, decoded(model, task, values, truth), truth)
+            scorer = scorer_of(name, decoded(model, task, values, truth, kept.get(by, NOTHING)), truth)
             samples[by] = sample(
                 scorer, np.arange(len(truth.values)), project.evaluation.bootstrap, project.seed
             )

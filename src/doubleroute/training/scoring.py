@@ -51,15 +51,20 @@ def answers_of(
 
 
 def decoded(
-    model: "DoublerouteModel", task: str, logits: list[np.ndarray], truths: Truths
+    model: "DoublerouteModel",
+    task: str,
+    logits: list[np.ndarray],
+    truths: Truths,
+    instead: Mapping[str, np.ndarray] = NOTHING,
 ) -> list[dict[str, Any]]:
-    """The answer of each row from the logits of each encoded row."""
-    found = kind(model.config.tasks[task]["kind"])
+    """The answer of each row from the logits of each encoded row. ``instead``: what stands in the place of
+    what the head keeps, by its name."""
+    found, kept = kind(model.config.tasks[task]["kind"]), model.kept(task) | dict(instead)
     if truths.windows is None:
-        return found.decode(logits, truths.labels, model.kept(task))
+        return found.decode(logits, truths.labels, kept)
     rows = by_row(logits, truths.windows, len(truths.values))
     contexts = truths.frame["text_pair"].tolist()
-    return with_texts(found.decode(rows, truths.labels, model.kept(task)), contexts)
+    return with_texts(found.decode(rows, truths.labels, kept), contexts)
 
 
 def keep_answers(
