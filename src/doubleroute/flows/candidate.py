@@ -20,6 +20,8 @@ from doubleroute.workspace import Stage, Workspace
 
 #: Test rows of each task whose answers a registered model must give again in a new process.
 GOLDEN = 4
+#: Tag of a version: the decision to retrain that it comes of.
+RETRAINING_DECISION = "retraining_decision"
 _LIBRARIES = (
     "torch",
     "transformers",
@@ -88,7 +90,7 @@ def candidate(
     fit = fits["routed"]
     history = read_history(fit.path)
     examples = _examples(project, validated)
-    decision_tags = {} if decided is None else {"retraining_decision": decided}
+    decision_tags = {} if decided is None else {RETRAINING_DECISION: decided}
     data_tags = {name: str(value) for name, value in data.as_dict().items() if value is not None}
     return Candidate(
         run_key=fit.digest,

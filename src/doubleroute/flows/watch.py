@@ -25,7 +25,7 @@ def watch(project: str = ".", changes: list[str] | None = None, from_log: bool =
     2. validate: good rows go on, bad ones into quarantine
     3. look: what arrived, measured against what the champion learned from
     4. decide: retrain, wait or ask, by the project's policy; the record is in decisions/. A decision to
-       retrain on these data that was not carried out yet stands
+       retrain this champion on these data that was not carried out yet stands
     5. tell: artifacts, the webhook, and the event that starts a retraining
     """
     set_defaults()
@@ -39,7 +39,8 @@ def watch(project: str = ".", changes: list[str] | None = None, from_log: bool =
     data = clock(steps.pull_data, loaded.root, loaded.all_paths)
     validated = clock(steps.validate_rows, loaded, workspace)
     lines: list[str] = []
-    record = records.unfinished(loaded.root, data.as_dict())
+    champion = registry.champion()
+    record = records.unfinished(loaded.root, data.as_dict(), champion.number if champion else None)
     if record is None:
         with FitProgress() as progress:
             found = clock(steps.look, loaded, workspace, registry, data, validated, progress, from_log)
