@@ -131,7 +131,7 @@ class PastModels:
         elif model.follows is not None:
             followed = Model((model.follows,))
         if followed is not None:
-            remembered = remember(project, self.workspace, self.rows(followed), None)
+            remembered = remember(project, self.workspace, self.rows(followed))
             seen = Seen.read(remembered.path / ROWS)
         chosen = selection(project, self.workspace, rows, seen) if "rows" in dict(model.recipe) else None
         return Plan(start, chosen)
