@@ -50,6 +50,7 @@ def report(
     fits: Mapping[str, Stage],
     evaluated: Stage,
     counts: dict[str, Any],
+    kept_out: Mapping[str, int] | None = None,
 ) -> Stage:
     """Give the stage with report.html and report.md."""
     provenance = {
@@ -69,7 +70,7 @@ def report(
 
     def make(folder: Path) -> None:
         histories = {name: read_history(stage.path) for name, stage in fits.items()}
-        write_report(folder, read_evaluation(evaluated), histories, provenance, counts)
+        write_report(folder, read_evaluation(evaluated), histories, provenance, counts, kept_out)
 
     return workspace.build("report", inputs, make)
 

@@ -44,7 +44,9 @@ def challenger(
     against, champion = steps.champion_to_compare(registry, fits["routed"])
     evaluated = clock(steps.evaluate_models, project, workspace, validated, encoded, fits, champion)
     evaluation = read_evaluation(evaluated)
-    reported = clock(steps.write_reports, project, workspace, data, validated, fits, evaluated, counts)
+    reported = clock(
+        steps.write_reports, project, workspace, data, validated, fits, evaluated, counts, kept_out
+    )
     version = clock(
         steps.register, project, workspace, registry, data, validated, fits, evaluated, reported, record["id"]
     )
