@@ -55,6 +55,13 @@ def test_decisions_are_shown_with_what_became_of_them(tiny_project: Path, record
     assert "20250101T000000-00000000.json is damaged" in shown.stderr
 
 
+def test_a_retraining_that_is_under_way_or_was_killed_is_shown_as_not_finished(
+    tiny_project: Path, record: dict[str, Any]
+) -> None:
+    records.set_outcome(tiny_project, record["id"], {})
+    assert f"{record['id']}  retrain, then not finished" in call(tiny_project).stdout
+
+
 def test_a_decision_made_again_is_the_same(tiny_project: Path, record: dict[str, Any]) -> None:
     again = call(tiny_project, "--replay", record["id"], "--json")
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from conftest import write_tiny_project
 
@@ -18,6 +19,7 @@ from doubleroute.data.arrivals import (
     text_keys,
 )
 from doubleroute.data.tables import read_validated
+from doubleroute.errors import DataError
 from doubleroute.integrations.validation import validate
 from doubleroute.workspace import Stage, Workspace
 
@@ -38,7 +40,7 @@ def known(seen: Seen, stage: Stage, task: str, split: str) -> list[bool]:
 
 def test_rows_are_known_by_what_they_say_and_a_new_row_and_a_new_label_are_not(project: Project) -> None:
     stage = validated(project)
-    kept = remember(project, Workspace(project.root), stage, None)
+    kept = remember(project, Workspace(project.root), stage)
     seen = Seen.read(kept.path / ROWS)
     assert all(known(seen, stage, task, split) for task in project.tasks for split in ("train", "test"))
     file = project.root / "data" / "sentiment.csv"
@@ -84,7 +86,7 @@ def test_what_was_learned_from_are_the_training_rows_with_a_label(project: Proje
 
 def test_the_sample_gives_rows_back_as_they_were(project: Project) -> None:
     stage = validated(project)
-    kept = remember(project, Workspace(project.root), stage, None)
+    kept = remember(project, Workspace(project.root), stage)
     sample = read_reference(kept.path / REFERENCE)
     for task in project.tasks:
         frame = read_validated(stage.path, task, "test")
@@ -104,7 +106,7 @@ def test_stages_of_some_of_the_rows_hold_the_answers_that_are_retrieved(project:
     )
     path.write_text(path.read_text(encoding="utf-8").replace("training: {", more), encoding="utf-8")
     workspace, stage = Workspace(project.root), validated(load_project(project.root))
-    seen = Seen.read(remember(load_project(project.root), workspace, stage, None).path / ROWS)
+    seen = Seen.read(remember(load_project(project.root), workspace, stage).path / ROWS)
     path.write_text(path.read_text(encoding="utf-8").replace("seed: 3", "seed: 4"), encoding="utf-8")
     kept, out = hold_out(workspace, validated(load_project(project.root)), ["sentiment", "help"], seen)
     assert out["help"] > 0
@@ -114,7 +116,7 @@ def test_stages_of_some_of_the_rows_hold_the_answers_that_are_retrieved(project:
 def test_a_test_row_never_goes_into_training_again(project: Project) -> None:
     workspace, tasks = Workspace(project.root), list(project.tasks)
     stage = validated(project)
-    first = remember(project, workspace, stage, None)
+    first = remember(project, workspace, stage)
     seen = Seen.read(first.path / ROWS)
     assert hold_out(workspace, stage, tasks, seen) == (stage, {})
     test = read_validated(stage.path, "sentiment", "test")
@@ -128,6 +130,21 @@ def test_a_test_row_never_goes_into_training_again(project: Project) -> None:
         assert not set(read_validated(kept.path, "sentiment", split)["text"]) & set(test["text"])
     assert json.loads((kept.path / "labels.json").read_text(encoding="utf-8"))["sentiment"] == ["neg", "pos"]
     # The next version holds out the test rows of both.
-    second = Seen.read(remember(other, workspace, kept, first.path / ROWS).path / ROWS)
+    second = Seen.read(remember(other, workspace, kept, [first.path / ROWS]).path / ROWS)
     assert second.holds_out("sentiment", text_keys(test)).all()
     assert second.holds_out("sentiment", text_keys(read_validated(kept.path, "sentiment", "test"))).all()
+    # One that did not know the first, which was taken back: both are read.
+    apart = remember(other, workspace, moved)
+    both = Seen.read(apart.path / ROWS, first.path / ROWS)
+    assert not Seen.read(apart.path / ROWS).holds_out("sentiment", text_keys(test)).all()
+    assert both.holds_out("sentiment", text_keys(test)).all()
+    third = remember(other, workspace, kept, [apart.path / ROWS, first.path / ROWS])
+    assert Seen.read(third.path / ROWS).holds_out("sentiment", text_keys(test)).all()
+
+
+def test_a_split_of_nothing_but_former_test_rows_is_named(project: Project) -> None:
+    workspace, stage = Workspace(project.root), validated(project)
+    test = read_validated(stage.path, "entities", "validation")
+    table = pd.DataFrame({"task": "entities", "split": "test", "text_key": text_keys(test), "row_key": 0})
+    with pytest.raises(DataError, match=r"tasks\.entities: all labelled rows of the validation split were"):
+        hold_out(workspace, stage, list(project.tasks), Seen(table))

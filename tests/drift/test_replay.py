@@ -82,7 +82,7 @@ def test_always_trains_before_every_window_but_the_first() -> None:
     warm = play(Policy("always", "always", from_champion), History().world())
 
     assert at(fresh) == [(0,), (1,), (2,), (3,), (4,), (5,)]
-    assert warm.models[3] == Model((0, 1, 2, 3), (("effort", 0.2), ("rate", 0.2)))
+    assert warm.models[3] == Model((0, 1, 2, 3), (("effort", 0.2), ("mode", None), ("rate", 0.2)))
     assert warm.models[1].parent == FIRST
     assert fresh.retrained == [1, 2, 3, 4, 5]
 
@@ -171,8 +171,9 @@ def test_models_of_another_recipe_are_other_models() -> None:
     policies = [Retraining(start="champion", effort=effort) for effort in (0.2, 0.5)]
     policies += [Retraining(start="pretrained", effort=effort) for effort in (0.2, 0.5)]
     policies.append(Retraining(start="pretrained", new_rows_weight=3.0))
+    policies.append(Retraining(start="champion", effort=0.2, mode="heads"))
 
-    names = ("one", "two", "three", "four", "five")
+    names = ("one", "two", "three", "four", "five", "six")
     last = [
         play(Policy(name, "always", each), History().world()).models[-1]
         for name, each in zip(names, policies, strict=True)
@@ -181,4 +182,6 @@ def test_models_of_another_recipe_are_other_models() -> None:
     assert last[0] != last[1]
     assert last[2] == last[3], "effort says nothing where nothing is taken over"
     assert last[4] != last[3]
+    assert last[4].follows == last[4].at[-1] - 1, "what the model before it learned from is not new"
+    assert last[5] != last[0]
     assert len({last[0].parent, last[1].parent}) == 2

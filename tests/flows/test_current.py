@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from doubleroute.config import Project, load_project
+from doubleroute.flows import watching
 from doubleroute.flows.current import asked, given
 from doubleroute.serving.log import RequestLog
 
@@ -72,3 +74,11 @@ def test_conll_columns_are_read_by_tasks_of_tags_alone(tmp_path: Path) -> None:
     path = tmp_path / "new.conll"
     path.write_text("London\tB-place\nis\tO\n\n")
     assert list(given(load_project(tmp_path), path, {})) == ["tags"]
+
+
+def test_rows_that_moved_or_are_of_another_time_or_slice_are_checked_anew() -> None:
+    about = {"file": "a.csv", "row": 1, "time": "2026-01-01T00:00:00", "slice_source": "mail"}
+    frame = pd.DataFrame({"text": ["a good film"], "label": ["pos"], "split": ["train"], **about})
+    others = {"file": "b.csv", "row": 2, "time": "2026-01-02T00:00:00", "slice_source": "web"}
+    found = {watching._digest(frame.assign(**{name: value})) for name, value in others.items()}
+    assert len(found | {watching._digest(frame)}) == 5

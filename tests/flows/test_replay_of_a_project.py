@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from typer.testing import CliRunner
 from doubleroute.cli import app
 from doubleroute.config import load_project
 from doubleroute.data.past import dated
+from doubleroute.drift.replay import FIRST
 from doubleroute.errors import InputError
 from doubleroute.flows.replay import policies_of, replay
 from doubleroute.integrations.validation import validate
+from doubleroute.training.past_models import PastModels
 from doubleroute.workspace import Workspace
 
 pytestmark = pytest.mark.timeout(600)
@@ -154,6 +157,18 @@ def test_rows_that_came_after_a_replay_are_answered_by_its_models_again(project:
     found = replay(loaded, policies, "year", "2022-01-01")
     assert [each["name"] for each in found["windows"]] == ["2022", "2023 to 2024"]
     assert found["windows"][1]["rows"] == 88
+
+
+def test_a_backbone_whose_files_changed_makes_other_models(tiny_backbone: Path, tmp_path: Path) -> None:
+    backbone = Path(shutil.copytree(tiny_backbone, tmp_path / "backbone"))
+    loaded = load_project(write_dated_project(tmp_path / "project", backbone))
+    workspace = Workspace(loaded.root)
+    validated = validate(loaded, workspace)
+    models = PastModels(loaded, workspace, validated, ["2022-01-01", "2023-01-01"], lambda *_: None)
+    before = models._inputs(FIRST, models.rows(FIRST))
+    with (backbone / "config.json").open("a", encoding="utf-8") as file:
+        file.write("\n")
+    assert models._inputs(FIRST, models.rows(FIRST)) != before
 
 
 def test_a_task_without_times_and_a_taken_name_are_refused(project: Path) -> None:

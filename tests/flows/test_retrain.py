@@ -1,6 +1,7 @@
 """The retrain flow on a tiny project, with a real Prefect server and a real MLflow store."""
 
 import gc
+import json
 import random
 import subprocess
 import sys
@@ -134,6 +135,22 @@ def test_a_decision_is_carried_out_once(root: Path) -> None:
     again = retrain_flow(str(root), CHANGES, decision=done["id"])
     assert again["trained"] is None
     assert again["record"] == done
+
+
+def test_a_decision_whose_process_died_after_its_version_was_decided_about_is_closed(root: Path) -> None:
+    done = records.read_all(root)[0][0]
+    records.set_outcome(root, done["id"], {})
+    again = retrain_flow(str(root), CHANGES, decision=done["id"])
+    assert again["trained"] is None
+    assert again["record"]["outcome"] == {**done["outcome"], "seconds": None}
+
+
+def test_a_decision_about_a_champion_that_serves_no_more_is_left_alone(root: Path) -> None:
+    made = records.read_all(root)[0][0]
+    facts = {**made["facts"], "champion": {**made["facts"]["champion"], "version": "0"}}
+    about_another = {**made, "facts": facts, "verdict": "retrain", "outcome": None}
+    (root / "decisions" / f"{made['id']}.json").write_text(json.dumps(about_another), encoding="utf-8")
+    assert retrain_flow(str(root), CHANGES, decision=made["id"])["trained"] is None
 
 
 def test_a_second_start_says_who_is_at_work(root: Path) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from conftest import write_tiny_project
 
+from doubleroute.config import load_project
 from doubleroute.drift import records
+from doubleroute.flows.schedule import deployments
 from doubleroute.integrations.registry import Registry
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 COMMAND = str(Path(sys.executable).with_name("doubleroute"))
 #: What lets the tiny model learn its words in seconds, and trusts in it.
 LEARNS = [
@@ -37,6 +38,22 @@ def settings(root: Path, changes: list[str]) -> None:
     subprocess.run([sys.executable, "-c", code, str(root), *words[1::2]], check=True)
 
 
+def test_two_checkouts_of_one_project_do_not_take_each_others_deployments_and_nothing_queues_up(
+    tiny_backbone: Path, tmp_path: Path
+) -> None:
+    here, there = (
+        load_project(write_tiny_project(tmp_path / name, tiny_backbone)) for name in ("here", "there")
+    )
+    ours, theirs = (deployments(each, "0 2 * * *", None) for each in (here, there))
+    assert len({each.name for each in (*ours, *theirs)}) == 4
+    matches = [each[1].triggers[0].match for each in (ours, theirs)]
+    assert matches[0] != matches[1]
+    options = [each.concurrency_options for each in ours]
+    assert {each and each.collision_strategy.value for each in options} == {"CANCEL_NEW"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_schedule_of_seconds_sees_data_arrive_and_a_better_model_becomes_champion(
     tiny_backbone: Path, tmp_path: Path
 ) -> None:

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from doubleroute.data.arrivals import ROWS
 from doubleroute.digests import file_digest
 from doubleroute.errors import GateError, InputError, MachineError
+from doubleroute.flows.steps import rows_of_champions
+from doubleroute.integrations import registry_moves as moves
 from doubleroute.integrations.registry import Candidate, Registry, Version
 from doubleroute.integrations.registry_by_hand import promote_by_hand
 from doubleroute.modeling.inference import Answerer
@@ -107,6 +110,20 @@ def test_a_promotion_of_what_does_not_answer_as_it_did_is_taken_back(registry: R
         registry.promote(registry.version("2"), "3", PROMOTE)
     assert champion(registry) == "3"
     assert registry.history()[0]["version"] == "3"
+
+
+def test_the_rows_of_champions_that_were_taken_back_or_replaced_by_hand_are_read_too(
+    registry: Registry, tmp_path: Path
+) -> None:
+    assert rows_of_champions(registry) == []
+    (tmp_path / ROWS).write_bytes(b"keys")
+    with registry.locked() as client:
+        client.log_artifact(registry.version("1").run_id, str(tmp_path / ROWS))  # the run of all three
+        assert len(rows_of_champions(registry)) == 3
+        back = moves.Move(moves.now(), "2", "3", None, ("it answers worse",), "rollback")
+        moves.move(client, "demo", back, lambda _: None)
+    assert champion(registry) == "2"
+    assert len(rows_of_champions(registry)) == 3, "1 and 3 besides"
 
 
 def test_by_hand_the_recorded_decision_is_done(registry: Registry) -> None:

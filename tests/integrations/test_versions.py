@@ -206,6 +206,15 @@ def test_a_file_outside_data_changes_the_digest_but_not_the_dvc_md5(project: Pat
     assert version.digest != version.dvc_md5
 
 
+def test_a_folder_outside_data_is_in_the_digest_by_its_files(tmp_path: Path) -> None:
+    folder = tmp_path / "saved" / "rows"
+    folder.mkdir(parents=True)
+    (folder / "data.arrow").write_bytes(b"one")
+    before = pull(tmp_path, [tmp_path / "saved"])
+    (folder / "data.arrow").write_bytes(b"another")
+    assert pull(tmp_path, [tmp_path / "saved"]).digest != before.digest
+
+
 def test_a_repository_without_a_commit_has_none(tmp_path: Path) -> None:
     git(tmp_path, "init", "--quiet", "new")
     assert pull(tmp_path / "new").git_commit is None

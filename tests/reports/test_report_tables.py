@@ -18,6 +18,7 @@ from evaluations import (
 )
 
 from doubleroute.reports import details, router, tables
+from doubleroute.reports.evaluation import Note, sections_of
 
 
 def everything():
@@ -180,6 +181,14 @@ def test_worst_errors_of_the_other_kinds_show_numbers_and_lists():
     assert (error.truth, error.answer, error.confidence) == ("4.500", "0.250", "–")
     (error,) = details.mistakes(multilabel())
     assert (error.truth, error.answer) == ("joy, calm", "–")
+
+
+def test_rows_that_stay_out_of_training_are_said_below_the_counts():
+    sections = sections_of(evaluation(sentiment=classification()), {}, {}, COUNTS, {"sentiment": 1200})
+    went_in = next(each for each in sections if each.title == "What went in")
+    assert went_in.blocks[1] == Note(
+        "sentiment: 1,200 of these rows were test rows of a champion and stay out of training."
+    )
 
 
 def test_counts_say_whether_they_add_up():

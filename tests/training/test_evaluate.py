@@ -40,7 +40,7 @@ def folder(tiny_backbone: Path, tiny_model: Path, tmp_path_factory: pytest.TempP
     encoded = encode(project, workspace, validated)
     stored = store(project, workspace, encoded, lambda *_: None)
     fits = fit(project, workspace, validated, encoded, stored, lambda *_: None)
-    known = pd.read_parquet(remember(project, workspace, validated, None).path / ROWS)
+    known = pd.read_parquet(remember(project, workspace, validated).path / ROWS)
     tests = known.index[(known["task"] == "sentiment") & (known["split"] == "test")]
     known.loc[tests[-LEARNED_ROWS:], "split"] = "train"
     known.drop(tests[:NEW_ROWS]).to_parquet(root / ROWS)

@@ -83,6 +83,15 @@ class Retraining(Section):
         """As reports, records and the registry show it: behind the host often stands a secret."""
         return webhook and "/".join([*webhook.split("/")[:3], "..."])
 
+    @field_validator("mode")
+    @classmethod
+    def _it_begins_with_the_champion(cls, mode: str | None, info: ValidationInfo) -> str | None:
+        if mode is not None and info.data.get("start") == "pretrained":
+            raise ValueError(
+                "is of retrainings from the champion, but start is pretrained; write training.mode"
+            )
+        return mode
+
     @field_validator("only_new_tasks")
     @classmethod
     def _there_is_a_champion_to_keep(cls, only: bool, info: ValidationInfo) -> bool:

@@ -6,7 +6,7 @@ where the old files are gone.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from doubleroute.data.splits import text_key
 from doubleroute.data.tables import read_frame, read_validated, rows_digest
 from doubleroute.data.tokens import join_tokens
 from doubleroute.digests import code_digest, digest_of
+from doubleroute.errors import DataError
 from doubleroute.workspace import Stage, Workspace
 
 if TYPE_CHECKING:
@@ -56,11 +57,11 @@ class Seen:
         self.labelled = {str(task): int(count) for task, count in taught["task"].value_counts().items()}
 
     @classmethod
-    def read(cls, path: Path) -> "Seen":
-        """Read a version's ``rows.parquet``."""
+    def read(cls, *paths: Path) -> "Seen":
+        """Read the ``rows.parquet`` of a version, or those of several as if they were one."""
         import pandas as pd
 
-        return cls(pd.read_parquet(path))
+        return cls(pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True))
 
     def knows(self, task: str, keys: np.ndarray) -> np.ndarray:
         """Which of these row keys [n] are behind the version: bool [n]."""
@@ -109,14 +110,14 @@ def row_keys(frame: "pd.DataFrame", texts: np.ndarray) -> np.ndarray:
     )
 
 
-def remember(project: Project, workspace: Workspace, validated: Stage, before: Path | None) -> Stage:
+def remember(project: Project, workspace: Workspace, validated: Stage, before: Sequence[Path] = ()) -> Stage:
     """Give the stage with ``rows.parquet`` and ``reference.parquet`` of a model trained on these rows.
 
-    ``before``: the ``rows.parquet`` of the champion; its held-out rows stay held out for ever.
+    ``before``: the ``rows.parquet`` of champions; their held-out rows stay held out for ever.
     """
     import pandas as pd
 
-    former = None if before is None else pd.read_parquet(before)
+    former = pd.concat([pd.read_parquet(path) for path in before]) if before else None
     inputs = {
         "rows": rows_digest(validated),
         "former": None if former is None else digest_of(_former(former)["text_key"].astype(str).tolist()),
@@ -206,14 +207,21 @@ def hold_out(
     """The validated rows without those that were once held out and now stand in train or validation.
 
     Gives the stage, the one that came in when there are none, and how many rows of each task were left out.
+    Raises DataError when that leaves a split without a label.
     """
     if seen is None:
         return validated, {}
     out: dict[str, int] = {}
     for task in tasks:
         for split in ("train", "validation"):
-            keys = text_keys(read_validated(validated.path, task, split))
-            out[task] = out.get(task, 0) + int(seen.holds_out(task, keys).sum())
+            frame = read_validated(validated.path, task, split)
+            tested = seen.holds_out(task, text_keys(frame))
+            if tested.any() and frame[~tested]["label"].isna().all():
+                raise DataError(
+                    f"tasks.{task}: all labelled rows of the {split} split were test rows of an earlier "
+                    f"champion, and those stay out of training for ever; give {split} other rows"
+                )
+            out[task] = out.get(task, 0) + int(tested.sum())
     out = {task: count for task, count in out.items() if count}
     if not out:
         return validated, {}

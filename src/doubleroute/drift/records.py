@@ -122,14 +122,30 @@ def retrainings(records: Iterable[Mapping[str, Any]]) -> list[str]:
     return sorted(began, key=moment, reverse=True)
 
 
-def unfinished(root: Path, data_version: Mapping[str, Any]) -> Record | None:
-    """The newest decision if it is to retrain on this data version and nothing came of it yet: nobody
-    began, or a kill cut the retraining short. Else None."""
+def unfinished(root: Path, data_version: Mapping[str, Any], champion: str | None) -> Record | None:
+    """The newest decision if it is to retrain this champion (its version) on these data and nothing came of
+    it yet: nobody began, or a kill cut the retraining short. Else None. Of ``data_version`` the data count,
+    not the commit: an edit of a file or a commit changes no row."""
     records, _ = read_all(root)
-    if not records or records[0]["verdict"] != "retrain" or records[0]["data_version"] != dict(data_version):
+    if not records or records[0]["verdict"] != "retrain" or is_overtaken(records[0], champion):
+        return None
+    before = records[0]["data_version"] or {}
+    if any(before.get(key) != data_version[key] for key in ("digest", "dvc_md5")):
         return None
     outcome = records[0]["outcome"] or {}
     return None if outcome.get("version") or outcome.get("error") else records[0]
+
+
+def is_overtaken(record: Mapping[str, Any], champion: str | None) -> bool:
+    """Whether another version than the one that was decided about is champion now."""
+    about = record["facts"]["champion"]
+    return (about and about["version"]) != champion
+
+
+def is_under_way(record: Mapping[str, Any]) -> bool:
+    """Whether a retraining began of which nothing came yet: it is at work, or a kill cut it short."""
+    outcome = record["outcome"]
+    return outcome is not None and not (outcome["version"] or outcome["error"])
 
 
 def reproduce(record: Mapping[str, Any]) -> Reproduction:

@@ -22,10 +22,13 @@ from doubleroute.drift.policy import decide, moment
 class Model(NamedTuple):
     """A model by how it came about. ``at``: the windows before which it was trained, oldest first: (0, 2)
     was trained on what there was before window 2, beginning with the weights of (0,); (2,) before window 2
-    from the pretrained ones. ``recipe``: what else of ``Retraining`` went into its training."""
+    from the pretrained ones. ``recipe``: what else of ``Retraining`` went into its training. ``follows``: the
+    window before which the model that it follows was trained, where that one's rows weigh less than new ones
+    and its weights are not taken."""
 
     at: tuple[int, ...]
     recipe: tuple[tuple[str, Any], ...] = ()
+    follows: int | None = None
 
     @property
     def parent(self) -> "Model | None":
@@ -115,11 +118,12 @@ def play(policy: Policy, world: World) -> Play:
 def _trained(live: Model, window: int, retraining: Retraining) -> Model:
     """The model that a retraining before this window makes. Policies of one recipe share it."""
     warm = retraining.start == "champion"
-    wanted = {"effort", "rate"} if warm else set[str]()
+    wanted = {"mode", "effort", "rate"} if warm else set[str]()
     if retraining.rows != "all" or retraining.new_rows_weight != 1:
         wanted |= {"rows", "recent_days", "half_life_days", "new_rows_weight"}
     recipe = tuple(sorted(retraining.model_dump(include=wanted).items()))
-    return Model((*live.at, window) if warm else (window,), recipe)
+    follows = live.at[-1] if not warm and retraining.new_rows_weight != 1 else None
+    return Model((*live.at, window) if warm else (window,), recipe, follows)
 
 
 def _decision(policy: Policy, world: World, live: Model, place: int, times: Sequence[str]) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from doubleroute.workspace import Stage, Workspace
 
 #: Test rows of each task whose answers a registered model must give again in a new process.
 GOLDEN = 4
+#: Tag of a version: the decision to retrain that it comes of.
+RETRAINING_DECISION = "retraining_decision"
 _LIBRARIES = (
     "torch",
     "transformers",
@@ -48,6 +50,7 @@ def report(
     fits: Mapping[str, Stage],
     evaluated: Stage,
     counts: dict[str, Any],
+    kept_out: Mapping[str, int] | None = None,
 ) -> Stage:
     """Give the stage with report.html and report.md."""
     provenance = {
@@ -67,7 +70,7 @@ def report(
 
     def make(folder: Path) -> None:
         histories = {name: read_history(stage.path) for name, stage in fits.items()}
-        write_report(folder, read_evaluation(evaluated), histories, provenance, counts)
+        write_report(folder, read_evaluation(evaluated), histories, provenance, counts, kept_out)
 
     return workspace.build("report", inputs, make)
 
@@ -88,7 +91,7 @@ def candidate(
     fit = fits["routed"]
     history = read_history(fit.path)
     examples = _examples(project, validated)
-    decision_tags = {} if decided is None else {"retraining_decision": decided}
+    decision_tags = {} if decided is None else {RETRAINING_DECISION: decided}
     data_tags = {name: str(value) for name, value in data.as_dict().items() if value is not None}
     return Candidate(
         run_key=fit.digest,

@@ -1,11 +1,14 @@
 """A challenger for a decision to retrain: from the champion's weights, on the rows that the policy names."""
 
+from pathlib import Path
 from typing import Any
 
 from doubleroute.config import Project
 from doubleroute.data.arrivals import ROWS, Seen
+from doubleroute.drift import records
 from doubleroute.drift.records import Record
 from doubleroute.flows import steps
+from doubleroute.flows.candidate import RETRAINING_DECISION
 from doubleroute.flows.timeline import FitProgress, Timeline
 from doubleroute.integrations.registry import Registry
 from doubleroute.integrations.validation import read_summary
@@ -41,7 +44,9 @@ def challenger(
     against, champion = steps.champion_to_compare(registry, fits["routed"])
     evaluated = clock(steps.evaluate_models, project, workspace, validated, encoded, fits, champion)
     evaluation = read_evaluation(evaluated)
-    reported = clock(steps.write_reports, project, workspace, data, validated, fits, evaluated, counts)
+    reported = clock(
+        steps.write_reports, project, workspace, data, validated, fits, evaluated, counts, kept_out
+    )
     version = clock(
         steps.register, project, workspace, registry, data, validated, fits, evaluated, reported, record["id"]
     )
@@ -70,6 +75,23 @@ def outcome(trained: dict[str, Any]) -> dict[str, Any]:
         "reasons": decision["reasons"],
         "seconds": trained["seconds"],
     }
+
+
+def close(root: Path, registry: Registry) -> None:
+    """Note what came of retrainings that a kill cut short after the promotion gate had decided about their
+    version: carried out once more they would begin with the champion that they made."""
+    cut = {record["id"] for record in records.read_all(root)[0] if records.is_under_way(record)}
+    for version in registry.versions() if cut else []:
+        record, decision = version.tags.get(RETRAINING_DECISION), version.decision
+        if record is None or record not in cut or decision is None:
+            continue
+        registry.settle()
+        # The verdict is noted before the alias moves: a promotion counts when the version was champion.
+        if decision["verdict"] != "promote" or version.number in {
+            move["version"] for move in registry.history()
+        }:
+            known = {key: decision[key] for key in ("verdict", "reasons")}
+            records.set_outcome(root, record, {"version": version.number, **known})
 
 
 def _plan(

@@ -47,7 +47,8 @@ def retrain(
     1. pull, 2. validate: as in the train flow
     3. look: what arrived, measured against what the champion learned from
     4. decide: by the policy; a retraining that a kill cut short goes on. With ``decision``, the id of one
-       that was made, there is no new look, and one that was carried out already is left alone
+       that was made, there is no new look, and one that was carried out already, or whose champion does not
+       serve any more, is left alone
     5. tokenise, activations, fit, evaluate, report, register, promote: as in the train flow, the routed
        model alone, from the weights and on the rows that the policy names
     6. tell: the outcome goes into the record, the artifacts and the webhook
@@ -69,10 +70,13 @@ def retrain(
         data = clock(steps.pull_data, loaded.root, loaded.all_paths)
         validated = clock(steps.validate_rows, loaded, workspace)
         lines: list[str] = []
+        produce.close(loaded.root, registry)
+        champion = registry.champion()
+        serving = champion.number if champion else None
         record = (
             records.read(loaded.root, decision)
             if decision
-            else records.unfinished(loaded.root, data.as_dict())
+            else records.unfinished(loaded.root, data.as_dict(), serving)
         )
         if record is None:
             with FitProgress() as progress:
@@ -80,7 +84,7 @@ def retrain(
             record, lines = clock(steps.decide_retraining, loaded, data, found), said(found)
         show_decision(loaded.name, record, lines)
         trained: dict[str, Any] | None = None
-        done = (record["outcome"] or {}).get("version") is not None
+        done = (record["outcome"] or {}).get("version") or records.is_overtaken(record, serving)
         if force or (record["verdict"] == "retrain" and not done):
             records.set_outcome(loaded.root, record["id"], {})
             try:

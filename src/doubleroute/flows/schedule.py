@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from prefect import serve as serve_deployments
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.events import DeploymentEventTrigger
@@ -16,7 +17,7 @@ from doubleroute.config import Project
 from doubleroute.errors import GateError, InputError
 from doubleroute.flows.retrain import retrain
 from doubleroute.flows.server import check_server, local_server
-from doubleroute.flows.watch import RETRAIN, watch
+from doubleroute.flows.watch import RETRAIN, label, watch
 from doubleroute.workspace import Workspace
 
 
@@ -42,20 +43,23 @@ def serve(project: Project, cron: str, every: float | None, say: Callable[[str],
 
 
 def deployments(project: Project, cron: str, every: float | None) -> list[RunnerDeployment]:
-    """The nightly look, and the retraining that its event starts; one of each at a time."""
+    """The nightly look, and the retraining that its event starts; one of each at a time, and one that comes
+    meanwhile is left out."""
     when: dict[str, Any] = {"interval": timedelta(seconds=every)} if every else {"cron": cron}
     parameters = {"project": str(project.root)}
     trigger = DeploymentEventTrigger(
-        name=f"{project.name}: a decision to retrain",
+        name=f"{label(project)}: a decision to retrain",
         expect={RETRAIN},
-        match={"prefect.resource.id": f"doubleroute.project.{project.name}"},
+        match={"prefect.resource.id": f"doubleroute.project.{label(project)}"},
         parameters={**parameters, "decision": "{{ event.payload.decision }}"},
     )
+    # As prefect.yaml has it: Prefect's default lets looks that take longer than ``every`` queue up.
+    one = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
     watching = watch.to_deployment(
-        f"{project.name}-nightly", parameters=parameters, concurrency_limit=1, **when
+        f"{label(project)}-nightly", parameters=parameters, concurrency_limit=one, **when
     )
     training = retrain.to_deployment(
-        f"{project.name}-on-drift", parameters=parameters, concurrency_limit=1, triggers=[trigger]
+        f"{label(project)}-on-drift", parameters=parameters, concurrency_limit=one, triggers=[trigger]
     )
     return [watching, training]
 

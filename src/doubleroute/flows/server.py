@@ -33,6 +33,16 @@ _ENVIRONMENT = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR",
     "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
 }
+#: What the log says of a database that a kill left half-made, or of another Prefect's.
+_DAMAGED = (
+    "file is not a database",
+    "database disk image is malformed",
+    "no such table",
+    "no such column",
+    "already exists",
+    "duplicate column name",
+    "Can't locate revision",
+)
 #: Only what records runs: no scheduler, no triggers, no pages.
 _ONLY_RECORDS = {
     "PREFECT_UI_ENABLED": "false",
@@ -97,31 +107,58 @@ def _quiet_stop() -> Iterator[None]:
 def local_server(
     home: Path, environment: Mapping[str, str], meanwhile: Callable[[], None] = lambda: None
 ) -> Iterator[str]:
-    """The URL of a server on loopback with its database in ``home``, ended with the block. A database that
-    a kill left half-made is put aside, once. Raises MachineError when it does not start."""
-    process, port = _start(home, environment)
-    try:
-        meanwhile()
-        for another in (True, True, False):
-            if _answers(process, port):
-                break
-            ended = process.poll() is not None
+    """The URL of a server on loopback with its database in ``home``, ended with the block; nobody inside
+    asks a proxy for what is on loopback. A database that a kill left half-made is put aside, once. Raises
+    MachineError when it does not start."""
+    with _past_proxies():
+        process, port = _start(home, environment)
+        try:
+            meanwhile()
+            aside = False
+            for another in (True, True, False):
+                if _answers(process, port):
+                    break
+                ended = process.poll() is not None
+                _end(process)
+                log = (home / "server.log").read_text(encoding="utf-8", errors="replace")
+                if not another or not ended:
+                    last = (log.strip().splitlines() or ["its log is empty"])[-1]
+                    raise MachineError(
+                        f"the Prefect server did not start: {last} ({home / 'server.log'}). "
+                        "`prefect server start` and PREFECT_API_URL use a server of your own"
+                    )
+                if not aside and _blames_database(log):
+                    aside = True
+                    kept = home.with_name(f"{home.name}.damaged")
+                    shutil.rmtree(kept, ignore_errors=True)
+                    home.rename(kept)
+                process, port = _start(home, environment)
+            yield f"http://127.0.0.1:{port}/api"
+        finally:
             _end(process)
-            log = (home / "server.log").read_text(encoding="utf-8", errors="replace")
-            if not another or not ended:
-                last = (log.strip().splitlines() or ["its log is empty"])[-1]
-                raise MachineError(
-                    f"the Prefect server did not start: {last} ({home / 'server.log'}). "
-                    "`prefect server start` and PREFECT_API_URL use a server of your own"
-                )
-            if "address already in use" not in log:
-                kept = home.with_name(f"{home.name}.damaged")
-                shutil.rmtree(kept, ignore_errors=True)
-                home.rename(kept)
-            process, port = _start(home, environment)
-        yield f"http://127.0.0.1:{port}/api"
+
+
+@contextmanager
+def _past_proxies() -> Iterator[None]:
+    """Let this process and its children reach loopback where the environment names a proxy."""
+    before = {name: os.environ.get(name) for name in ("no_proxy", "NO_PROXY")}
+    direct = before["no_proxy"] or before["NO_PROXY"] or ""
+    if direct != "*":  # which stands for every host only alone
+        direct = ",".join(filter(None, (direct, "127.0.0.1", "localhost")))
+    os.environ.update(dict.fromkeys(before, direct))
+    try:
+        yield
     finally:
-        _end(process)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _blames_database(log: str) -> bool:
+    """Whether a server did not start for its database: not a full disk, say, or one that somebody locked."""
+    return any(said in log for said in _DAMAGED)
 
 
 def _start(home: Path, environment: Mapping[str, str]) -> tuple[Child, int]:

@@ -68,7 +68,7 @@ def _register(
     if champion is not None and champion.run_key == fits["routed"].digest:
         registry.model_folder(champion)  # checks its files
         return champion
-    remembered = remember(project, workspace, validated, _rows_of_champion(registry))
+    remembered = remember(project, workspace, validated, rows_of_champions(registry))
     made = candidate(project, data, validated, fits, evaluated, reported, remembered, decided)
     return registry.register(made)
 
@@ -111,16 +111,23 @@ def champion_to_compare(registry: Registry, fit: Stage) -> tuple[str | None, Cha
 def keep_out(
     project: Project, workspace: Workspace, registry: Registry, validated: Stage
 ) -> tuple[Stage, dict[str, int]]:
-    """The rows without those in train and validation that the champion was tested on, and how many of each
+    """The rows without those in train and validation that a champion was tested on, and how many of each
     task those were."""
-    rows = _rows_of_champion(registry)
-    seen = None if rows is None else Seen.read(rows)
-    return hold_out(workspace, validated, list(project.tasks), seen)
+    rows = rows_of_champions(registry)
+    return hold_out(workspace, validated, list(project.tasks), Seen.read(*rows) if rows else None)
 
 
-def _rows_of_champion(registry: Registry) -> Path | None:
-    champion = registry.champion()
-    return None if champion is None else registry.artifact(champion, ROWS)
+def rows_of_champions(registry: Registry) -> list[Path]:
+    """The files that together hold the test rows of all champions: that of the champion, to whom every
+    promotion before it has handed on the rows, and those of champions who were taken back or replaced by
+    hand, whose rows the champion may not have."""
+    replaced = {move["from"] for move in registry.history() if move["by"] != "promotion"}
+    found = [
+        registry.artifact(version, ROWS)
+        for version in registry.versions()
+        if CHAMPION in version.aliases or version.number in replaced
+    ]
+    return [rows for rows in found if rows is not None]
 
 
 def tell(project: Project, record: Mapping[str, Any]) -> None:

@@ -70,7 +70,9 @@ def train(project: str = ".", changes: list[str] | None = None) -> dict[str, Any
         against, champion = steps.champion_to_compare(registry, fits["routed"])
         evaluated = clock(steps.evaluate_models, loaded, workspace, validated, encoded, fits, champion)
         evaluation = read_evaluation(evaluated)
-        reported = clock(steps.write_reports, loaded, workspace, data, validated, fits, evaluated, counts)
+        reported = clock(
+            steps.write_reports, loaded, workspace, data, validated, fits, evaluated, counts, kept_out
+        )
         version = clock(
             steps.register, loaded, workspace, registry, data, validated, fits, evaluated, reported
         )

@@ -7,7 +7,8 @@ from prefect import flow
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.events import emit_event
 
-from doubleroute.config import load_project
+from doubleroute.config import Project, load_project
+from doubleroute.digests import digest_of
 from doubleroute.drift import records
 from doubleroute.environment import set_defaults
 from doubleroute.flows.timeline import FitProgress, Timeline
@@ -25,7 +26,7 @@ def watch(project: str = ".", changes: list[str] | None = None, from_log: bool =
     2. validate: good rows go on, bad ones into quarantine
     3. look: what arrived, measured against what the champion learned from
     4. decide: retrain, wait or ask, by the project's policy; the record is in decisions/. A decision to
-       retrain on these data that was not carried out yet stands
+       retrain this champion on these data that was not carried out yet stands
     5. tell: artifacts, the webhook, and the event that starts a retraining
     """
     set_defaults()
@@ -39,7 +40,8 @@ def watch(project: str = ".", changes: list[str] | None = None, from_log: bool =
     data = clock(steps.pull_data, loaded.root, loaded.all_paths)
     validated = clock(steps.validate_rows, loaded, workspace)
     lines: list[str] = []
-    record = records.unfinished(loaded.root, data.as_dict())
+    champion = registry.champion()
+    record = records.unfinished(loaded.root, data.as_dict(), champion.number if champion else None)
     if record is None:
         with FitProgress() as progress:
             found = clock(steps.look, loaded, workspace, registry, data, validated, progress, from_log)
@@ -48,9 +50,14 @@ def watch(project: str = ".", changes: list[str] | None = None, from_log: bool =
         steps.tell(loaded, record)
     # One that is not carried out yet is told again, unless somebody is at it: its event may be lost.
     if record["verdict"] == "retrain" and workspace.holder("train") is None:
-        resource = {"prefect.resource.id": f"doubleroute.project.{loaded.name}"}
+        resource = {"prefect.resource.id": f"doubleroute.project.{label(loaded)}"}
         emit_event(RETRAIN, resource, payload={"decision": record["id"], "project": project})
     return {"record": record, "said": lines, "stages": clock.stages, "seconds": clock.seconds}
+
+
+def label(project: Project) -> str:
+    """What a Prefect server knows the project of this folder by: two checkouts of one name are two."""
+    return f"{project.name}-{digest_of(str(project.root))[:6]}"
 
 
 def show_decision(project: str, record: dict[str, Any], lines: list[str]) -> None:

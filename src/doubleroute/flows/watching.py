@@ -18,6 +18,7 @@ from doubleroute.drift.sample import Sample, TaskRows
 from doubleroute.drift.statistics import expected_accuracy
 from doubleroute.drift.values import matched
 from doubleroute.kinds import Scorer, kind
+from doubleroute.modeling.backbone import locate, source_digest
 from doubleroute.plain import without_nan
 from doubleroute.training.answers import answers_to
 from doubleroute.training.embeddings import embeddings
@@ -54,9 +55,7 @@ def check(
     ``current`` rows against those that the champion learned from. ``labels``: of each task, all there are.
     """
     frames = {task: frame for task, frame in current.items() if len(frame)}
-    keys = {
-        task: digest_of(row_keys(each, text_keys(each)).astype(str).tolist()) for task, each in frames.items()
-    }
+    keys = {task: _digest(frame) for task, frame in frames.items()}
     inputs = {
         "champion": champion.digest,
         "current": keys,
@@ -65,6 +64,7 @@ def check(
         "bootstrap": project.evaluation.bootstrap,
         "metrics": {task: project.tasks[task].judged_by for task in frames},
         "backbone": project.backbone.model_dump(mode="json"),
+        "files": source_digest(locate(project.backbone.source, project.root)),
         "seed": project.seed,
         "code": code_digest("drift", "kinds", "flows/watching", "training/answers", "training/embeddings"),
         "versions": versions_of("numpy", "scipy", "torch"),
@@ -99,6 +99,14 @@ def check(
         write_json(folder / "check.json", without_nan({"drift": drift, "performance": performance}))
 
     return workspace.build("check", inputs, make)
+
+
+def _digest(frame: "pd.DataFrame") -> str:
+    """Of all that a check reads of the rows: what they say, their labels, places, times and slices."""
+    names = [str(name) for name in frame]
+    about = [name for name in names if name in ("file", "row", "time") or name.startswith("slice_")]
+    told = {name: [str(value) for value in frame[name]] for name in about}
+    return digest_of({"rows": row_keys(frame, text_keys(frame)).astype(str).tolist(), **told})
 
 
 def short(drift: Mapping[str, Any]) -> dict[str, Any]:

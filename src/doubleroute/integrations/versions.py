@@ -48,8 +48,8 @@ class DataVersion:
 def pull(root: Path, files: Sequence[Path] = ()) -> DataVersion:
     """Make sure that ``root/data`` is what ``root/data.dvc`` says, and give the version of the data.
 
-    Missing data are fetched from DVC's cache or its remote. ``files`` are the project's data files:
-    those outside data/ go into the digest as well. A project without data.dvc or git works.
+    Missing data are fetched from DVC's cache or its remote. ``files`` are the project's data files
+    and folders: what is outside data/ goes into the digest as well. A project without data.dvc or git works.
 
     Raises DataError when data/ differs from data.dvc, InputError when data.dvc cannot be read, and
     MachineError when the data are missing and cannot be fetched.
@@ -68,7 +68,8 @@ def pull(root: Path, files: Sequence[Path] = ()) -> DataVersion:
             record.match(pointer, listing)
         outside = {
             os.path.relpath(path, data).replace(os.sep, "/"): record.md5(path)
-            for path in sorted(file.absolute() for file in files)
+            for file in sorted(file.absolute() for file in files)
+            for path in (sorted(file.rglob("*")) if file.is_dir() else [file])
             if path.is_file() and not path.is_relative_to(data)
         }
     commit, dirty = git_state(root)

@@ -72,18 +72,20 @@ def write_report(
     histories: dict[str, dict[str, Any]],
     provenance: dict[str, Any],
     counts: dict[str, Any],
+    kept_out: Mapping[str, int] | None = None,
 ) -> None:
     """Write ``report.html`` and ``report.md`` into ``folder``.
 
     ``evaluation`` is what ``evaluation.json`` holds; ``histories`` {model: ``history.json``};
     ``provenance`` what the run was made of, printed as given; ``counts`` {task: {split: {rows_in,
-    rows_out, quarantined, unlabelled}}} of the validation. Undefined numbers are null or NaN.
+    rows_out, quarantined, unlabelled}}} of the validation; ``kept_out`` {task: how many of these rows were
+    test rows of a champion}, which nothing was trained or chosen on. Undefined numbers are null or NaN.
     Raises MachineError when the files cannot be written.
     """
     project = shown(provenance.get("project") or "doubleroute", 70)
     title = f"{project}: evaluation on the {shown(evaluation['split'], 20)} split"
     verdicts = tables.verdicts(evaluation)
-    sections = sections_of(evaluation, histories, provenance, counts)
+    sections = sections_of(evaluation, histories, provenance, counts, kept_out)
     write_text(folder / "report.html", page(title, verdicts, sections))
     write_text(folder / "report.md", markdown_report(title, verdicts, sections))
 
@@ -93,6 +95,7 @@ def sections_of(
     histories: Mapping[str, Any],
     provenance: Mapping[str, Any],
     counts: Mapping[str, Any],
+    kept_out: Mapping[str, int] | None = None,
 ) -> list[Section]:
     """The sections in the order of reading; those that have nothing to show are left out."""
     fair = tables.fairness(evaluation)
@@ -101,8 +104,11 @@ def sections_of(
         return [block for name, task in evaluation["tasks"].items() for block in blocks(name, task)]
 
     scores = of_tasks(lambda name, task: _scores(evaluation, name, task))
-    went_in: list[Block] = [details.counts_table(counts), details.tokens_table(evaluation["tokens"])]
-    went_in.append(details.models_table(evaluation, histories))
+    went_in: list[Block] = [details.counts_table(counts)]
+    for task, left_out in (kept_out or {}).items():
+        was = f"{left_out:,} of these rows were test rows of a champion and stay out of training"
+        went_in.append(Note(f"{shown(task, 70)}: {was}."))
+    went_in += [details.tokens_table(evaluation["tokens"]), details.models_table(evaluation, histories)]
     sections: dict[str, list[Block]] = {
         "Scores": [*scores, Note(fair)] if fair else scores,
         "Slices": of_tasks(lambda name, _: iter(tables.slices_tables(evaluation, name))),

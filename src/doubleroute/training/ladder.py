@@ -124,7 +124,8 @@ def ladder_of(project: Project, name: Name, plan: Plan) -> tuple[RungName | None
 
     Raises ConfigError when a task's head cannot be solved and mode heads asks for it.
     """
-    mode = (plan.start and project.retraining.mode) or project.training.mode
+    own = project.retraining.mode if plan.start else None
+    mode, asks = own or project.training.mode, "retraining.mode" if own else "training.mode"
     others = [task for task, options in project.tasks.items() if not is_linear(options)]
     if name == "frozen" and not others:
         return ("heads",)
@@ -132,7 +133,7 @@ def ladder_of(project: Project, name: Name, plan: Plan) -> tuple[RungName | None
         return (None,)
     if mode == "heads" and others:
         raise ConfigError(
-            f"training.mode: heads has no solution for tasks.{others[0]}: it is of kind "
+            f"{asks}: heads has no solution for tasks.{others[0]}: it is of kind "
             f"{project.tasks[others[0]].kind}, or has a CRF or weights of its labels; write auto or full"
         )
     lowest: tuple[RungName | None, ...] = () if others else ("heads",)

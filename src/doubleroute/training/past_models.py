@@ -17,6 +17,8 @@ from doubleroute.data.past import rows_before
 from doubleroute.data.tables import rows_digest
 from doubleroute.digests import code_digest, digest_of, versions_of
 from doubleroute.drift.replay import Model
+from doubleroute.modeling.backbone import locate, source_digest
+from doubleroute.modeling.routers import resolve
 from doubleroute.training import ladder
 from doubleroute.training.encode import encode
 from doubleroute.training.plan import FROM_NOTHING, Plan, Start
@@ -85,8 +87,10 @@ class PastModels:
             "rows": rows_digest(rows),
             "recipe": [list(each) for each in model.recipe],
             "parent": before and digest_of(before),
+            "known": None if model.follows is None else rows_digest(self.rows(Model((model.follows,)))),
             "backbone": project.backbone.model_dump(mode="json"),
-            "router": project.router.model_dump(mode="json"),
+            "files": source_digest(locate(project.backbone.source, project.root)),
+            "router": resolve(project.router.model_dump(mode="json"), project.root),
             "tasks": {name: task.model_dump(mode="json") for name, task in project.tasks.items()},
             "training": project.training.model_dump(mode="json", exclude={"checkpoint_seconds"}),
             "seed": project.seed,
@@ -120,11 +124,14 @@ class PastModels:
         """What the model begins with and which rows it draws."""
         if model.parent is None and not model.recipe:
             return FROM_NOTHING
-        start, seen = None, None
+        start, seen, followed = None, None, model.parent
         if model.parent is not None:
             parent = self._fit(model.parent)
             start = Start(parent.path / "model", parent.digest)
-            remembered = remember(project, self.workspace, self.rows(model.parent), None)
+        elif model.follows is not None:
+            followed = Model((model.follows,))
+        if followed is not None:
+            remembered = remember(project, self.workspace, self.rows(followed))
             seen = Seen.read(remembered.path / ROWS)
         chosen = selection(project, self.workspace, rows, seen) if "rows" in dict(model.recipe) else None
         return Plan(start, chosen)
