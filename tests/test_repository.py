@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 import doubleroute
 from doubleroute.config import load_project
+from doubleroute.flows.watch import label
 
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -185,7 +186,9 @@ def test_nothing_of_the_data_and_of_the_results_is_tracked() -> None:
 def test_the_event_that_starts_a_retraining_is_of_the_repository_s_project_alone() -> None:
     deployments = YAML(typ="safe").load(ROOT / "prefect.yaml")["deployments"]
     (trigger,) = (trigger for each in deployments for trigger in each.get("triggers", []))
-    assert trigger["match"] == {"prefect.resource.id": f"doubleroute.project.{load_project(ROOT).name}"}
+    resource = trigger["match"]["prefect.resource.id"]
+    assert resource == f"doubleroute.project.{load_project(ROOT).name}-*"
+    assert f"doubleroute.project.{label(load_project(ROOT))}".startswith(resource.removesuffix("*"))
 
 
 def test_the_makefile_and_the_workflows_name_no_registry() -> None:

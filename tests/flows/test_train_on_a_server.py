@@ -129,7 +129,7 @@ def test_prefect_deploy_takes_the_repository_s_deployments_and_the_event_that_st
     assert [each["schedule"]["cron"] for each in found["nightly"]["schedules"]] == [cron]
     (automation,) = ask(server, "automations")
     assert automation["trigger"]["expect"] == [RETRAIN]
-    resource = f"doubleroute.project.{load_project(REPOSITORY).name}"
+    resource = f"doubleroute.project.{load_project(REPOSITORY).name}-*"
     assert automation["trigger"]["match"] == {"prefect.resource.id": resource}
     (action,) = automation["actions"]
     assert action["deployment_id"] == found["on-drift"]["id"]
