@@ -168,7 +168,7 @@ def test_what_is_asked_for_by_name_and_loses_too_much_is_exit_code_3_and_leaves_
     assert result.exit_code == 3
     assert "refused: sentiment: accuracy 1.0000 becomes 0." in result.stdout
     assert "serving.margin allows 0.005" in result.stdout
-    assert "the graph is refused; `predict --precision auto` answers with the float32 graph" in result.stderr
+    assert "`predict --model-version 1 --precision auto` answers with the float32 graph" in result.stderr
     assert sorted((project / ".doubleroute" / "stages").iterdir()) == before
     named = call(project, "export", "--set", "serving.precision=int8")
     assert named.exit_code == 3

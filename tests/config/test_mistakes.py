@@ -89,7 +89,7 @@ ONE_MISTAKE = {
     "a mode of retraining from the champion, and no champion to start from": (
         "retraining: {start: pretrained, mode: heads}",
         "line 4: retraining.mode: is of retrainings from the champion, but start is pretrained; write "
-        "training.mode",
+        "null here, and training.mode",
     ),
     "new tasks alone, and no champion to keep": (
         "retraining: {start: pretrained, only_new_tasks: true}",

@@ -124,11 +124,14 @@ def test_the_command_plays_another_policy_beside_the_projects(project: Path, pla
     idle = ["--policy", "idle:on_drift=false,new_labels=null,max_fall=1"]
 
     shown = CliRunner().invoke(app, [*words, *idle])
-    more = json.loads(CliRunner().invoke(app, [*words, *idle, "--json"]).stdout)
+    quick = ["--policy", "quick:mode=auto"]
+    more = json.loads(CliRunner().invoke(app, [*words, *idle, *quick, "--json"]).stdout)
 
     assert more["policies"]["idle"]["retrainings"] == 0
     assert more["policies"]["idle"]["windows"] == played["policies"]["never"]["windows"]
     assert more["policies"]["policy"] == played["policies"]["policy"]
+    assert more["policies"]["quick"]["retrainings"] == 1
+    assert Workspace(project).all("fit") == []  # of every rung
     assert shown.exit_code == 0
     assert "gain of always'" in shown.stdout
     assert CliRunner().invoke(app, [*words, "--policy", "idle"]).exit_code == 2

@@ -38,8 +38,9 @@ def test_a_worker_can_read_the_order_of_a_model_that_lacks_what_promotion_and_re
     tiny_project: Path,
 ) -> None:
     run = Run(tiny_project, "promotion.router_checks.min_gain=0", "promotion.margins={entities: 0.1}")
-    # By the time column of a task that is left out.
-    dated = run.project.retraining.model_copy(update={"rows": "recent"})
+    # Rows by the time column of a task that is left out, and the ladder of a policy with another start.
+    policy = {"rows": "recent", "start": "pretrained", "mode": "heads"}
+    dated = run.project.retraining.model_copy(update=policy)
     tasks = {"sentiment": run.project.tasks["sentiment"]}
     project = run.project.model_copy(update={"tasks": tasks, "retraining": dated}).at(tiny_project)
     order = Order(project, run.validated, run.encoded, run.stored, "float32")

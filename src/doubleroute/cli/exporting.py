@@ -62,9 +62,8 @@ def export(
                 terminal.line(f"  {place}")
         if not any(each.folder for each in made):
             which = "the graph" if len(made) == 1 else "every graph"
-            terminal.note(
-                f"error: {which} is refused; `predict --precision auto` answers with {exporter.answers}"
-            )
+            command = f"predict --model-version {chosen.number} --precision auto"
+            terminal.note(f"error: {which} is refused; `{command}` answers with {exporter.answers}")
             raise typer.Exit(3)
 
 

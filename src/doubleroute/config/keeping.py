@@ -88,7 +88,8 @@ class Retraining(Section):
     def _it_begins_with_the_champion(cls, mode: str | None, info: ValidationInfo) -> str | None:
         if mode is not None and info.data.get("start") == "pretrained":
             raise ValueError(
-                "is of retrainings from the champion, but start is pretrained; write training.mode"
+                "is of retrainings from the champion, but start is pretrained; write null here, and "
+                "training.mode"
             )
         return mode
 

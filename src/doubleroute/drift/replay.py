@@ -69,8 +69,9 @@ class World:
     ``difference(models, others)``: how much better the first are, paired, {task: {"value", "low", "high"}}.
     ``facts(model, window)``: what is known of this model when that window has come: "drift",
     "performance", "new_labels" and "learned_from" as ``drift.policy.decide`` takes them.
-    ``cost(model)``: {"seconds", "steps"} of the last of its trainings. ``expected(model, window, start)``:
-    what a retraining after that window is expected to cost, from what was known then; None if unknown.
+    ``cost(model)``: {"seconds", "steps"} of the last of its trainings.
+    ``expected(model, window, retraining)``: what a retraining after that window is expected to cost, from
+    what was known then; None if unknown.
     ``higher_is_better``: for each task, of its metric.
     """
 
@@ -80,7 +81,7 @@ class World:
     difference: Callable[[Sequence[Model], Sequence[Model]], Mapping[str, Mapping[str, Any]]]
     facts: Callable[[Model, int], Mapping[str, Any]]
     cost: Callable[[Model], Mapping[str, float]]
-    expected: Callable[[Model, int, str], float | None]
+    expected: Callable[[Model, int, Retraining], float | None]
     higher_is_better: Mapping[str, bool]
 
 
@@ -140,7 +141,7 @@ def _decision(policy: Policy, world: World, live: Model, place: int, times: Sequ
         },
         **world.facts(live, place),
         "retrainings": list(times),
-        "expected_seconds": world.expected(live, place, policy.retraining.start),
+        "expected_seconds": world.expected(live, place, policy.retraining),
     }
     return decide(facts, policy.retraining).as_dict()
 

@@ -139,20 +139,23 @@ def _about(version: Version, now: datetime | None) -> dict[str, Any]:
 def _expected_seconds(
     project: Project, registry: Registry, version: Version, validated: Stage
 ) -> float | None:
-    """What a retraining should cost in training seconds: the champion's seconds a step, times the steps."""
+    """What a retraining should cost in training seconds: the champion's seconds a step, times the steps; of
+    solved heads, as long as the champion's took. None where its history does not say."""
     path = registry.artifact(version, "history.json")
     if path is None:
         return None
     history = json.loads(path.read_text(encoding="utf-8"))
-    if (project.retraining.mode or project.training.mode) == "heads" or not history["total_steps"]:
+    if (project.retraining.mode or project.training.mode) == "heads":
         heads = [each["seconds"] for each in history["epochs"] if each.get("rung") == "heads"]
         return round(heads[0], 1) if heads else None
+    if not history["total_steps"]:
+        return None
     rows = sum(
         int(read_validated(validated.path, task, "train")["label"].notna().sum()) for task in project.tasks
     )
     share = project.retraining.effort if project.retraining.start == "champion" else 1.0
     steps = project.training.epochs * share * rows / project.training.batch_size
-    return round(float(history["seconds"]) / max(1, int(history["total_steps"])) * steps, 1)
+    return round(float(history["seconds"]) / int(history["total_steps"]) * steps, 1)
 
 
 def _report(

@@ -149,15 +149,18 @@ class History:
         found = self.models.get(model)
         return {"seconds": found.seconds, "steps": found.steps}
 
-    def expected(self, model: Model, window: int, start: str) -> float:
-        """Seconds a step of the live model's training, times the steps that there would be."""
+    def expected(self, model: Model, window: int, retraining: Retraining) -> float | None:
+        """Seconds a step of the live model's training, times the steps that there would be. Heads that are
+        solved take no steps, but as long as those of the live model did; None where it says nothing."""
         known, end = self.models.get(model), self.windows[window].end
-        training, share = self.project.training, 1.0
-        if start == "champion":
-            share = self.project.retraining.effort
+        training, warm = self.project.training, retraining.start == "champion"
+        share = retraining.effort if warm else 1.0
+        heads = ((retraining.mode if warm else None) or training.mode) == "heads"
+        if heads or not known.steps:
+            return round(known.seconds, 1) if heads and not known.steps else None
         rows = sum(len(_train(self._between(task, "", end))) for task in self.frames)
         steps = training.epochs * share * rows / training.batch_size
-        return round(known.seconds / max(1, known.steps) * steps, 1)
+        return round(known.seconds / known.steps * steps, 1)
 
     def facts(self, model: Model, window: int) -> dict[str, Any]:
         """What the same check as of a live project finds: the rows since the model was trained against

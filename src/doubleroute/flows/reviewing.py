@@ -242,6 +242,8 @@ def _looked_for(found: Review) -> set[str]:
     if not found.head.rows:
         return _WITHOUT_ROWS
     without = set() if found.measured else _BY_MODELS
+    if found.measured and found.measured.full is None:
+        without = {"worse"}  # of what --full alone may see
     return FINDINGS.keys() - without - ({"invalid"} if found.head.validated is None else set())
 
 

@@ -47,10 +47,10 @@ class Order:
 
     @property
     def _project(self) -> Project:
-        """What a fit reads of the project. Promotion and the choice of rows, which is made before, may ask
-        for a router or a task that this model does without."""
-        rows = self.project.retraining.model_copy(update={"rows": "all"})
-        return self.project.model_copy(update={"promotion": Promotion(), "retraining": rows})
+        """What a fit reads of the project. Promotion, and the choices of rows and of the ladder, which are
+        made before, may ask for a router, a task or a start that this model does without."""
+        chosen = self.project.retraining.model_copy(update={"rows": "all", "mode": None})
+        return self.project.model_copy(update={"promotion": Promotion(), "retraining": chosen})
 
     def write(self, workspace: Workspace, threads: int) -> Path:
         """Write the order for one worker; give the file."""

@@ -5,7 +5,7 @@ layers that may learn from the stored outputs of the others, then all of them. E
 model so far, by the validation rows, and is never worse there; the history of the last one tells of all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from doubleroute.config import Project, Router
@@ -67,9 +67,11 @@ def fit(
     progress: Progress,
     plan: Plan = FROM_NOTHING,
     names: Sequence[Name] | None = None,
+    made: Callable[[Stage], None] = lambda _: None,
 ) -> dict[str, Stage]:
     """The project's model and its baselines, or those of ``names``; those that are not there yet are fitted
-    side by side, as the plan says. ``stored`` is what ``store`` gave for the same plan.
+    side by side, as the plan says. ``stored`` is what ``store`` gave for the same plan; ``made`` is told the
+    fit of every rung, of which the last ones are given.
 
     Raises ConfigError when the plan's start has another backbone or router, or the training needs a package
     that is not installed.
@@ -86,7 +88,10 @@ def fit(
                 plan_of_rung = next_plan(project, plan, ladder, height, found.get(name))
                 if plan_of_rung is not None:
                     next_ones[name] = replace(orders[name], plan=plan_of_rung)
-        found |= fit_orders(next_ones, workspace, progress)
+        fits = fit_orders(next_ones, workspace, progress)
+        for stage in fits.values():
+            made(stage)
+        found |= fits
     return found
 
 

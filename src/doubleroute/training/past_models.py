@@ -116,9 +116,13 @@ class PastModels:
         plan = self._plan(project, model, rows)
         encoded = encode(project, self.workspace, rows)
         stored = ladder.store(project, self.workspace, encoded, tell, plan, ["routed"])
-        fit = ladder.fit(project, self.workspace, rows, encoded, stored, tell, plan, ["routed"])["routed"]
-        self._heavy |= {stage.path for stage in (encoded, stored, fit) if stage is not None}
-        return fit
+        self._heavy |= {stage.path for stage in (encoded, stored) if stage is not None}
+
+        def made(stage: Stage) -> None:
+            self._heavy.add(stage.path)
+
+        fits = ladder.fit(project, self.workspace, rows, encoded, stored, tell, plan, ["routed"], made)
+        return fits["routed"]
 
     def _plan(self, project: Project, model: Model, rows: Stage) -> Plan:
         """What the model begins with and which rows it draws."""
