@@ -86,11 +86,6 @@ ONE_MISTAKE = {
         "training: {lora: {rank: 0}}",
         "line 4: training.lora.rank: must be a whole number from 1 to 1024, not 0",
     ),
-    "a mode of retraining from the champion, and no champion to start from": (
-        "retraining: {start: pretrained, mode: heads}",
-        "line 4: retraining.mode: is of retrainings from the champion, but start is pretrained; write "
-        "null here, and training.mode",
-    ),
     "new tasks alone, and no champion to keep": (
         "retraining: {start: pretrained, only_new_tasks: true}",
         "line 4: retraining.only_new_tasks: keeps what the champion has, but start is pretrained; write "

@@ -238,6 +238,18 @@ def test_more_rows_for_one_task_than_for_another_do_not_move_the_inputs() -> Non
     assert measure(everything, current, OPTIONS, 17)["moved"] == ["inputs"]
 
 
+def test_a_few_texts_that_two_tasks_share_do_not_stand_for_the_reference() -> None:
+    def tasks(a: np.ndarray, b: np.ndarray) -> dict[str, TaskRows]:
+        return {name: TaskRows("regression", [], rows, []) for name, rows in (("a", a), ("b", b))}
+
+    apart = sample(1, 600, **tasks(np.arange(310), np.arange(300, 600)))  # 10 rows are of both
+    asked = sample(2, 100, **tasks(np.arange(100), np.arange(100)))
+    assert len(matched(apart, asked, 17)) == 600
+    together = sample(1, 600, **tasks(np.arange(600), np.arange(599)))  # one row lacks b
+    stray = sample(2, 100, **tasks(np.arange(100), np.arange(97)))  # three do
+    assert matched(together, stray, 17).tolist() == list(range(599))
+
+
 def test_a_past_window_of_one_task_is_compared_with_rows_of_that_task() -> None:
     def both(seed: int, rows: int, shift: float = 0.0) -> Sample:
         given = sample(seed, 2 * rows, shift)

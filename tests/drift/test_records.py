@@ -27,8 +27,11 @@ def facts(now: str = "2026-03-10T02:00:00", rows: int = 200) -> dict[str, Any]:
     }
 
 
+POLICY = Retraining()
+
+
 def record(now: str = "2026-03-10T02:00:00", rows: int = 200) -> dict[str, Any]:
-    return records.make("tiny", facts(now, rows), Retraining(), DATA, "report.html")
+    return records.make("tiny", facts(now, rows), POLICY, DATA, "report.html")
 
 
 def test_a_record_is_read_back_as_it_was_written(tmp_path: Path) -> None:
@@ -117,25 +120,27 @@ def test_retrainings_are_decisions_that_were_carried_out_and_did_not_end_in_an_e
 
 def test_the_newest_decision_to_retrain_is_unfinished_until_something_came_of_it(tmp_path: Path) -> None:
     old, new = record(), record("2026-03-11T02:00:00")
-    assert records.unfinished(tmp_path, DATA, "1") is None
+    assert records.unfinished(tmp_path, DATA, "1", POLICY) is None
     for each in (old, new):
         records.write(tmp_path, each)
 
-    assert records.unfinished(tmp_path, DATA, "1") == new
-    assert records.unfinished(tmp_path, {**DATA, "digest": "other"}, "1") is None, "the data moved on"
-    assert records.unfinished(tmp_path, DATA, "2") is None, "another champion serves"
+    assert records.unfinished(tmp_path, DATA, "1", POLICY) == new
+    assert records.unfinished(tmp_path, {**DATA, "digest": "other"}, "1", POLICY) is None, "the data moved on"
+    assert records.unfinished(tmp_path, DATA, "2", POLICY) is None, "another champion serves"
+    stricter = Retraining(max_per_week=1)
+    assert records.unfinished(tmp_path, DATA, "1", stricter) is None, "it was decided by another policy"
     under_way = records.set_outcome(tmp_path, new["id"], {})
     assert records.is_under_way(under_way)
-    assert records.unfinished(tmp_path, DATA, "1") == under_way
+    assert records.unfinished(tmp_path, DATA, "1", POLICY) == under_way
     records.set_outcome(tmp_path, new["id"], {"version": "2"})
-    assert records.unfinished(tmp_path, DATA, "1") is None
+    assert records.unfinished(tmp_path, DATA, "1", POLICY) is None
 
 
 def test_a_commit_that_changes_no_row_leaves_a_decision_unfinished(tmp_path: Path) -> None:
     made = record()
     records.write(tmp_path, made)
     later = {**DATA, "git_commit": "77aa", "git_dirty": True}
-    assert records.unfinished(tmp_path, later, "1") == made
+    assert records.unfinished(tmp_path, later, "1", POLICY) == made
 
 
 def test_a_decision_is_reproduced_exactly_from_its_file(tmp_path: Path) -> None:

@@ -82,3 +82,17 @@ def test_rows_that_moved_or_are_of_another_time_or_slice_are_checked_anew() -> N
     others = {"file": "b.csv", "row": 2, "time": "2026-01-02T00:00:00", "slice_source": "web"}
     found = {watching._digest(frame.assign(**{name: value})) for name, value in others.items()}
     assert len(found | {watching._digest(frame)}) == 5
+
+
+def test_a_blank_cell_of_a_given_file_is_what_validation_takes_it_for(tmp_path: Path) -> None:
+    (tmp_path / "project.yaml").write_text(
+        "name: desk\nbackbone: {source: x}\ntasks:\n"
+        "  topics: {kind: multilabel, files: {train: a.csv}, columns: {label: topics}}\n"
+        "  mood: {kind: classification, files: {train: b.csv}}\n",
+        encoding="utf-8",
+    )
+    project, path = load_project(tmp_path), tmp_path / "more.csv"
+    path.write_text("text,topics\none,x\ntwo,\n")
+    assert given(project, path, {"topics": ["x"]})["topics"]["label"].tolist() == [["x"], []]
+    path.write_text("text,topics,label\none,x,good\ntwo,,bad\n")  # a file of both tasks
+    assert given(project, path, {"topics": ["x"]})["topics"]["label"].tolist() == [["x"], None]

@@ -68,10 +68,10 @@ def test_a_fall_is_told_with_enough_rows_of_labels_that_the_task_still_has(
     project: Project, tiny_model: Path
 ) -> None:
     known = {"sentiment": frame(0, 90, ["neg", "pos", "gone"])}
-    enough, few = ({"sentiment": frame(90, rows, ["neg", "pos"])} for rows in (40, 39))
+    enough, few = ({"sentiment": frame(90, rows, ["neg", "pos"])} for rows in (30, 29))
     about = checked(project, tiny_model, known, enough)["performance"]["sentiment"]
-    assert (about["reference"]["rows"], about["current"]["rows"]) == (60, 40)
+    assert (about["reference"]["rows"], about["current"]["rows"]) == (60, 30)
     assert about["fall"]["low"] < about["fall"]["high"]
     about = checked(project, tiny_model, known, few)["performance"]["sentiment"]
-    assert about["current"]["rows"] == 39
+    assert about["current"]["rows"] == 29
     assert about["fall"] is None

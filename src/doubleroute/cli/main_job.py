@@ -179,7 +179,7 @@ def predict(
         from doubleroute.serving import predictor
         from doubleroute.serving.requests import one_request
 
-        _refuse_contradictions(source, text, second, output, explain, form)
+        _refuse_contradictions(source, source_form, text, second, output, explain, form)
         one = None if text is None else one_request(text, second)
         requests = _requests(loaded, source, source_form, one, text_column, pair_column, tasks)
         if output != "-":
@@ -212,12 +212,20 @@ def predict(
 
 
 def _refuse_contradictions(
-    source: str | None, text: str | None, second: str | None, output: str, explain: bool, form: str | None
+    source: str | None,
+    source_form: str | None,
+    text: str | None,
+    second: str | None,
+    output: str,
+    explain: bool,
+    form: str | None,
 ) -> None:
     from doubleroute.errors import InputError
 
     if (source is None) == (text is None):
         raise InputError("give either --input FILE (- is standard input) or --text 'one text'")
+    if source_form is not None and source is None:
+        raise InputError("--input-format is of --input; give both, or --text alone")
     if second is not None and text is None:
         raise InputError("--text-pair is the second text of --text; give both, or --input alone")
     if source == "" or output == "":

@@ -32,7 +32,9 @@ class Retraining(Section):
 
     on_drift: bool = Field(True, description="retrain when the inputs or a task's labels moved")
     max_fall: Fraction = Field(
-        0.02, description="retrain when a task's metric on labelled current rows fell by more, for certain"
+        0.02,
+        description="retrain when a task's metric on labelled current rows fell by more, for certain; told "
+        "of at least 30 labelled rows that arrived and 30 that were held out",
     )
     new_labels: Fraction | None = Field(
         0.1, description="retrain when so many labelled rows are new, as a share of those learned from"
@@ -48,7 +50,8 @@ class Retraining(Section):
     )
     start: Literal["champion", "pretrained"] = Field("champion", description="the weights to begin with")
     mode: Literal["full", "auto", "heads"] | None = Field(
-        None, description="training.mode of a retraining; heads: of the champion the heads alone"
+        None,
+        description="training.mode of a retraining from the champion; heads: its heads alone",
     )
     effort: float = Field(
         0.2, gt=0, le=1, description="share of training.epochs when it starts from the champion"
@@ -82,16 +85,6 @@ class Retraining(Section):
     def _without_its_secret(self, webhook: str | None) -> str | None:
         """As reports, records and the registry show it: behind the host often stands a secret."""
         return webhook and "/".join([*webhook.split("/")[:3], "..."])
-
-    @field_validator("mode")
-    @classmethod
-    def _it_begins_with_the_champion(cls, mode: str | None, info: ValidationInfo) -> str | None:
-        if mode is not None and info.data.get("start") == "pretrained":
-            raise ValueError(
-                "is of retrainings from the champion, but start is pretrained; write null here, and "
-                "training.mode"
-            )
-        return mode
 
     @field_validator("only_new_tasks")
     @classmethod

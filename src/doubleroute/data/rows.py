@@ -191,7 +191,9 @@ def as_label(value: Any) -> str:
 
 
 def _is_whole(value: Any) -> bool:
-    return isinstance(value, float | Decimal) and value % 1 == 0
+    if isinstance(value, Decimal):  # of any number of digits, which its % is not
+        return value.is_finite() and value == value.to_integral_value()
+    return isinstance(value, float) and value.is_integer()
 
 
 def _number(value: Any) -> float:

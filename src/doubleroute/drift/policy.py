@@ -126,11 +126,13 @@ def _performance(facts: Mapping[str, Any], policy: Retraining, numbers: dict[str
             )
         elif lowest > policy.max_fall:
             text = f"{task}: {metric} is estimated to have fallen by at least {lowest:.4f}"
+            more = "more" if _rows(about.get("current")) else "some"
             yield _Finding(
-                "label", f"{text}, more than max_fall {policy.max_fall:g}; label some current rows"
+                "label", f"{text}, more than max_fall {policy.max_fall:g}; label {more} current rows"
             )
         else:
-            text = f"{task}: without labels a fall of {metric} by more than max_fall {policy.max_fall:g}"
+            few = "with few" if _rows(about.get("current")) else "without"
+            text = f"{task}: {few} labels a fall of {metric} by more than max_fall {policy.max_fall:g}"
             yield _Finding("note", f"{text} is not certain (estimated lower end {lowest:+.4f})")
 
 
@@ -170,9 +172,9 @@ def _drift(facts: Mapping[str, Any], policy: Retraining, numbers: dict[str, Any]
     if drift is None:
         return
     if drift["verdict"] == "cannot tell":
-        rows = drift.get("rows") or {}
-        sizes = f" ({rows['reference']} learned from, {rows['current']} arrived)" if rows else ""
-        yield _Finding("note", f"cannot tell whether anything moved: too few rows to compare{sizes}")
+        rows = drift.get("rows") or {"reference": 1, "current": 0}
+        few = "current rows" if rows["current"] <= rows["reference"] else "rows that the champion knows"
+        yield _Finding("note", f"cannot tell whether anything moved: too few {few}")
     elif drift["verdict"] != "moved":
         yield _Finding("note", "no drift was seen")
     else:

@@ -122,12 +122,16 @@ def retrainings(records: Iterable[Mapping[str, Any]]) -> list[str]:
     return sorted(began, key=moment, reverse=True)
 
 
-def unfinished(root: Path, data_version: Mapping[str, Any], champion: str | None) -> Record | None:
-    """The newest decision if it is to retrain this champion (its version) on these data and nothing came of
-    it yet: nobody began, or a kill cut the retraining short. Else None. Of ``data_version`` the data count,
-    not the commit: an edit of a file or a commit changes no row."""
+def unfinished(
+    root: Path, data_version: Mapping[str, Any], champion: str | None, policy: Retraining
+) -> Record | None:
+    """The newest decision if it is to retrain this champion (its version) on these data by this policy and
+    nothing came of it yet: nobody began, or a kill cut the retraining short. Else None. Of ``data_version``
+    the data count, not the commit: an edit of a file or a commit changes no row."""
     records, _ = read_all(root)
     if not records or records[0]["verdict"] != "retrain" or is_overtaken(records[0], champion):
+        return None
+    if records[0]["policy"] != policy.model_dump(mode="json"):
         return None
     before = records[0]["data_version"] or {}
     if any(before.get(key) != data_version[key] for key in ("digest", "dvc_md5")):

@@ -17,6 +17,8 @@ Method = Literal["mmd", "ks", "categories", "flags"]
 INPUTS = "inputs"
 #: Embeddings are compared dimension by dimension on a grid of this share of their standard deviation.
 GRID = 1e-4
+#: Rows of the same tasks that are a smaller share of their side say nothing about its proportions.
+RARE = 0.05
 
 
 class Side(NamedTuple):
@@ -90,7 +92,7 @@ def matched(reference: Sample, current: Sample, seed: int) -> np.ndarray:
 
     A row belongs to the tasks that have it. More rows for one task than for another are no change of the
     inputs: without this, new rows for one task of two would always count as moved. All rows where the
-    current ones belong to tasks as no row of the reference does.
+    current ones belong to tasks as hardly any row of the reference does (see ``_in_proportion``).
     """
     tasks = sorted({*reference.tasks, *current.tasks})
     before, now = (_groups(sample, tasks) for sample in (reference, current))
@@ -117,12 +119,18 @@ def _in_proportion(
     rows: np.ndarray, groups: Sequence[bytes], wanted_groups: Sequence[bytes], seed: list[int]
 ) -> np.ndarray | None:
     """As many of the ``rows`` [n] of these ``groups`` [n] as hold them in the proportions of the
-    ``wanted_groups`` [m], sorted; None where one of those is not there."""
-    wanted = Counter(wanted_groups)
+    ``wanted_groups`` [m], sorted; None where one of those is not there.
+
+    Groups that are RARE among the wanted ones do not count: one stray row would decide how many remain. Nor
+    do texts of several tasks count as there that are rare among the rows: a few texts which two tasks happen
+    to share do not stand for all that a served model was asked."""
+    common = {group for group, count in Counter(wanted_groups).items() if count >= RARE * len(wanted_groups)}
+    wanted = Counter(group for group in wanted_groups if group in common)
     members: dict[bytes, list[int]] = {}
     for row, group in zip(rows.tolist(), groups, strict=True):
         members.setdefault(group, []).append(row)
-    if not wanted.keys() <= members.keys() or not wanted:
+    there = {group for group, each in members.items() if sum(group) < 2 or len(each) >= RARE * len(rows)}
+    if not wanted.keys() <= there or not wanted:
         return None
     scale = min(len(members[group]) / count for group, count in wanted.items())
     generator = np.random.default_rng(seed)

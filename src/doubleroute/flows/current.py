@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from doubleroute.config import NAMELESS, SPLITS, Project
+from doubleroute.config import NAMELESS, SPLITS, Project, Task
 from doubleroute.data import checks
 from doubleroute.data.arrivals import REFERENCE, ROWS, Seen, read_reference, row_keys, text_keys
 from doubleroute.data.raw import short, shown
 from doubleroute.data.rows import Rows, canonical_rows
-from doubleroute.data.tables import read_tables, read_validated
+from doubleroute.data.tables import Table, read_tables, read_validated
 from doubleroute.errors import InputError
 from doubleroute.flows.watching import Frames, Known
 from doubleroute.integrations.registry import Registry, Version
@@ -99,19 +99,21 @@ def given(project: Project, path: Path, labels: Mapping[str, Sequence[str]]) -> 
     """
     found = {}
     tables = read_tables(path)
-    for task, options in project.tasks.items():
-        tagging = options.kind == "tagging"
-        text = options.columns.tokens if tagging else options.columns.text
-        label = options.columns.tags if tagging else options.columns.label
-        read = {text} if options.columns.text_pair is None or tagging else {text, options.columns.text_pair}
-        if not all(read <= set(table.names) or (tagging and table.format == "conll") for table in tables):
-            continue
+    readers = {task: options for task, options in project.tasks.items() if _reads(options, tables)}
+    labelled = [each for each in readers.values() if all(each.columns.label in t.names for t in tables)]
+    for task, options in readers.items():
+        label = options.columns.tags if options.kind == "tagging" else options.columns.label
         bare = {"slices": (), "columns": options.columns.model_copy(update={"time": None, "key": None})}
         parts = []
         for table in tables:
             if label not in table.names and table.format != "conll":
                 table.columns[label] = [None] * len(table.rows)
                 table = replace(table, names=(*table.names, label))
+            elif options.kind == "multilabel" and len(labelled) == 1:  # blank: none of them, as in validation
+                table.columns[label] = [
+                    [] if isinstance(value, str) and not value.strip() else value
+                    for value in table.columns[label]
+                ]
             rows, problems = canonical_rows(
                 table, options.model_copy(update=bare), f"tasks.{task}", shown(path), True
             )
@@ -131,6 +133,14 @@ def given(project: Project, path: Path, labels: Mapping[str, Sequence[str]]) -> 
             f"{shown(path)} has no column that a task reads ({wanted}); it has: {', '.join(tables[0].names)}"
         )
     return found
+
+
+def _reads(task: Task, tables: Sequence[Table]) -> bool:
+    """Whether the tables have the texts of a task."""
+    if task.kind == "tagging":
+        return all(task.columns.tokens in table.names or table.format == "conll" for table in tables)
+    wanted = {task.columns.text, task.columns.text_pair} - {None}
+    return all(wanted <= set(table.names) for table in tables)
 
 
 def _wrong_labels(rows: Rows, kind: str, labels: Sequence[str] | None) -> dict[int, str]:

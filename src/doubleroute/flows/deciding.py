@@ -145,7 +145,8 @@ def _expected_seconds(
     if path is None:
         return None
     history = json.loads(path.read_text(encoding="utf-8"))
-    if (project.retraining.mode or project.training.mode) == "heads":
+    warm = project.retraining.start == "champion"
+    if ((project.retraining.mode if warm else None) or project.training.mode) == "heads":
         heads = [each["seconds"] for each in history["epochs"] if each.get("rung") == "heads"]
         return round(heads[0], 1) if heads else None
     if not history["total_steps"]:
@@ -153,7 +154,7 @@ def _expected_seconds(
     rows = sum(
         int(read_validated(validated.path, task, "train")["label"].notna().sum()) for task in project.tasks
     )
-    share = project.retraining.effort if project.retraining.start == "champion" else 1.0
+    share = project.retraining.effort if warm else 1.0
     steps = project.training.epochs * share * rows / project.training.batch_size
     return round(float(history["seconds"]) / int(history["total_steps"]) * steps, 1)
 

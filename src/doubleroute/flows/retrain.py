@@ -76,7 +76,7 @@ def retrain(
         record = (
             records.read(loaded.root, decision)
             if decision
-            else records.unfinished(loaded.root, data.as_dict(), serving)
+            else records.unfinished(loaded.root, data.as_dict(), serving, loaded.retraining)
         )
         if record is None:
             with FitProgress() as progress:

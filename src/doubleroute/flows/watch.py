@@ -41,7 +41,8 @@ def watch(project: str = ".", changes: list[str] | None = None, from_log: bool =
     validated = clock(steps.validate_rows, loaded, workspace)
     lines: list[str] = []
     champion = registry.champion()
-    record = records.unfinished(loaded.root, data.as_dict(), champion.number if champion else None)
+    serving = champion.number if champion else None
+    record = records.unfinished(loaded.root, data.as_dict(), serving, loaded.retraining)
     if record is None:
         with FitProgress() as progress:
             found = clock(steps.look, loaded, workspace, registry, data, validated, progress, from_log)

@@ -29,6 +29,8 @@ from doubleroute.workspace import Stage, Workspace, write_json
 if TYPE_CHECKING:
     import pandas as pd
 
+#: Labelled rows of each side that a fall is told of at the least.
+LEAST = 30
 Frames = dict[str, "pd.DataFrame"]
 Progress = Callable[[str, dict[str, Any]], None]
 
@@ -178,9 +180,9 @@ def _sample(
     groups = rows_of_all.groupby(["text", "text_pair", "copy"], sort=False, dropna=False)
     merged = groups.first().reset_index().astype(object)  # of each column what the first task has that has it
     merged = merged.where(merged.notna(), None)
-    ends = np.cumsum([len(part) for part in parts])[:-1]
-    tasks = {}
-    for (task, frame), rows in zip(frames.items(), np.split(groups.ngroup().to_numpy(), ends), strict=True):
+    numbers, tasks, end = groups.ngroup().to_numpy(), {}, 0
+    for task, frame in frames.items():
+        rows, end = numbers[end : end + len(frame)], end + len(frame)
         known = [None if _absent(label) else label for label in frame["label"]]
         tasks[task] = TaskRows(project.tasks[task].kind, labels[task], rows, known, answers[task])
     texts = merged["text"].tolist()
@@ -203,8 +205,8 @@ def _performance(
 ) -> dict[str, Any]:
     """The champion's score on held-out rows that it was judged by, on labelled rows that arrived, and by
     how much it fell; the two are independent samples, so the variances of their bootstraps add up. Rows
-    whose label the task no longer has are not scored. With fewer than ``drift.min_rows`` rows on a side no
-    fall is told: a bootstrap of three right answers knows no doubt."""
+    whose label the task no longer has are not scored. With fewer than LEAST rows on a side no fall is told: a
+    bootstrap of three right answers knows no doubt."""
     options = project.tasks[task]
     metric, higher = options.judged_by, options.judged_by not in LOWER_IS_BETTER
     scores: dict[str, dict[str, Any] | None] = {}
@@ -231,7 +233,7 @@ def _performance(
         "current": scores["since"],
         "estimated": estimated,
         "estimate_error": None,
-        "fall": _fall(scores["before"], scores["since"], 1 if higher else -1, project.drift.min_rows),
+        "fall": _fall(scores["before"], scores["since"], 1 if higher else -1),
     }
 
 
@@ -252,11 +254,9 @@ def _estimated(
     return None if found is None else {**found._asdict(), "rows": len(now)}
 
 
-def _fall(
-    before: dict[str, Any] | None, since: dict[str, Any] | None, sign: int, least: int
-) -> dict[str, float] | None:
+def _fall(before: dict[str, Any] | None, since: dict[str, Any] | None, sign: int) -> dict[str, float] | None:
     """Positive is worse. The standard error of each side is a quarter of its interval, as of a normal."""
-    if before is None or since is None or min(before["rows"], since["rows"]) < least:
+    if before is None or since is None or min(before["rows"], since["rows"]) < LEAST:
         return None
     value = sign * (before["value"] - since["value"])
     half = math.hypot(*((side["high"] - side["low"]) / 2 for side in (before, since)))
