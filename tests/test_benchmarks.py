@@ -20,12 +20,14 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
-    """Gives a script of the folder as a module."""
-    before = set(sys.modules)
+    """Gives a script of the folder as a module; helpers of tests have some of their names."""
+    names = [file.stem for file in BENCHMARKS.glob("*.py")]
+    before = {name: sys.modules.pop(name) for name in names if name in sys.modules}
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     yield importlib.import_module
-    for name in {file.stem for file in BENCHMARKS.glob("*.py")} - before:
+    for name in names:
         sys.modules.pop(name, None)
+    sys.modules.update(before)
 
 
 @pytest.fixture
