@@ -38,7 +38,7 @@ MARKS = (
 #: Seconds after a mark within which the kill comes.
 LATER = 1.5
 #: Files and folders that only a run in progress may have.
-TEMPORARY = (".doubleroute/stages/.*", ".doubleroute/scratch/*", ".doubleroute/.*", "mlflow/.new-*")
+TEMPORARY = (".doubleroute/stages/.*", ".doubleroute/scratch/*", ".doubleroute/.[!g]*", "mlflow/.new-*")
 
 
 def weights(root: Path) -> str:
