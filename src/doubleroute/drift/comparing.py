@@ -37,8 +37,7 @@ class Outcome:
 
 def compare(comparison: Comparison, windows: Sequence[Apart], options: Drift, seed: int) -> Outcome:
     """Test the second side against the first, with the effects that ``windows`` of the first and the sides
-    behind the second show. Nothing below ``min_rows`` rows is compared, and a
-    seeded ``max_rows`` of more."""
+    behind the second show. Nothing below ``min_rows`` rows is compared, and a seeded ``max_rows`` of more."""
     outcome = _compare(comparison, windows, options, seed)
     if not any(comparison.damaged):
         return outcome

@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from doubleroute.config import Retraining
+from doubleroute.config import Retraining, Training
 
 Verdict = Literal["retrain", "wait", "ask"]
 _Effect = Literal["for", "wait", "ask", "label", "note"]
@@ -82,6 +82,21 @@ def decide(facts: Mapping[str, Any], policy: Retraining) -> Decision:
     if not effects & {"for", "label"}:
         findings.append(_Finding("note", "nothing speaks for a retraining"))
     return Decision(verdict, tuple(finding.reason for finding in findings), numbers)
+
+
+def expected_seconds(
+    training: Training, retraining: Retraining, rows: int, seconds: float, steps: int, heads: float | None
+) -> float | None:
+    """What a retraining on so many labelled ``rows`` should cost: the ``seconds`` a step of the live model's
+    training of so many ``steps``, times the steps that there would be; of solved heads as long as those of
+    the live model took (``heads``). None where that says nothing."""
+    warm = retraining.start == "champion"
+    if ((retraining.mode if warm else None) or training.mode) == "heads":
+        return None if heads is None else round(heads, 1)
+    if not steps:
+        return None
+    share = retraining.effort if warm else 1.0
+    return round(seconds / steps * training.epochs * share * rows / training.batch_size, 1)
 
 
 def moment(text: str) -> datetime:
@@ -172,8 +187,10 @@ def _drift(facts: Mapping[str, Any], policy: Retraining, numbers: dict[str, Any]
     if drift is None:
         return
     if drift["verdict"] == "cannot tell":
-        rows = drift.get("rows") or {"reference": 1, "current": 0}
-        few = "current rows" if rows["current"] <= rows["reference"] else "rows that the champion knows"
+        rows = drift.get("rows")
+        few = (
+            "rows that the champion knows" if rows and rows["reference"] < rows["current"] else "current rows"
+        )
         yield _Finding("note", f"cannot tell whether anything moved: too few {few}")
     elif drift["verdict"] != "moved":
         yield _Finding("note", "no drift was seen")

@@ -11,6 +11,7 @@ from doubleroute.config import Project
 from doubleroute.data.tables import read_validated
 from doubleroute.digests import code_digest, digest_of, file_digest
 from doubleroute.drift import records
+from doubleroute.drift.policy import expected_seconds
 from doubleroute.flows import current, watching
 from doubleroute.flows.current import Learned
 from doubleroute.flows.watching import Progress
@@ -139,24 +140,18 @@ def _about(version: Version, now: datetime | None) -> dict[str, Any]:
 def _expected_seconds(
     project: Project, registry: Registry, version: Version, validated: Stage
 ) -> float | None:
-    """What a retraining should cost in training seconds: the champion's seconds a step, times the steps; of
-    solved heads, as long as the champion's took. None where its history does not say."""
+    """What a retraining should cost in training seconds by the champion's history; None where it has none."""
     path = registry.artifact(version, "history.json")
     if path is None:
         return None
     history = json.loads(path.read_text(encoding="utf-8"))
-    warm = project.retraining.start == "champion"
-    if ((project.retraining.mode if warm else None) or project.training.mode) == "heads":
-        heads = [each["seconds"] for each in history["epochs"] if each.get("rung") == "heads"]
-        return round(heads[0], 1) if heads else None
-    if not history["total_steps"]:
-        return None
     rows = sum(
         int(read_validated(validated.path, task, "train")["label"].notna().sum()) for task in project.tasks
     )
-    share = project.retraining.effort if warm else 1.0
-    steps = project.training.epochs * share * rows / project.training.batch_size
-    return round(float(history["seconds"]) / int(history["total_steps"]) * steps, 1)
+    heads = next((each["seconds"] for each in history["epochs"] if each.get("rung") == "heads"), None)
+    return expected_seconds(
+        project.training, project.retraining, rows, history["seconds"], history["total_steps"], heads
+    )
 
 
 def _report(

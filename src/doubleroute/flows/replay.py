@@ -10,6 +10,7 @@ import numpy as np
 from doubleroute.config import LOWER_IS_BETTER, SPLITS, Project, Retraining
 from doubleroute.data.past import dated
 from doubleroute.drift import replay as plays
+from doubleroute.drift.policy import expected_seconds
 from doubleroute.drift.replay import Model, Policy, Window, World
 from doubleroute.drift.windows import cut
 from doubleroute.errors import InputError, ModelError
@@ -150,17 +151,11 @@ class History:
         return {"seconds": found.seconds, "steps": found.steps}
 
     def expected(self, model: Model, window: int, retraining: Retraining) -> float | None:
-        """Seconds a step of the live model's training, times the steps that there would be. Heads that are
-        solved take no steps, but as long as those of the live model did; None where it says nothing."""
+        """What a retraining on all rows until the end of this window should cost (``expected_seconds``)."""
         known, end = self.models.get(model), self.windows[window].end
-        training, warm = self.project.training, retraining.start == "champion"
-        share = retraining.effort if warm else 1.0
-        heads = ((retraining.mode if warm else None) or training.mode) == "heads"
-        if heads or not known.steps:
-            return round(known.seconds, 1) if heads and not known.steps else None
         rows = sum(len(_train(self._between(task, "", end))) for task in self.frames)
-        steps = training.epochs * share * rows / training.batch_size
-        return round(known.seconds / known.steps * steps, 1)
+        heads = None if known.steps else known.seconds  # what is solved takes no steps
+        return expected_seconds(self.project.training, retraining, rows, known.seconds, known.steps, heads)
 
     def facts(self, model: Model, window: int) -> dict[str, Any]:
         """What the same check as of a live project finds: the rows since the model was trained against

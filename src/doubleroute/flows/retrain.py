@@ -12,8 +12,8 @@ from doubleroute.environment import set_defaults
 from doubleroute.errors import DoublerouteError, GateError
 from doubleroute.flows import libraries
 from doubleroute.flows.server import prefect_api
-from doubleroute.flows.timeline import FitProgress, Timeline, say_trimmed
-from doubleroute.flows.watch import show_decision
+from doubleroute.flows.timeline import Timeline, say_trimmed
+from doubleroute.flows.watch import decided, show_decision
 from doubleroute.workspace import Workspace
 
 
@@ -55,7 +55,6 @@ def retrain(
     """
     set_defaults()
     from doubleroute.flows import produce, steps
-    from doubleroute.flows.deciding import said
     from doubleroute.integrations.registry import Registry
 
     loaded = load_project(Path(project), changes or ())
@@ -69,22 +68,16 @@ def retrain(
         registry, clock = Registry(loaded.root, loaded.model_name), Timeline()
         data = clock(steps.pull_data, loaded.root, loaded.all_paths)
         validated = clock(steps.validate_rows, loaded, workspace)
-        lines: list[str] = []
         produce.close(loaded.root, registry)
-        champion = registry.champion()
-        serving = champion.number if champion else None
-        record = (
-            records.read(loaded.root, decision)
-            if decision
-            else records.unfinished(loaded.root, data.as_dict(), serving, loaded.retraining)
-        )
-        if record is None:
-            with FitProgress() as progress:
-                found = clock(steps.look, loaded, workspace, registry, data, validated, progress, from_log)
-            record, lines = clock(steps.decide_retraining, loaded, data, found), said(found)
+        if decision:
+            record, lines = records.read(loaded.root, decision), list[str]()
+        else:
+            record, lines = decided(loaded, workspace, registry, data, validated, clock, from_log)
         show_decision(loaded.name, record, lines)
         trained: dict[str, Any] | None = None
-        done = (record["outcome"] or {}).get("version") or records.is_overtaken(record, serving)
+        champion = registry.champion()
+        overtaken = records.is_overtaken(record, champion.number if champion else None)
+        done = (record["outcome"] or {}).get("version") or overtaken
         if force or (record["verdict"] == "retrain" and not done):
             records.set_outcome(loaded.root, record["id"], {})
             try:

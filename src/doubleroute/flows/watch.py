@@ -1,7 +1,7 @@
 """The watch flow: look at what arrived and decide; a decision to retrain is an event that others hear."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect import flow
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
@@ -12,7 +12,11 @@ from doubleroute.digests import digest_of
 from doubleroute.drift import records
 from doubleroute.environment import set_defaults
 from doubleroute.flows.timeline import FitProgress, Timeline
-from doubleroute.workspace import Workspace
+from doubleroute.workspace import Stage, Workspace
+
+if TYPE_CHECKING:
+    from doubleroute.integrations.registry import Registry
+    from doubleroute.integrations.versions import DataVersion
 
 #: The event of a decision to retrain; ``prefect.yaml`` and ``doubleroute schedule`` start a retraining on it.
 RETRAIN = "doubleroute.retrain"
@@ -31,7 +35,6 @@ def watch(project: str = ".", changes: list[str] | None = None, from_log: bool =
     """
     set_defaults()
     from doubleroute.flows import steps
-    from doubleroute.flows.deciding import said
     from doubleroute.integrations.registry import Registry
 
     loaded = load_project(Path(project), changes or ())
@@ -39,14 +42,8 @@ def watch(project: str = ".", changes: list[str] | None = None, from_log: bool =
     registry = Registry(loaded.root, loaded.model_name)
     data = clock(steps.pull_data, loaded.root, loaded.all_paths)
     validated = clock(steps.validate_rows, loaded, workspace)
-    lines: list[str] = []
-    champion = registry.champion()
-    serving = champion.number if champion else None
-    record = records.unfinished(loaded.root, data.as_dict(), serving, loaded.retraining)
-    if record is None:
-        with FitProgress() as progress:
-            found = clock(steps.look, loaded, workspace, registry, data, validated, progress, from_log)
-        record, lines = clock(steps.decide_retraining, loaded, data, found), said(found)
+    record, lines = decided(loaded, workspace, registry, data, validated, clock, from_log)
+    if lines:
         show_decision(loaded.name, record, lines)
         steps.tell(loaded, record)
     # One that is not carried out yet is told again, unless somebody is at it: its event may be lost.
@@ -54,6 +51,30 @@ def watch(project: str = ".", changes: list[str] | None = None, from_log: bool =
         resource = {"prefect.resource.id": f"doubleroute.project.{label(loaded)}"}
         emit_event(RETRAIN, resource, payload={"decision": record["id"], "project": project})
     return {"record": record, "said": lines, "stages": clock.stages, "seconds": clock.seconds}
+
+
+def decided(
+    project: Project,
+    workspace: Workspace,
+    registry: "Registry",
+    data: "DataVersion",
+    validated: Stage,
+    clock: Timeline,
+    from_log: bool,
+) -> tuple[records.Record, list[str]]:
+    """The decision to retrain that was not carried out yet (``records.unfinished``), without a line; else
+    that of a new look, with what the look found in lines."""
+    from doubleroute.flows import steps
+    from doubleroute.flows.deciding import said
+
+    champion = registry.champion()
+    serving = champion.number if champion else None
+    record = records.unfinished(project.root, data.as_dict(), serving, project.retraining)
+    if record is not None:
+        return record, []
+    with FitProgress() as progress:
+        found = clock(steps.look, project, workspace, registry, data, validated, progress, from_log)
+    return clock(steps.decide_retraining, project, data, found), said(found)
 
 
 def label(project: Project) -> str:
