@@ -397,6 +397,20 @@ def test_empty_columns_play_no_part() -> None:
     assert (roles.text, roles.label, roles.unused) == ("text", "label", [])
 
 
+class Unsplit(str):
+    """A text that is not to be split into words."""
+
+    def split(self, *_: Any) -> list[str]:  # type: ignore[override]
+        raise AssertionError("split")
+
+
+def test_a_text_is_told_from_tags_by_its_first_thousand_rows() -> None:
+    texts = [*(f"{text} {n}" for n in range(25) for text in TEXTS), Unsplit("and one more row")]
+    assert len(texts) == 1001
+    roles = find_roles({"text": texts, "label": [*["a", "b"] * 500, "a"]})
+    assert (roles.text, roles.label, roles.tags) == ("text", "label", None)
+
+
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("folder", "kinds"),

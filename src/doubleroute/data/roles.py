@@ -35,7 +35,7 @@ FILE = re.compile(r"\S+\.[A-Za-z0-9]{2,4}")
 MOST_SLICE_VALUES = 12
 #: More whole numbers than this, as of a rating, are a quantity.
 MOST_PLACES = 10
-#: Rows in which answers are looked for in a context, and in a column more than single words.
+#: Rows in which answers are looked for in a context, and in a column tags, or more than single words.
 _SAMPLE = 1000
 
 
@@ -149,10 +149,10 @@ def words(text: str) -> int:
 
 def _tagging(columns: Mapping[str, Column], roles: Roles) -> None:
     for tags in columns.values():
-        parts = _parts(tags)
-        sample = list(chain.from_iterable(parts[:1000])) if parts else []
+        sample = list(chain.from_iterable(_parts(tags, _SAMPLE)))
         if not sample or sum(bool(BIO.fullmatch(tag)) for tag in sample) < 0.99 * len(sample):
             continue
+        parts = _parts(tags)
         if not any(tag != "O" for tag in chain.from_iterable(parts)):
             continue
         for tokens in sorted(columns.values(), key=lambda column: column.is_text):
@@ -163,10 +163,12 @@ def _tagging(columns: Mapping[str, Column], roles: Roles) -> None:
                 return
 
 
-def _parts(column: Column) -> list[list[str]]:
+def _parts(column: Column, most: int | None = None) -> list[list[str]]:
+    """The words of each given value, or of the first ``most``; none where the column holds no words."""
+    given = column.given[:most]
     if column.is_lists:
-        return column.given
-    return [value.split() for value in column.given] if column.is_text else []
+        return given
+    return [value.split() for value in given] if column.is_text else []
 
 
 def _same_lengths(tokens: Column, tags: Column) -> bool:
