@@ -99,6 +99,21 @@ def test_several_files_without_a_split_in_their_name_are_all_for_training(tmp_pa
     assert "validation is split off from train, a tenth of the rows" in starter.mapping
 
 
+@pytest.mark.parametrize(
+    ("file", "task"),
+    [
+        ("data/moods/train-00000-of-00001.parquet", "moods"),
+        ("data/test-00000-of-00001-0123456789abcdef.parquet", "classification"),
+        ("films-00000-of-00002.parquet", "films"),
+    ],
+)
+def test_a_task_is_not_named_after_the_number_of_a_shard(tmp_path: Path, file: str, task: str) -> None:
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"text": TEXTS, "label": ["good", "bad"] * 20}), tmp_path / file)
+    project, _ = started(tmp_path, tmp_path / file)
+    assert list(project.tasks) == [task]
+
+
 def test_a_test_file_alone_is_used_for_training_and_said(tmp_path: Path) -> None:
     project, starter = started(tmp_path, jsonl(tmp_path / "test.jsonl", labelled()))
     assert next(iter(project.tasks.values())).files.train == "test.jsonl"

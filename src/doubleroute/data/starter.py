@@ -22,6 +22,8 @@ SPLIT_WORDS = {
     "testing": "test", "eval": "test",
 }  # fmt: skip
 GENERIC = {"label", "labels", "class", "category", "target", "y", "tag", "type", "kind"}
+#: How Hugging Face numbers the files of a split: train-00000-of-00001.parquet, some with a digest at the end.
+SHARD = re.compile(r"\d+-of-\d+(-[0-9a-f]{16})?$")
 
 
 @dataclass
@@ -168,7 +170,8 @@ def _label_task(roles: Roles, data_set: DataSet) -> str:
     candidates = [] if (roles.label or "").lower() in GENERIC else [roles.label or ""]
     first = data_set.files["train"][0]
     stem = Path(first).stem.lower() if Path(first).suffix else Path(first).name.lower()
-    candidates.append("_".join(part for part in re.split(r"[^a-z0-9]+", stem) if part not in SPLIT_WORDS))
+    words = re.split(r"[^a-z0-9]+", SHARD.sub("", stem))
+    candidates.append("_".join(part for part in words if part not in SPLIT_WORDS))
     folder = Path(first).parent.name.lower()
     candidates += [folder if folder not in ("data", "..", ".") else "", roles.kind or ""]
     names = (re.sub(r"[^a-z0-9]+", "_", each.lower()).strip("_").lstrip("_0123456789") for each in candidates)
