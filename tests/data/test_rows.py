@@ -76,6 +76,10 @@ def test_many_labels_are_a_list_or_separated_and_an_empty_cell_is_none_of_them()
     assert len(problems) == 2
 
 
+def test_blank_items_of_a_list_are_no_labels() -> None:
+    assert labels("multilabel", [["a", "", " "], [""], "a,, b,"]) == ([["a"], [], ["a", "b"]], [])
+
+
 def test_in_a_file_of_several_tasks_an_empty_cell_is_no_label_and_an_empty_list_is_none_of_them() -> None:
     found, problems = labels("multilabel", ["", " ", [], ",", "a"], unlabelled=True)
     assert (found, problems) == ([None, None, [], [], ["a"]], [])

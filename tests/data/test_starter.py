@@ -162,6 +162,28 @@ def test_lists_of_labels_become_multilabel(tmp_path: Path) -> None:
     assert project.tasks["topics"].labels == ("love", "war")
 
 
+def test_blank_labels_are_not_listed(tmp_path: Path) -> None:
+    topics = [["war", "love"], ["war"], [""], ["love", " "]]
+    rows = [{"text": TEXTS[n], "topics": topics[n % 4]} for n in range(40)]
+    project, _ = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))
+    assert project.tasks["topics"].labels == ("love", "war")
+    rows = [{"text": TEXTS[n], "label": ["good", "bad", " "][n % 3]} for n in range(40)]
+    project, starter = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))
+    assert [task.labels for task in project.tasks.values()] == [("bad", "good")]
+    assert starter.doubts == ["13 rows have no 'label'"]
+
+
+def test_a_column_without_a_name_plays_no_part(tmp_path: Path) -> None:
+    lines = "".join(f"{n % 2},{TEXTS[n]},{['good', 'bad'][n % 3 == 0]}\n" for n in range(40))
+    (tmp_path / "train.csv").write_text(f",text,label\n{lines}")
+    project, starter = started(tmp_path, tmp_path / "train.csv")
+    assert [task.columns.label for task in project.tasks.values()] == ["label"]
+    assert "'' is not used" in starter.mapping
+    (tmp_path / "train.csv").write_text(f",text, \n{lines}")
+    with pytest.raises(DataError, match=r", text, . . \(one without a name plays no part: give it one\)"):
+        look([tmp_path / "train.csv"], tmp_path)
+
+
 def test_labels_that_are_true_or_false_are_named_as_validation_names_them(tmp_path: Path) -> None:
     rows = [{"text": TEXTS[n], "spam": n % 2 == 0} for n in range(40)]
     project, _ = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))

@@ -195,6 +195,12 @@ def test_a_wrong_delimiter_is_named(tmp_path: Path, name: str, header: str, said
     assert "line 1" in message
 
 
+@pytest.mark.parametrize("line", ["sep=,", "sep=;", "SEP=\t"])
+def test_a_line_for_excel_is_no_header(tmp_path: Path, line: str) -> None:
+    message = refusal(tmp_path / "a.csv", f"{line}\ntext,label\na,b\n")
+    assert f"line 1: {line!r} tells Excel what separates the columns and is no header; delete" in message
+
+
 def test_a_column_twice_in_the_header_is_refused(tmp_path: Path) -> None:
     assert "column 'text' twice" in refusal(tmp_path / "a.csv", "text,text\na,b\n")
 

@@ -97,6 +97,10 @@ def _open_quote(text: str, line: int, delimiter: str) -> int | None:
 def _check_header(header: list[str], delimiter: str, wanted: Collection[str] | None, name: str) -> None:
     if not header:
         raise DataError(f"{name} is empty; it must hold a header and at least one row")
+    line = delimiter.join(header)
+    if re.fullmatch("sep=.", line, re.IGNORECASE | re.DOTALL):
+        said = f"line 1: {line!r} tells Excel what separates the columns and is no header"
+        raise DataError(f"{name} {said}; delete the line")
     others = [other for other in _DELIMITERS if other != delimiter and other in header[0]]
     if len(header) == 1 and others and header[0] not in (wanted or ()):
         found = max(others, key=header[0].count)

@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Any
 
 from doubleroute.data.formats_text import BIO
-from doubleroute.data.rows import as_label, is_null
+from doubleroute.data.rows import as_label, is_blank, is_null
 from doubleroute.data.spans import misplaced, read_answers
 
 TEXT_NAMES = """
@@ -48,8 +48,8 @@ class Column:
 
     @cached_property
     def given(self) -> list[Any]:
-        """The values that are not missing: neither null nor empty."""
-        return [value for value in self.values if not is_null(value) and value not in ("", [])]
+        """The values that are not missing: neither null, nor blank, nor an empty list."""
+        return [each for each in self.values if not is_null(each) and not is_blank(each) and each != []]
 
     @cached_property
     def is_text(self) -> bool:
@@ -85,9 +85,9 @@ class Column:
 
     @cached_property
     def counts(self) -> Counter[str]:
-        """How often each value occurs; items of lists count on their own."""
+        """How often each value occurs; items of lists that are not blank count on their own."""
         if self.is_sets:
-            return Counter(map(as_label, chain.from_iterable(self.given)))
+            return Counter(as_label(item) for item in chain.from_iterable(self.given) if not is_blank(item))
         return Counter(as_label(value) for value in self.given if not isinstance(value, list | dict))
 
     @cached_property
@@ -119,9 +119,12 @@ class Roles:
 
 
 def find_roles(values: Mapping[str, Sequence[Any]]) -> Roles:
-    """Guess the part that each column plays. No label and no tags found: ``kind`` and ``tags`` are None."""
-    columns = {name: Column(name, list(each)) for name, each in values.items()}
-    columns = {name: column for name, column in columns.items() if column.given}
+    """Guess the part that each column plays. No label and no tags found: ``kind`` and ``tags`` are None.
+
+    A column without a name plays none, as of the row numbers that pandas writes: project.yaml cannot name it.
+    """
+    found = {name: Column(name, list(each)) for name, each in values.items()}
+    columns = {name: column for name, column in found.items() if column.given and name.strip()}
     roles = Roles()
     _tagging(columns, roles)
     taken = {roles.tags, roles.tokens if roles.tokens and columns[roles.tokens].is_lists else None}
@@ -138,7 +141,8 @@ def find_roles(values: Mapping[str, Sequence[Any]]) -> Roles:
         _label(free, roles)
     free.pop(roles.label or "", None)
     roles.slices = [name for name, column in free.items() if _is_slice(column)]
-    roles.unused = [name for name in free if name not in roles.slices]
+    nameless = [name for name, column in found.items() if column.given and not name.strip()]
+    roles.unused = [*(name for name in free if name not in roles.slices), *nameless]
     return roles
 
 

@@ -126,16 +126,16 @@ def _label_parser(task: Task, unlabelled: bool) -> Callable[[Any], Any]:
     """What reads a label of this task: None where the row has none, if that is allowed."""
 
     def name(value: Any) -> str | None:
-        return None if value is None or (isinstance(value, str) and not value.strip()) else _class_name(value)
+        return None if value is None or is_blank(value) else _class_name(value)
 
     def names(value: Any) -> list[str] | None:
-        if value is None or (unlabelled and isinstance(value, str) and not value.strip()):
+        if value is None or (unlabelled and is_blank(value)):
             return None
         if isinstance(value, str):
-            value = [part for part in (each.strip() for each in value.split(task.separator)) if part]
+            value = [part.strip() for part in value.split(task.separator)]
         if not isinstance(value, list):
             raise _WrongValue(f"{_type(value)}, not a list of labels")
-        return sorted({_class_name(item) for item in value})
+        return sorted({_class_name(item) for item in value if not is_blank(item)})
 
     def number(value: Any) -> float | None:
         return None if value is None or value == "" else _number(value)
@@ -173,6 +173,11 @@ def _label_parser(task: Task, unlabelled: bool) -> Callable[[Any], Any]:
 def is_null(value: Any) -> bool:
     """Whether a value is None, or the NaN that Python writes into JSON for it."""
     return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def is_blank(value: Any) -> bool:
+    """Whether a value is text of white space alone, or of nothing."""
+    return isinstance(value, str) and not value.strip()
 
 
 def _class_name(value: Any) -> str:

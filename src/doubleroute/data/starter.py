@@ -152,6 +152,8 @@ def _tables(file: Path) -> Iterable[tuple[str, Table]]:
 
 def _nothing_to_learn(place: str, data_set: DataSet, roles: Roles) -> str:
     has = columns_listed(data_set.columns)
+    if not all(name.strip() for name in data_set.columns):
+        has += " (one without a name plays no part: give it one)"
     if roles.text is None:
         return f"{place}: no column holds text; it has: {has}"
     found = (
