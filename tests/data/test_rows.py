@@ -80,6 +80,25 @@ def test_blank_items_of_a_list_are_no_labels() -> None:
     assert labels("multilabel", [["a", "", " "], [""], "a,, b,"]) == ([["a"], [], ["a", "b"]], [])
 
 
+def test_a_list_of_labels_in_a_text_cell_is_read_as_python_and_json_write_it() -> None:
+    python = ["['b', 'a, c']", "[\"it's\", 'a\\n']", "['']", "[True]"]
+    json = ['["b", "a, c"]', " [1, 2] ", "[]", '["\\u00fc"]']
+    found, problems = labels("multilabel", [*python, *json])
+    assert found == [["a, c", "b"], ["a\n", "it's"], [], ["true"], ["a, c", "b"], ["1", "2"], [], ["ü"]]
+    assert problems == []
+
+
+def test_a_cell_in_brackets_that_is_no_list_is_a_problem_and_says_what_would_be_right() -> None:
+    # numpy writes the last one; Python reads it as one text.
+    cells = ["[a, b]", "['a', None]", "['a', ['b']]", "[" * 5000 + "]" * 5000, r"['\xz']", "['a' 'b']"]
+    found, problems = labels("multilabel", cells)
+    assert found == []
+    assert problems[-1] == (
+        '6 label: is in brackets, but no list as JSON or Python writes it; write ["billing", "refund"]'
+    )
+    assert len(problems) == len(cells)
+
+
 def test_in_a_file_of_several_tasks_an_empty_cell_is_no_label_and_an_empty_list_is_none_of_them() -> None:
     found, problems = labels("multilabel", ["", " ", [], ",", "a"], unlabelled=True)
     assert (found, problems) == ([None, None, [], [], ["a"]], [])

@@ -1,5 +1,6 @@
 """`doubleroute init` infers tasks from data files, writes a project.yaml that loads, and tells its doubts."""
 
+import csv
 import json
 from collections.abc import Callable
 from datetime import date, datetime
@@ -160,6 +161,26 @@ def test_lists_of_labels_become_multilabel(tmp_path: Path) -> None:
     project, _ = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))
     assert project.tasks["topics"].kind == "multilabel"
     assert project.tasks["topics"].labels == ("love", "war")
+
+
+@pytest.mark.parametrize("form", [str, json.dumps])
+def test_lists_of_labels_in_text_cells_become_multilabel(tmp_path: Path, form: Callable[[Any], str]) -> None:
+    topics = [["war", "love"], ["war"], [], ["love", "a, b"]]
+    with (tmp_path / "train.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [("text", "topics"), *((TEXTS[n], form(topics[n % 4])) for n in range(40))]
+        )
+    project, starter = started(tmp_path, tmp_path / "train.csv")
+    (task,) = project.tasks.values()
+    assert (task.kind, task.columns.label, task.labels) == ("multilabel", "topics", ("a, b", "love", "war"))
+    assert starter.doubts == []
+
+
+def test_cells_in_brackets_that_are_no_lists_are_a_doubt(tmp_path: Path) -> None:
+    rows = [{"text": TEXTS[n], "topics": ["['war' 'love']", "['war']"][n % 2]} for n in range(40)]
+    project, starter = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))
+    assert project.tasks["topics"].kind == "classification"
+    assert "they are kind: multilabel" in starter.doubts[0]
 
 
 def test_blank_labels_are_not_listed(tmp_path: Path) -> None:

@@ -43,10 +43,10 @@ class Columns(Section):
     text_pair: Column | None = Field(None, description="the second text of a pair; span: the context, needed")
     label: Column = Field(
         "label",
-        description="the label; regression: a number; multilabel: a list or text, where a blank cell says "
-        "none of the labels, or in a file that another task uses too no label (a separator alone: none); "
-        "retrieval: an answer's id; "
-        "span: a list of answers, {text, start} each",
+        description="the label; regression: a number; multilabel: a list, in a text cell as JSON or Python "
+        "writes it, or text with separators, where a blank cell says none of the labels, or in a file that "
+        "another task uses too no label (a separator alone: none); retrieval: an answer's id; span: a list "
+        "of answers, {text, start} each",
     )
     tokens: Column = Field("tokens", description="tagging: a list of tokens, or tokens separated by spaces")
     tags: Column = Field("tags", description="tagging: as many tags as tokens")

@@ -13,6 +13,7 @@ from itertools import chain
 from typing import Any
 
 from doubleroute.data.formats_text import BIO
+from doubleroute.data.label_cells import in_brackets, read_list
 from doubleroute.data.rows import as_label, is_blank, is_null
 from doubleroute.data.spans import misplaced, read_answers
 
@@ -62,18 +63,20 @@ class Column:
         )
 
     @cached_property
-    def is_sets(self) -> bool:
-        """Whether every given value is a list of labels: texts, or whole numbers. A list with a number twice
-        is a sequence, such as the ids of tokens."""
-        if self.is_lists:
-            return True
-        lists = [value for value in self.given if isinstance(value, list)]
-        numbers = all(type(item) is int for item in chain.from_iterable(lists))
-        return (
-            len(lists) == len(self.given) > 0
-            and numbers
-            and all(len(set(each)) == len(each) for each in lists)
-        )
+    def sets(self) -> list[list[Any]] | None:
+        """Every given value as a list of labels, texts or whole numbers; None where one is something else. A
+        text cell may hold a list too. A list with a number twice is a sequence, such as the ids of tokens."""
+        if not all(isinstance(value, list | str) for value in self.given):
+            return None
+        try:
+            lists = [value if isinstance(value, list) else read_list(value) for value in self.given]
+        except ValueError:
+            return None
+        items = list(chain.from_iterable(lists))
+        texts = all(isinstance(item, str) for item in items)
+        numbers = all(type(item) is int for item in items)
+        sets = texts or (numbers and all(len(set(each)) == len(each) for each in lists))
+        return lists if items and sets else None
 
     @cached_property
     def numbers(self) -> list[float] | None:
@@ -86,8 +89,8 @@ class Column:
     @cached_property
     def counts(self) -> Counter[str]:
         """How often each value occurs; items of lists that are not blank count on their own."""
-        if self.is_sets:
-            return Counter(as_label(item) for item in chain.from_iterable(self.given) if not is_blank(item))
+        if self.sets is not None:
+            return Counter(as_label(item) for item in chain.from_iterable(self.sets) if not is_blank(item))
         return Counter(as_label(value) for value in self.given if not isinstance(value, list | dict))
 
     @cached_property
@@ -292,7 +295,7 @@ def _label(columns: Mapping[str, Column], roles: Roles) -> None:
 
 def _kind(column: Column, roles: Roles) -> tuple[str, str | None]:
     """The kind of task that these labels are for, and what separates several in one cell."""
-    if column.is_sets:
+    if column.sets is not None:
         return "multilabel", None
     if column.numbers is not None:
         whole = all(number.is_integer() for number in column.numbers)
@@ -308,8 +311,12 @@ def _kind(column: Column, roles: Roles) -> tuple[str, str | None]:
                 roles.doubts.append(f"{taken} a quantity; {hint}")
             return "regression", None
         return "classification", None
+    texts = [value for value in column.given if isinstance(value, str)]
+    if sum(map(in_brackets, texts)) > len(column.given) / 2:
+        hint = 'as lists in every cell, such as ["billing", "refund"], they are kind: multilabel'
+        roles.doubts.append(f"'{column.name}' holds cells in brackets and is taken for classes; {hint}")
+        return "classification", None
     for separator in ("|", ";", ","):
-        texts = [value for value in column.given if isinstance(value, str)]
         parts = Counter(part.strip() for value in texts for part in value.split(separator) if part.strip())
         several = sum(separator in value for value in texts)
         if several > 0.05 * len(column.given) and len(parts) <= len(column.counts):
@@ -320,7 +327,7 @@ def _kind(column: Column, roles: Roles) -> tuple[str, str | None]:
 
 
 def _can_be_label(column: Column) -> bool:
-    if column.is_sets:
+    if column.sets is not None:
         return len(column.counts) > 1 and len(column.counts) < sum(column.counts.values())
     if any(isinstance(value, list | dict) for value in column.given) or len(column.counts) < 2:
         return False
@@ -328,7 +335,8 @@ def _can_be_label(column: Column) -> bool:
 
 
 def _looks_like_label(column: Column) -> bool:
-    return column.name.lower() in LABEL_NAMES.split() or (column.repeats and column.length < 30)
+    short_or_set = column.length < 30 or column.sets is not None
+    return column.name.lower() in LABEL_NAMES.split() or (column.repeats and short_or_set)
 
 
 def _is_date(column: Column) -> bool:
@@ -342,7 +350,7 @@ def _is_date(column: Column) -> bool:
 
 def _is_slice(column: Column) -> bool:
     few = 2 <= len(column.counts) <= MOST_SLICE_VALUES
-    return column.is_text and few and len(column.given) == len(column.values)
+    return column.is_text and column.sets is None and few and len(column.given) == len(column.values)
 
 
 def _by_name(columns: Iterable[str], names: str) -> list[str]:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from doubleroute.config import Task
+from doubleroute.data.label_cells import read_labels
 from doubleroute.data.raw import Problem, Table, short
 from doubleroute.data.spans import read_answers
 
@@ -132,7 +133,10 @@ def _label_parser(task: Task, unlabelled: bool) -> Callable[[Any], Any]:
         if value is None or (unlabelled and is_blank(value)):
             return None
         if isinstance(value, str):
-            value = [part.strip() for part in value.split(task.separator)]
+            try:
+                value = read_labels(value, task.separator)
+            except ValueError as error:
+                raise _WrongValue(str(error)) from None
         if not isinstance(value, list):
             raise _WrongValue(f"{_type(value)}, not a list of labels")
         return sorted({_class_name(item) for item in value if not is_blank(item)})

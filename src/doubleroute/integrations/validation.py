@@ -31,9 +31,9 @@ _TASK_KEYS = {"kind", "files", "columns", "answers", "labels", "separator", "spl
 _CODE = (
     *(
         f"data/{name}"
-        for name in ("answers", "checks", "encoding", "formats_arrow", "formats_text", "raw", "rows")
+        for name in ("answers", "checks", "encoding", "formats_arrow", "formats_text", "label_cells", "raw")
     ),
-    *(f"data/{name}" for name in ("spans", "splits", "tables")),
+    *(f"data/{name}" for name in ("rows", "spans", "splits", "tables")),
     *(f"integrations/{name}" for name in ("expectations", "outcome", "reading", "suites", "validation")),
 )
 
