@@ -251,6 +251,17 @@ def test_many_whole_numbers_named_rating_are_a_quantity_with_a_doubt(tmp_path: P
     assert "as classes they are kind: classification" in starter.doubts[0]
 
 
+def test_numbers_with_a_decimal_comma_are_a_quantity_with_a_doubt(tmp_path: Path) -> None:
+    lines = "".join(f'"{TEXTS[n]}","{["4,5", "3", "2,25"][n % 3]}"\n' for n in range(39))
+    (tmp_path / "train.csv").write_text(f"text,score\n{lines}")
+    project, starter = started(tmp_path, tmp_path / "train.csv")
+    assert project.tasks["score"].kind == "regression"
+    assert starter.doubts == [
+        "'score' holds numbers with a comma, which cannot be read; write 4.5 for 4,5; as several labels they "
+        "are kind: multilabel"
+    ]
+
+
 ANSWERS = [f"Answer {n}: open the settings and choose the page of that name." for n in range(8)]
 
 

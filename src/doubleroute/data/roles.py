@@ -80,9 +80,13 @@ class Column:
 
     @cached_property
     def numbers(self) -> list[float] | None:
-        """Every given value as a number; None when one is not."""
+        """Every given value as a number, "4,5" as 4.5; None when one is not."""
         try:
-            return [float(value) for value in self.given if not isinstance(value, bool | list | dict)]
+            return [
+                float(value.replace(",", ".") if has_comma(value) else value)
+                for value in self.given
+                if not isinstance(value, bool | list | dict)
+            ]
         except (TypeError, ValueError):
             return None
 
@@ -102,6 +106,11 @@ class Column:
     def repeats(self) -> bool:
         """Whether values come back, as labels do and texts do not."""
         return len(self.counts) <= max(2, len(self.given) // 2)
+
+
+def has_comma(value: Any) -> bool:
+    """Whether a value is text with one comma, as numbers are written where it is the decimal mark."""
+    return isinstance(value, str) and value.count(",") == 1
 
 
 @dataclass
@@ -298,19 +307,7 @@ def _kind(column: Column, roles: Roles) -> tuple[str, str | None]:
     if column.sets is not None:
         return "multilabel", None
     if column.numbers is not None:
-        whole = all(number.is_integer() for number in column.numbers)
-        counted = column.name.lower() in NUMBER_NAMES and len(column.counts) > 2
-        taken = f"'{column.name}' holds whole numbers and is taken for"
-        if whole and counted and len(column.counts) <= MOST_PLACES:
-            hint = "as a quantity it is kind: regression, as classes kind: classification"
-            roles.doubts.append(f"{taken} places of an order; {hint}")
-            return "ordinal", None
-        if not whole or counted or len(column.counts) > 100:
-            if whole:
-                hint = "as classes they are kind: classification, of an order kind: ordinal"
-                roles.doubts.append(f"{taken} a quantity; {hint}")
-            return "regression", None
-        return "classification", None
+        return _kind_of_numbers(column, column.numbers, roles), None
     texts = [value for value in column.given if isinstance(value, str)]
     if sum(map(in_brackets, texts)) > len(column.given) / 2:
         hint = 'as lists in every cell, such as ["billing", "refund"], they are kind: multilabel'
@@ -324,6 +321,27 @@ def _kind(column: Column, roles: Roles) -> tuple[str, str | None]:
             roles.doubts.append(f"'{column.name}' holds several labels separated by '{separator}'; {hint}")
             return "multilabel", separator
     return "classification", None
+
+
+def _kind_of_numbers(column: Column, numbers: Sequence[float], roles: Roles) -> str:
+    comma = next(filter(has_comma, column.given), None)
+    if comma is not None:
+        hint = f"write {comma.replace(',', '.')} for {comma}; as several labels they are kind: multilabel"
+        roles.doubts.append(f"'{column.name}' holds numbers with a comma, which cannot be read; {hint}")
+        return "regression"
+    whole = all(number.is_integer() for number in numbers)
+    counted = column.name.lower() in NUMBER_NAMES and len(column.counts) > 2
+    taken = f"'{column.name}' holds whole numbers and is taken for"
+    if whole and counted and len(column.counts) <= MOST_PLACES:
+        hint = "as a quantity it is kind: regression, as classes kind: classification"
+        roles.doubts.append(f"{taken} places of an order; {hint}")
+        return "ordinal"
+    if not whole or counted or len(column.counts) > 100:
+        if whole:
+            hint = "as classes they are kind: classification, of an order kind: ordinal"
+            roles.doubts.append(f"{taken} a quantity; {hint}")
+        return "regression"
+    return "classification"
 
 
 def _can_be_label(column: Column) -> bool:
