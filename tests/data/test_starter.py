@@ -376,6 +376,20 @@ def test_files_with_other_columns_become_tasks_of_their_own(tmp_path: Path) -> N
     assert any(line.startswith("topics.jsonl: text = column 'body'") for line in starter.mapping)
 
 
+def test_a_folder_with_two_sorts_of_files_is_noted_by_its_files(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        jsonl(tmp_path / "data" / f"moods_{split}.jsonl", labelled())
+        topics = [{"body": TEXTS[n], "topic": "ab"[n % 2]} for n in range(40)]
+        jsonl(tmp_path / "data" / "topics" / f"{split}.jsonl", topics)
+    project, starter = started(tmp_path, tmp_path / "data")
+    files = {name: (task.files.train, task.files.test) for name, task in project.tasks.items()}
+    assert files == {
+        "moods": ("data/moods_train.jsonl", "data/moods_test.jsonl"),
+        "topic": ("data/topics/train.jsonl", "data/topics/test.jsonl"),
+    }
+    assert "data/topics/train.jsonl, data/topics/test.jsonl: text = column 'body'" in starter.mapping
+
+
 NOTHING = {
     "text alone": ([{"text": text} for text in TEXTS], "no column holds labels"),
     "one label": (

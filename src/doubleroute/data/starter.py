@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,11 @@ from doubleroute.config import SPLITS
 from doubleroute.config.values import NAME_PATTERN
 from doubleroute.data.raw import columns_listed, short
 from doubleroute.data.roles import Roles, find_roles
+from doubleroute.data.starter_files import SPLIT_WORDS, data_sets
 from doubleroute.data.starter_yaml import LABELLED, DataSet, document, label_values
-from doubleroute.data.tables import Table, read_tables
-from doubleroute.errors import DataError, InputError, NoSplitError
+from doubleroute.errors import DataError, InputError
 from doubleroute.workspace import write_text
 
-SPLIT_WORDS = {
-    "train": "train", "training": "train", "validation": "validation", "valid": "validation",
-    "val": "validation", "dev": "validation", "development": "validation", "test": "test",
-    "testing": "test", "eval": "test",
-}  # fmt: skip
 GENERIC = {"label", "labels", "class", "category", "target", "y", "tag", "type", "kind"}
 #: How Hugging Face numbers the files of a split: train-00000-of-00001.parquet, some with a digest at the end.
 SHARD = re.compile(r"\d+-of-\d+(-[0-9a-f]{16})?$")
@@ -47,10 +42,10 @@ def look(files: Sequence[Path], project: Path, name: str | None = None) -> Start
     """
     doubts: list[str] = []
     files = list({file.resolve(): file for file in files}.values())
-    data_sets = _data_sets(files, project, doubts)
+    found = data_sets(files, project, doubts)
     tasks: dict[str, tuple[DataSet, Roles, str]] = {}
     mapping: list[str] = []
-    for data_set in data_sets:
+    for data_set in found:
         roles = find_roles(data_set.all_values())
         unlabelled = data_set.unlabelled(roles)
         for split, column in unlabelled.items():
@@ -58,7 +53,7 @@ def look(files: Sequence[Path], project: Path, name: str | None = None) -> Start
         if unlabelled:
             roles = find_roles(data_set.all_values())
         place = ", ".join(data_set.names)
-        prefix = f"{place}: " if len(data_sets) > 1 else ""
+        prefix = f"{place}: " if len(found) > 1 else ""
         if roles.kind is None and roles.tags is None:
             raise DataError(_nothing_to_learn(place, data_set, roles))
         doubts += [prefix + doubt for doubt in roles.doubts]
@@ -89,65 +84,6 @@ def write(starter: Starter, project: Path, force: bool = False) -> Path:
     project.mkdir(parents=True, exist_ok=True)
     write_text(path, starter.text)
     return path
-
-
-def _data_sets(files: Sequence[Path], project: Path, doubts: list[str]) -> list[DataSet]:
-    """The files grouped by their columns; a file may lack columns that others of its group have."""
-    found: list[DataSet] = []
-    outside: list[str] = []
-    for file in files:
-        relative = Path(os.path.relpath(file, project)).as_posix()
-        if relative.startswith("../"):
-            outside.append(file.name)
-        for split, table in _tables(file):
-            data_set = _of_these_columns(found, table.names)
-            data_set.add(split, relative, file.name, table)
-            if table.problems:
-                first = table.problems[0]
-                count = f"{len(table.problems)} of {len(table.problems) + len(table.rows)} rows"
-                doubts.append(f"{file}: {count} cannot be read; the first is row {first.row}: {first.reason}")
-    if outside:
-        note = "outside the project folder, where DVC cannot version them; copy them into data/"
-        doubts.append(f"{', '.join(outside)}: {note}")
-    for data_set in found:
-        data_set.complete()
-        if "train" not in data_set.files:
-            other = next(iter(data_set.files))
-            data_set.files = {"train": data_set.files.pop(other), **data_set.files}
-            data_set.values["train"] = data_set.values.pop(other)
-            doubts.append(f"{', '.join(data_set.names)}: no file for training; the {other} files are taken")
-    return found
-
-
-def _of_these_columns(found: list[DataSet], names: tuple[str, ...]) -> DataSet:
-    for data_set in found:
-        common = set(names) & set(data_set.columns)
-        if common in (set(names), set(data_set.columns)):
-            data_set.columns = (*data_set.columns, *(name for name in names if name not in common))
-            return data_set
-    found.append(DataSet(names))
-    return found[-1]
-
-
-def _tables(file: Path) -> Iterable[tuple[str, Table]]:
-    """The tables of a file or folder with the split that the names speak of."""
-    if not file.is_dir():
-        parts = re.split(r"[^a-z]+", file.stem.lower())
-        split = next((SPLIT_WORDS[part] for part in parts if part in SPLIT_WORDS), "train")
-        yield from ((split, table) for table in read_tables(file))
-        return
-    seen: set[Path] = set()
-    for split in SPLITS:
-        try:
-            tables = read_tables(file, split=split)
-        except NoSplitError:
-            if split == "train":
-                raise
-            continue
-        if all(table.path in seen for table in tables):
-            continue
-        seen |= {table.path for table in tables}
-        yield from ((split, table) for table in tables)
 
 
 def _nothing_to_learn(place: str, data_set: DataSet, roles: Roles) -> str:

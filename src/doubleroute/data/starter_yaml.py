@@ -32,25 +32,15 @@ class DataSet:
     names: list[str] = field(default_factory=list)
 
     def add(self, split: str, path: str, name: str, table: Table) -> None:
-        """Take in the rows of one table; columns that it lacks are filled with None, and so are the
-        columns of earlier tables that only this one has."""
+        """Take in the rows of one table; a column that it lacks is filled with None."""
         paths = self.files.setdefault(split, [])
         if path not in paths:
             paths.append(path)
         if name not in self.names:
             self.names.append(name)
         rows = self.values.setdefault(split, {})
-        before = max(map(len, rows.values()), default=0)
         for column in self.columns:
-            values = rows.setdefault(column, [None] * before)
-            values += table.columns.get(column, [None] * len(table.rows))
-
-    def complete(self) -> None:
-        """Give every split every column."""
-        for rows in self.values.values():
-            count = max(map(len, rows.values()), default=0)
-            for column in self.columns:
-                rows.setdefault(column, [None] * count)
+            rows.setdefault(column, []).extend(table.columns.get(column, [None] * len(table.rows)))
 
     def unlabelled(self, roles: Roles) -> dict[str, str]:
         """Of validation and test the splits without any value of a column to learn, and that column."""
