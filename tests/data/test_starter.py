@@ -390,6 +390,48 @@ def test_a_folder_with_two_sorts_of_files_is_noted_by_its_files(tmp_path: Path) 
     assert "data/topics/train.jsonl, data/topics/test.jsonl: text = column 'body'" in starter.mapping
 
 
+def of_labels(*labels: str) -> list[dict[str, Any]]:
+    return [{"text": TEXTS[n], "label": labels[n % len(labels)]} for n in range(40)]
+
+
+def test_files_that_share_columns_but_no_label_become_tasks_of_their_own(tmp_path: Path) -> None:
+    labels = {"moods": ("good", "bad"), "topics": ("war", "love", "work")}
+    for name, some in labels.items():
+        for split in ("train", "test"):
+            jsonl(tmp_path / "data" / f"{name}_{split}.jsonl", of_labels(*some))
+    jsonl(tmp_path / "data" / "test_of_others.jsonl", of_labels("love", "none"))
+    project, starter = started(tmp_path, *sorted((tmp_path / "data").iterdir()))
+    files = {name: (task.files.train, task.files.test) for name, task in project.tasks.items()}
+    assert files == {
+        "moods": ("data/moods_train.jsonl", "data/moods_test.jsonl"),
+        "topics": (
+            "data/topics_train.jsonl",
+            ("data/topics_test.jsonl", "data/test_of_others.jsonl"),
+        ),
+    }
+    assert "share hardly any label and are taken for different tasks" in starter.doubts[0]
+    assert started(tmp_path, tmp_path / "data")[0].tasks == project.tasks
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"good": ["good"], "bad": ["bad"]},
+        {"part_0": ["war", "love"], "part_1": ["work", "art"]},
+        {"mine": ["war", "love"], "theirs": ["love", "work", "art"]},
+        {"mine": ["war", "love"], "theirs": ["work", "art"], "all": ["war", "love", "work", "art"]},
+    ],
+)
+def test_files_of_one_label_parts_of_one_file_and_files_that_share_labels_stay_one_task(
+    tmp_path: Path, files: dict[str, list[str]]
+) -> None:
+    paths = [jsonl(tmp_path / f"{name}.jsonl", of_labels(*labels)) for name, labels in files.items()]
+    project, starter = started(tmp_path, *paths)
+    (task,) = project.tasks.values()
+    assert set(task.files.train) == {path.name for path in paths}
+    assert starter.doubts == []
+
+
 NOTHING = {
     "text alone": ([{"text": text} for text in TEXTS], "no column holds labels"),
     "one label": (

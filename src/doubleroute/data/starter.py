@@ -11,14 +11,12 @@ from doubleroute.config import SPLITS
 from doubleroute.config.values import NAME_PATTERN
 from doubleroute.data.raw import columns_listed, short
 from doubleroute.data.roles import Roles, find_roles
-from doubleroute.data.starter_files import SPLIT_WORDS, data_sets
+from doubleroute.data.starter_files import SHARD, SPLIT_WORDS, data_sets
 from doubleroute.data.starter_yaml import LABELLED, DataSet, document, label_values
 from doubleroute.errors import DataError, InputError
 from doubleroute.workspace import write_text
 
 GENERIC = {"label", "labels", "class", "category", "target", "y", "tag", "type", "kind"}
-#: How Hugging Face numbers the files of a split: train-00000-of-00001.parquet, some with a digest at the end.
-SHARD = re.compile(r"\d+-of-\d+(-[0-9a-f]{16})?$")
 
 
 @dataclass
