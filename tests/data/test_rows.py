@@ -22,7 +22,8 @@ def read(
 ) -> tuple[Any, list[str]]:
     count = len(next(iter(values.values())))
     table = Table(Path("a.jsonl"), "jsonl", tuple(values), values, list(range(1, count + 1)), [], "")
-    rows, problems = canonical_rows(table, task(kind, **options), "tasks.x", "a.jsonl", unlabelled, {"extra"})
+    made = task(kind, **options)
+    rows, problems = canonical_rows(table, made, "tasks.x", "a.jsonl", unlabelled, {"extra": True})
     return rows, [f"{each.row} {each.column}: {each.reason}" for each in problems]
 
 
@@ -137,6 +138,21 @@ def test_slices_and_extra_columns_go_with_their_rows() -> None:
     rows, _ = read("classification", columns, slices=("year",))
     assert rows["slice_year"] == ["2020", None, None]
     assert rows["extra_extra"] == [1, 3, 4]
+
+
+def test_extra_columns_of_a_csv_are_numbers_where_every_cell_is_one_or_blank() -> None:
+    columns = {"text": ["a"] * 4, "label": ["x"] * 4, "extra": ["5", " -1.5", "", "1e3"]}
+    table = Table(Path("a.csv"), "csv", tuple(columns), columns, [1, 2, 3, 4], [], "")
+
+    def extra(asked: bool, last: str = "1e3") -> list[Any]:
+        columns["extra"][-1] = last
+        rows, _ = canonical_rows(table, task("classification"), "tasks.x", "a.csv", False, {"extra": asked})
+        return rows["extra_extra"]
+
+    assert extra(True) == [5, -1.5, None, 1000.0]
+    assert extra(False) == columns["extra"]
+    for last in ("n/a", "1,5", "nan"):
+        assert extra(True, last) == ["5", " -1.5", "", last]
 
 
 def test_a_missing_column_names_the_key_that_asks_for_it() -> None:

@@ -437,6 +437,49 @@ def test_a_users_expectation_about_rows_quarantines_and_one_about_a_table_refuse
         run(tmp_path, task)
 
 
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl"])
+@pytest.mark.parametrize("slices", [[], ["stars"]])
+def test_a_users_expectation_sees_numbers_as_numbers_also_where_they_are_slices(
+    tmp_path: Path, ending: str, slices: list[str]
+) -> None:
+    stars = [*(n % 5 for n in range(40)), 9]
+    rows = [{**row, "stars": each} for row, each in zip(reviews(41), stars, strict=True)]
+    file = tmp_path / f"a.{ending}"
+    if ending == "jsonl":
+        jsonl(file, rows)
+    else:
+        with file.open("w", newline="") as opened:
+            delimiter = "\t" if ending == "tsv" else ","
+            writer = csv.DictWriter(opened, ["text", "label", "stars"], delimiter=delimiter)
+            writer.writeheader()
+            writer.writerows([*rows, {"text": "no stars", "label": "bad", "stars": " "}])
+    about = {"column": "stars", "min_value": 0, "max_value": 5}
+    expect(tmp_path, {"type": "expect_column_values_to_be_between", "kwargs": about})
+    task = {"kind": "classification", "files": {"train": file.name}, "slices": slices}
+    stage, _ = run(tmp_path, {"sentiment": task}, validation={"max_invalid": 0.1})
+    assert [(entry["row"], entry["column"], entry["value"]) for entry in quarantine(stage)] == [
+        (41, "stars", "9")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("type_", "arguments"),
+    [
+        ("expect_column_values_to_match_regex", {"regex": "^0\\d$"}),
+        ("expect_column_value_lengths_to_equal", {"value": 2}),
+        ("expect_column_values_to_be_in_set", {"value_set": ["00", "01", "02"]}),
+    ],
+)
+def test_an_expectation_about_texts_sees_the_cells_of_a_csv_as_written(
+    tmp_path: Path, type_: str, arguments: dict[str, Any]
+) -> None:
+    lines = "".join(f"text {n},{['bad', 'good'][n % 2]},0{n % 3}\n" for n in range(40))
+    (tmp_path / "a.csv").write_text(f"text,label,code\n{lines}")
+    expect(tmp_path, {"type": type_, "kwargs": {"column": "code", **arguments}})
+    stage, _ = run(tmp_path, {"sentiment": {"kind": "classification", "files": {"train": "a.csv"}}})
+    assert quarantine(stage) == []
+
+
 def test_a_workspace_may_be_named_from_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,7 @@
 """A table's values -> the canonical rows of one task; a value that does not fit makes its row a problem."""
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -22,12 +22,18 @@ class _WrongValue(ValueError):
 
 
 def canonical_rows(
-    table: Table, task: Task, key: str, file: str, unlabelled: bool, extras: Collection[str] = ()
+    table: Table,
+    task: Task,
+    key: str,
+    file: str,
+    unlabelled: bool,
+    extras: Mapping[str, bool] | None = None,
 ) -> tuple[Rows, list[Problem]]:
     """The rows of ``table`` as ``task`` reads them, and the problems of the rest, the table's own included.
 
     ``key`` is the task's place in project.yaml, for errors; ``file`` the name that rows carry;
-    ``unlabelled`` allows rows without a label. Raises DataError for a column that is not there.
+    ``unlabelled`` allows rows without a label; ``extras``: more columns, and whether one of CSV or TSV whose
+    cells are all numbers or blank is given as numbers. Raises DataError for a column that is not there.
     """
     parsers = _parsers(table, task, unlabelled)
     sources = {name: table.require(column, f"{key}.{where}") for name, (where, column, _) in parsers.items()}
@@ -49,9 +55,11 @@ def canonical_rows(
                 rows[name].append(value)
     rows["row"] = [table.rows[index] for index in kept]
     rows["file"] = [file] * len(kept)
-    for column in extras:
+    for column, as_numbers in (extras or {}).items():
         if column in table.names:
             source = table.columns[column]
+            if as_numbers and table.format == "csv":
+                source = _numbers(source)
             rows[f"extra_{column}"] = [source[index] for index in kept]
     return rows, problems
 
@@ -223,6 +231,20 @@ def _number(value: Any) -> float:
     if not math.isfinite(number):
         raise _WrongValue("is not a finite number")
     return number
+
+
+def _numbers(cells: list[str]) -> list[Any]:
+    """Text cells as numbers, blank ones as None; the cells themselves where one is neither."""
+    try:
+        return [None if is_blank(cell) else _number_as_written(cell) for cell in cells]
+    except _WrongValue:
+        return cells
+
+
+def _number_as_written(cell: str) -> int | float:
+    """5 stays whole, 5.0 does not become so."""
+    number = _number(cell)
+    return int(cell) if cell.strip().lstrip("+-").isdigit() else number
 
 
 def _time(value: Any) -> str:

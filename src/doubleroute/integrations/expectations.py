@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _COLUMN_ARGUMENTS = ("column", "column_A", "column_B", "column_list", "column_set")
+#: In the names of the expectations that look at a value as it is written.
+_AS_WRITTEN = ("regex", "pattern", "strftime", "dateutil", "json", "lengths", "type")
 _ENTRY_KEYS = {
     "type",
     "kwargs",
@@ -129,6 +131,21 @@ def columns_of(entries: Sequence[Mapping[str, Any]]) -> set[str]:
             value = entry.get("kwargs", {}).get(argument)
             found.update([value] if isinstance(value, str) else value if isinstance(value, list) else [])
     return found
+
+
+def extra_columns(entries: Sequence[Mapping[str, Any]]) -> dict[str, bool]:
+    """The columns that these expectations are about, and whether texts in them may be given as numbers: not
+    where one looks at values as they are written, or compares them with texts."""
+    texts = columns_of([entry for entry in entries if _is_about_texts(entry)])
+    return {column: column not in texts for column in sorted(columns_of(entries), key=str)}
+
+
+def _is_about_texts(entry: Mapping[str, Any]) -> bool:
+    kwargs = entry.get("kwargs", {})
+    values = kwargs["value_set"] if isinstance(kwargs.get("value_set"), list) else []
+    compared = [kwargs.get("min_value"), kwargs.get("max_value"), *values]
+    written = any(word in entry["type"] for word in _AS_WRITTEN)
+    return written or any(isinstance(value, str) for value in compared)
 
 
 def user_checks(path: Path, entries: Sequence[Mapping[str, Any]], split: str) -> list[Check]:

@@ -28,8 +28,9 @@ class Read:
     answers: dict[str, dict[str, str]]
 
 
-def read_rows(project: Project, extras: Mapping[str, set[str]] | None = None) -> Read:
-    """Read the rows of every task; ``extras``: more columns that are wanted, by task.
+def read_rows(project: Project, extras: Mapping[str, Mapping[str, bool]] | None = None) -> Read:
+    """Read the rows of every task; ``extras``: by task more columns that are wanted, and whether their texts
+    may be given as numbers.
 
     Raises DataError for a file that cannot be read, one that a task names twice, and a missing column.
     """
@@ -38,7 +39,7 @@ def read_rows(project: Project, extras: Mapping[str, set[str]] | None = None) ->
     tables = read_files(project, sources, {column for each in more.values() for column in each})
     for name in project.tasks:
         _check_once(project, name, tables)
-    found = {name: task_rows(project, name, tables, more.get(name, set())) for name in project.tasks}
+    found = {name: task_rows(project, name, tables, more.get(name, {})) for name in project.tasks}
     return Read(
         rows={name: rows for name, (rows, _) in found.items()},
         bad=[bad for _, each in found.values() for bad in each],
@@ -98,7 +99,10 @@ def _check_once(project: Project, name: str, tables: Mapping[tuple[Path, str], l
 
 
 def task_rows(
-    project: Project, name: str, tables: Mapping[tuple[Path, str], list[Table]], extras: set[str]
+    project: Project,
+    name: str,
+    tables: Mapping[tuple[Path, str], list[Table]],
+    extras: Mapping[str, bool],
 ) -> tuple[dict[str, Rows], list[Bad]]:
     """The canonical rows of each split, those of missing splits taken from train, and the unreadable rows."""
     task = project.tasks[name]

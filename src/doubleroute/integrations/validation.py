@@ -89,7 +89,7 @@ def read_for_validation(project: Project) -> Read:
 
 
 def _read(project: Project, entries: Mapping[str, list[dict[str, Any]]]) -> Read:
-    return read_rows(project, {name: set(expectations.columns_of(each)) for name, each in entries.items()})
+    return read_rows(project, {name: expectations.extra_columns(each) for name, each in entries.items()})
 
 
 def _entries(project: Project) -> dict[str, list[dict[str, Any]]]:
@@ -160,9 +160,11 @@ def _frame(task: Task, rows: Rows, facts: Rows) -> Any:
     names |= {"time": columns.time, "key": columns.key}
     names["label"] = columns.tags if task.kind == "tagging" else columns.label
     frame: dict[str, Any] = {}
-    for name, values in rows.items():
+    # The task's own values go first, then columns as they were read, before their copies as texts.
+    as_texts = {name for name in rows if name == "key" or name.startswith("slice_")}
+    for name, values in sorted(rows.items(), key=lambda item: item[0] in as_texts):
         shown_name = names.get(name) or name.removeprefix("slice_").removeprefix("extra_")
-        more = name.startswith(("slice_", "extra_"))  # as texts, or as read: the task's own values go first
+        more = name in as_texts or name.startswith("extra_")
         if more and shown_name in frame.keys() - {"file", "row"}:
             continue
         frame[shown_name] = _series(values, name == "label" and task.kind == "regression")
