@@ -135,6 +135,30 @@ def test_a_version_that_cannot_be_read_is_blocked_with_the_reason(made: Path) ->
     assert ".doubleroute" not in done.stdout.split("review:")[0]
 
 
+def test_an_expectation_that_the_change_makes_uncheckable_blocks_it(
+    tiny_backbone: Path, tmp_path: Path
+) -> None:
+    root = write_tiny_project(tmp_path / "project", tiny_backbone)
+    header, *rows = sentences(root / "data")
+    write_sentences(root / "data", [f"{header},stars", *(f"{row},3" for row in rows)])
+    filled = {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "stars"}}
+    (root / "expectations").mkdir()
+    (root / "expectations" / "sentiment.json").write_text(json.dumps({"expectations": [filled]}))
+    branch(begin(root), "dropped", lambda data: write_sentences(data, [header, *rows]))
+    done = review(root, "main", "dropped", "--quick", "--json")
+    assert done.returncode == 3, done.stderr
+    findings = {each["name"]: each["title"] for each in document(done)["findings"]}
+    assert findings.keys() == {"unreadable", "columns"}
+    assert "expectation 1: expect_column_values_to_not_be_null could not" in findings["unreadable"]
+    # A base that cannot be validated is compared all the same.
+    main, dropped = (git(root, "rev-parse", name) for name in ("main", "dropped"))
+    lines = f"refs/heads/x {main} refs/heads/x {dropped}\n"
+    done = review(root, "--pre-push", "--quick", "--json", stdin=lines)
+    assert done.returncode == 0, done.stderr
+    (found,) = document(done)["reviews"]
+    assert [each["name"] for each in found["findings"]] == ["columns"]
+
+
 def test_a_base_whose_project_cannot_be_read_is_named_by_its_revision(
     tiny_backbone: Path, tmp_path: Path
 ) -> None:
