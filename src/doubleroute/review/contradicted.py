@@ -80,7 +80,8 @@ def contradicted(
     unchanged = ~changed[rows]
     doubts = np.sort([asked.doubt(int(place))[0] for place in np.flatnonzero(unchanged)])
     of_words = asked.doubts_of_words(unchanged) if head.kind == "tagging" else {}
-    common = {name for name, count in names_of(head.kind, asked.labels).items() if count >= _LEAST_OF_LABEL}
+    times = names_of(head.kind, asked.labels)
+    common = {"O", *(name for name, count in times.items() if count >= _LEAST_OF_LABEL)}
     before = base.comparable()
     strata: dict[str, list[tuple[float, Contradiction]]] = {name: [] for name in SHARES}
     for place in np.flatnonzero(changed[rows]):
@@ -90,7 +91,7 @@ def contradicted(
         relabelled = "relabelled" in kinds
         if not relabelled and not {"added", "edited"} & set(kinds):
             continue
-        if not set(label_names(head.kind, [labels[row]])) <= common | {"O"}:
+        if not set(label_names(head.kind, [labels[row]])) <= common:
             continue
         had = renamed_label(base.kind, before[old], changes.renamed) if relabelled and old >= 0 else None
         doubt, word, prefers, probability = asked.doubt(int(place), had)

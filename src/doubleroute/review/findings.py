@@ -10,6 +10,8 @@ from doubleroute.config.keeping import FINDINGS, Severity
 from doubleroute.data.raw import short
 from doubleroute.review.rows import VersionRows
 
+#: Labels that a title names.
+NAMED = 5
 #: Digests of rows that a document holds of one finding.
 MOST_ROWS = 200
 #: Characters of a text that a document quotes.
@@ -140,8 +142,8 @@ def where(places: Iterable[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def named(labels: Sequence[str], said: Mapping[str, str], most: int = 5) -> str:
+def named(labels: Sequence[str], said: Mapping[str, str]) -> str:
     """Labels for a title, each with what is ``said`` of it: "'a' (2 rows), 'b' (1 row) and 3 more"."""
-    shown = [f"'{short(label)}' ({said[label]})" for label in labels[:most]]
-    rest = len(labels) - most
+    shown = [f"'{short(label)}' ({said[label]})" for label in labels[:NAMED]]
+    rest = len(labels) - NAMED
     return ", ".join(shown) + (f" and {rest} more" if rest > 0 else "")
