@@ -27,6 +27,12 @@ def test_some_thousands_of_labels_are_too_many_for_a_quick_model() -> None:
     assert said(side(many)).startswith("6,000 rows with 6,000 labels are too many for a quick model")
 
 
+def test_without_any_label_there_is_nothing_to_learn() -> None:
+    empty: list[Row] = [("train", number, []) for number in range(200)]
+    assert said(side(empty, "multilabel")) == "no row has a label"
+    assert said(side([("train", 1, 0.5)], "regression")) == ""
+
+
 def test_of_words_all_count() -> None:
     tags: list[Row] = [("train", number, ["B-" + "abc"[number % 3]] * 40) for number in range(60)]
     made = replace(side(tags, "tagging"), tokens=[["word"] * 40] * 60)

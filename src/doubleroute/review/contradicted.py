@@ -61,7 +61,8 @@ def contradicted(
 
     A model is learned in _FOLDS parts, and asked about the rows that it did not learn from; copies of a text
     are in one part. Of ``most`` see ``study.chosen``; all changed rows are looked at. Rows whose label fewer
-    than _LEAST_OF_LABEL rows have are left alone, and all where fewer than _LEAST_UNCHANGED are unchanged.
+    than _LEAST_OF_LABEL rows have are left alone, and all where fewer than _LEAST_UNCHANGED are unchanged or
+    none of them names a label.
     """
     labels = head.comparable()
     usable = np.array(
@@ -76,6 +77,8 @@ def contradicted(
     rows = np.flatnonzero(usable & (changed | chosen(head, base, most)))
     if (~changed[rows]).sum() < _LEAST_UNCHANGED or not changed[rows].any():
         return []
+    if head.kind != "regression" and not label_names(head.kind, [labels[row] for row in rows]):
+        return []  # a column of label sets that lost them all
     asked = _Asked(head, features, rows, [labels[row] for row in rows])
     unchanged = ~changed[rows]
     doubts = np.sort([asked.doubt(int(place))[0] for place in np.flatnonzero(unchanged)])

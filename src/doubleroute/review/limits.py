@@ -23,6 +23,8 @@ def unlearnable(sides: Sequence[VersionRows], looked_at: Sequence[np.ndarray]) -
     places = [np.flatnonzero(mask).tolist() for mask in looked_at]
     labels = [side.comparable()[row] for side, rows in zip(sides, places, strict=True) for row in rows]
     names = len(label_names(kind, labels))
+    if not names and kind != "regression":
+        return "no row has a label"
     sizes = [
         len(rows) if side.tokens is None else sum(len(side.tokens[row]) for row in rows)
         for side, rows in zip(sides, places, strict=True)
