@@ -235,6 +235,17 @@ def test_a_push_is_reviewed_branch_by_branch_and_the_worst_verdict_counts(made: 
     assert (nothing.returncode, nothing.stdout) == (0, "nothing that is pushed changes the data\n")
 
 
+def test_a_push_that_takes_the_data_away_is_refused(made: Path, tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    shutil.copytree(made, root, symlinks=True)
+    git(root, "rm", "--quiet", "data.dvc")
+    git(root, "commit", "--quiet", "-m", "without data")
+    main, head = git(root, "rev-parse", "HEAD~1"), git(root, "rev-parse", "HEAD")
+    done = review(root, "--pre-push", "--quick", stdin=f"refs/heads/x {head} refs/heads/x {main}\n")
+    assert done.returncode == 2
+    assert "data.dvc is not there" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

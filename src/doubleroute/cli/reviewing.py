@@ -109,16 +109,19 @@ def _review_push(terminal: Terminal, root: Path, changes: Sequence[str], quick: 
     from doubleroute.integrations.pushes import reviews_of_push
     from doubleroute.review.pushes import pushed
 
+    pairs, passed_over = reviews_of_push(root, pushed(sys.stdin))
+    for line in passed_over:
+        terminal.line(line)
     documents, code = [], 0
-    for base, head in reviews_of_push(root, pushed(sys.stdin)):
+    for base, head in pairs:
         with FitProgress() as progress:
             document, folder = make(root, base, head, progress, quick, False, changes, exact=True)
         documents.append(document)
         _show(terminal, document, folder)
         code = max(code, document["verdict"]["exit_code"])
-    if not documents:
+    if not documents and not passed_over:
         terminal.line("nothing that is pushed changes the data")
-    terminal.document = {"reviews": documents}
+    terminal.document = {"reviews": documents, "not_reviewed": passed_over}
     raise typer.Exit(code)
 
 
