@@ -215,6 +215,24 @@ def test_a_task_that_is_new_is_looked_at_as_a_whole(made: Path, tmp_path: Path) 
     assert found["impact"]["again"]["verdict"] == "cannot tell"
 
 
+def test_rows_are_redacted_by_the_patterns_of_both_versions(tiny_backbone: Path, tmp_path: Path) -> None:
+    root = write_tiny_project(tmp_path / "project", tiny_backbone)
+    path = root / "project.yaml"
+    path.write_text(path.read_text(encoding="utf-8") + "serving: {redact: ['re:plain']}\n", encoding="utf-8")
+
+    def change(data: Path) -> None:
+        path.write_text(path.read_text(encoding="utf-8").replace("re:plain", "re:words"), encoding="utf-8")
+        write_sentences(data, sentences(data)[:-20])
+
+    branch(begin(root), "topic", change)
+    found = document(review(root, "main", "topic", "--quick", "--json"))
+    texts = [each["base"]["text"] for each in found["changes"]["rows"]]
+    assert len(texts) == 20
+    assert any("[redacted]" in text for text in texts)
+    assert not any("plain" in text or "words" in text for text in texts)
+    assert "rules" in {each["name"] for each in found["findings"]}
+
+
 def test_the_files_of_a_review_are_copied_to_where_they_are_wanted(made: Path, tmp_path: Path) -> None:
     done = review(made, "main", "faulty", "--quick", "--output", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr

@@ -189,8 +189,10 @@ def conclude(found: Review) -> tuple[dict[str, Any], Path]:
     """The verdict, and the folder with everything for people and programs."""
     today = datetime.now(UTC).date()
     marked, said = acknowledge(in_order(found.findings), found.accepted, today, _looked_for(found))
-    # A function of the project's own could be one of the change's own: it is not run on this.
-    words = [word for word in found.project.serving.redact if not word.startswith("python:")]
+    # What base blots out of its rows stays so in the report of a change that leaves it out. A function of the
+    # project's own could be one of the change's own: it is not run on this.
+    rules = [word for side in (found.base, found.head) for word in side.project.serving.redact]
+    words = [word for word in rules if not word.startswith("python:")]
     if found.base.revision.commit == found.head.revision.commit:
         said.append(
             "base and head are the same commit once what base gained meanwhile is left out: "
