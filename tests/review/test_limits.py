@@ -30,7 +30,13 @@ def test_some_thousands_of_labels_are_too_many_for_a_quick_model() -> None:
 def test_without_any_label_there_is_nothing_to_learn() -> None:
     empty: list[Row] = [("train", number, []) for number in range(200)]
     assert said(side(empty, "multilabel")) == "no row has a label"
-    assert said(side([("train", 1, 0.5)], "regression")) == ""
+
+
+def test_numbers_whose_squares_are_beyond_float32_are_not_learned() -> None:
+    numbers: list[Row] = [("train", number, number - 1e6) for number in range(200)]
+    assert said(side(numbers, "regression")) == ""
+    absurd = said(side([*numbers, ("test", 200, -1e38)], "regression"))
+    assert absurd == "numbers as large as 1e+38 are beyond float32 when squared"
 
 
 def test_of_words_all_count() -> None:
