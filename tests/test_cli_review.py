@@ -237,7 +237,10 @@ def test_the_files_of_a_review_are_copied_to_where_they_are_wanted(made: Path, t
     done = review(made, "main", "faulty", "--quick", "--output", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["changes.jsonl", "review.html", "review.json", "review.md"]
+    assert names == ["changes.jsonl", "findings.jsonl", "review.html", "review.json", "review.md"]
+    written = (tmp_path / "out" / "findings.jsonl").read_text(encoding="utf-8").splitlines()
+    conflict = next(each for each in map(json.loads, written) if each["finding"] == "conflict")
+    assert (conflict["task"], len(conflict["rows"])) == ("sentiment", 1)
 
 
 def test_a_push_is_reviewed_branch_by_branch_and_the_worst_verdict_counts(made: Path) -> None:

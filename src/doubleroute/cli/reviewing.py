@@ -14,7 +14,7 @@ from doubleroute.console import Terminal, progress_of, session
 from doubleroute.errors import InputError
 
 #: What of a review's folder people and programs take with them.
-FILES = ("review.json", "review.html", "review.md", "changes.jsonl")
+FILES = ("review.json", "review.html", "review.md", "changes.jsonl", "findings.jsonl")
 
 
 @app.command()
@@ -146,6 +146,6 @@ def _accept(terminal: Terminal, root: Path, document: Mapping[str, Any], folder:
     from doubleroute.integrations.registry import Registry
     from doubleroute.integrations.registry_reviews import log_review
 
-    files = [folder / name for name in FILES if name != "changes.jsonl"]
+    files = [folder / name for name in FILES if not name.endswith(".jsonl")]
     run = log_review(Registry(root, document["model"]), document, files, by_hand=True)
     terminal.line(f"accepted: run {run} in MLflow leads from the data version to this review")

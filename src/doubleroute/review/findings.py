@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from doubleroute.config import Review
@@ -43,8 +44,18 @@ class Finding:
     acknowledged: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON, with the first MOST_ROWS rows."""
+        """Plain JSON, with the first MOST_ROWS rows; ``write_rows`` writes all."""
         return {**asdict(self), "rows": self.rows[:MOST_ROWS]}
+
+
+def write_rows(path: Path, findings: Iterable[Finding]) -> None:
+    """Write the digests of all rows of each finding, one JSON object a line: {"finding", "task", "split",
+    "rows"}. Those that have none are left out."""
+    with path.open("w", encoding="utf-8") as file:
+        for each in findings:
+            if each.rows:
+                line = {"finding": each.name, "task": each.task, "split": each.split, "rows": each.rows}
+                file.write(json.dumps(line) + "\n")
 
 
 def severity_of(name: str, review: Review) -> Severity:
