@@ -135,6 +135,30 @@ def test_a_version_that_cannot_be_read_is_blocked_with_the_reason(made: Path) ->
     assert ".doubleroute" not in done.stdout.split("review:")[0]
 
 
+def test_an_expectation_that_the_change_makes_uncheckable_blocks_it(
+    tiny_backbone: Path, tmp_path: Path
+) -> None:
+    root = write_tiny_project(tmp_path / "project", tiny_backbone)
+    header, *rows = sentences(root / "data")
+    write_sentences(root / "data", [f"{header},stars", *(f"{row},3" for row in rows)])
+    filled = {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "stars"}}
+    (root / "expectations").mkdir()
+    (root / "expectations" / "sentiment.json").write_text(json.dumps({"expectations": [filled]}))
+    branch(begin(root), "dropped", lambda data: write_sentences(data, [header, *rows]))
+    done = review(root, "main", "dropped", "--quick", "--json")
+    assert done.returncode == 3, done.stderr
+    findings = {each["name"]: each["title"] for each in document(done)["findings"]}
+    assert findings.keys() == {"unreadable", "columns"}
+    assert "expectation 1: expect_column_values_to_not_be_null could not" in findings["unreadable"]
+    # A base that cannot be validated is compared all the same.
+    main, dropped = (git(root, "rev-parse", name) for name in ("main", "dropped"))
+    lines = f"refs/heads/x {main} refs/heads/x {dropped}\n"
+    done = review(root, "--pre-push", "--quick", "--json", stdin=lines)
+    assert done.returncode == 0, done.stderr
+    (found,) = document(done)["reviews"]
+    assert [each["name"] for each in found["findings"]] == ["columns"]
+
+
 def test_a_base_whose_project_cannot_be_read_is_named_by_its_revision(
     tiny_backbone: Path, tmp_path: Path
 ) -> None:
@@ -191,11 +215,32 @@ def test_a_task_that_is_new_is_looked_at_as_a_whole(made: Path, tmp_path: Path) 
     assert found["impact"]["again"]["verdict"] == "cannot tell"
 
 
+def test_rows_are_redacted_by_the_patterns_of_both_versions(tiny_backbone: Path, tmp_path: Path) -> None:
+    root = write_tiny_project(tmp_path / "project", tiny_backbone)
+    path = root / "project.yaml"
+    path.write_text(path.read_text(encoding="utf-8") + "serving: {redact: ['re:plain']}\n", encoding="utf-8")
+
+    def change(data: Path) -> None:
+        path.write_text(path.read_text(encoding="utf-8").replace("re:plain", "re:words"), encoding="utf-8")
+        write_sentences(data, sentences(data)[:-20])
+
+    branch(begin(root), "topic", change)
+    found = document(review(root, "main", "topic", "--quick", "--json"))
+    texts = [each["base"]["text"] for each in found["changes"]["rows"]]
+    assert len(texts) == 20
+    assert any("[redacted]" in text for text in texts)
+    assert not any("plain" in text or "words" in text for text in texts)
+    assert "rules" in {each["name"] for each in found["findings"]}
+
+
 def test_the_files_of_a_review_are_copied_to_where_they_are_wanted(made: Path, tmp_path: Path) -> None:
     done = review(made, "main", "faulty", "--quick", "--output", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["changes.jsonl", "review.html", "review.json", "review.md"]
+    assert names == ["changes.jsonl", "findings.jsonl", "review.html", "review.json", "review.md"]
+    written = (tmp_path / "out" / "findings.jsonl").read_text(encoding="utf-8").splitlines()
+    conflict = next(each for each in map(json.loads, written) if each["finding"] == "conflict")
+    assert (conflict["task"], len(conflict["rows"])) == ("sentiment", 1)
 
 
 def test_a_push_is_reviewed_branch_by_branch_and_the_worst_verdict_counts(made: Path) -> None:
@@ -209,6 +254,17 @@ def test_a_push_is_reviewed_branch_by_branch_and_the_worst_verdict_counts(made: 
     )
     nothing = review(made, "--pre-push", "--quick", stdin=f"refs/heads/x {main} refs/heads/x {main}\n")
     assert (nothing.returncode, nothing.stdout) == (0, "nothing that is pushed changes the data\n")
+
+
+def test_a_push_that_takes_the_data_away_is_refused(made: Path, tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    shutil.copytree(made, root, symlinks=True)
+    git(root, "rm", "--quiet", "data.dvc")
+    git(root, "commit", "--quiet", "-m", "without data")
+    main, head = git(root, "rev-parse", "HEAD~1"), git(root, "rev-parse", "HEAD")
+    done = review(root, "--pre-push", "--quick", stdin=f"refs/heads/x {head} refs/heads/x {main}\n")
+    assert done.returncode == 2
+    assert "data.dvc is not there" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Facts about the repository itself: its dependencies, versions and files agree with each other."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -13,10 +14,12 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
+from versioned import git
 
 import doubleroute
 from doubleroute.config import load_project
 from doubleroute.flows.watch import label
+from doubleroute.integrations.revisions import fork_point
 
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -215,6 +218,32 @@ def test_a_workflow_may_do_no_more_than_it_must_and_puts_no_strangers_words_into
     assert [step["run"] for step in steps if "${{" in step.get("run", "")] == []
     actions = [step["uses"] for step in steps if "uses" in step]
     assert [each for each in actions if not re.fullmatch(r"actions/[a-z-]+@v\d+", each)] == []
+
+
+def test_the_review_workflow_makes_the_data_that_a_review_compares(tmp_path: Path) -> None:
+    def commit(name: str) -> str:
+        git(tmp_path, "commit", "--quiet", "--allow-empty", "--message", name)
+        return git(tmp_path, "rev-parse", "HEAD")
+
+    git(tmp_path, "init", "--quiet", "--initial-branch=main", ".")
+    fork = commit("where the branch began")
+    git(tmp_path, "checkout", "--quiet", "-b", "topic")
+    head = commit("the change")
+    git(tmp_path, "checkout", "--quiet", "main")
+    commit("what main gained meanwhile")
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    made = '*/demo/make_data.py) git -C "${1%/demo/make_data.py}" rev-parse HEAD >>made;;'
+    python.write_text(f'#!/bin/sh\ncase "$1" in {made} esac\n')
+    python.chmod(0o755)
+    text = (ROOT / ".github" / "workflows" / "review.yml").read_text(encoding="utf-8")
+    steps = YAML(typ="safe", pure=True).load(text)["jobs"]["review"]["steps"]
+    (step,) = (step for step in steps if step.get("name") == "Make the data of both versions")
+    places = {"RUNNER_TEMP": str(tmp_path / "temp"), "BASE": "main", "HEAD": "topic"}
+    command = ["bash", "-e", "-c", step["run"]]
+    subprocess.run(command, cwd=tmp_path, env={**os.environ, **places}, check=True, capture_output=True)
+    assert (tmp_path / "made").read_text().split() == [fork, head]
+    assert fork_point(tmp_path, "main", "topic") == fork
 
 
 def test_the_licence_is_the_one_that_pyproject_names() -> None:

@@ -107,12 +107,13 @@ def test_in_a_file_of_several_tasks_an_empty_cell_is_no_label_and_an_empty_list_
 
 def test_numbers_are_parsed_and_must_be_finite() -> None:
     found, problems = labels(
-        "regression", ["1.5", 2, "1e-3", "nan", float("inf"), "", "1,5", True, "1_0", None, 10**400]
+        "regression", ["1.5", 2, "1e-3", "nan", float("inf"), "", "1,5", True, "1_0", None, 10**400, -1e39]
     )
     assert found == [1.5, 2.0, 0.001]
-    assert [each.split(" ")[0] for each in problems] == [str(n) for n in range(4, 12)]
+    assert [each.split(" ")[0] for each in problems] == [str(n) for n in range(4, 13)]
     assert problems[0].endswith("is not a finite number")
     assert problems[3].endswith("is not a number; write 1.5")
+    assert problems[-1].endswith("is a number beyond 3.4e+38, which float32 and so training cannot hold")
 
 
 def test_tokens_are_a_list_or_separated_by_spaces() -> None:

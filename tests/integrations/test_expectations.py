@@ -120,3 +120,12 @@ def test_what_is_said_of_a_wrong_label_is_worked_out_once_for_all_its_rows() -> 
     first, second = (check.explain({checks.UNKNOWN_LABEL: "goood", "row": row}) for row in (1, 2))
     assert first == "label 'goood' is not one of bad, good, did you mean 'good'?"
     assert first is second
+
+
+def test_of_thousands_of_labels_the_one_that_was_meant_is_looked_for_a_few_times_alone() -> None:
+    task = Task.model_validate({"kind": "classification", "files": {"train": "a.csv"}})
+    labels = ["good", *(f"{number:040}" for number in range(49_999))]
+    found = project_checks(task, Validation(), labels, "train", unlabelled=False)
+    (check,) = (each for each in found if each.rule == "label")
+    said = [check.explain({checks.UNKNOWN_LABEL: f"goo{letter}d"}) for letter in "abc"]
+    assert ["did you mean 'good'?" in each for each in said] == [True, True, False]

@@ -9,6 +9,7 @@ import pytest
 
 from doubleroute.errors import DataError, InputError, MachineError
 from doubleroute.integrations.data_record import folder_md5
+from doubleroute.integrations.git import ask
 from doubleroute.integrations.revisions import Revision, check_versioned, fork_point, revision, staged
 from doubleroute.integrations.versions import read_pointer
 from doubleroute.workspace import Workspace
@@ -541,6 +542,18 @@ def test_in_a_hook_the_index_of_the_commit_being_made_counts(
     monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "foreign"))
     with pytest.raises(DataError, match="not staged"):
         read_staged(root)
+
+
+def test_git_has_the_users_settings_and_not_the_repository_of_a_hook(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(tmp_path, "init", "--quiet", "other")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "other" / ".git"))
+    for name, value in (("COUNT", "1"), ("KEY_0", "safe.directory"), ("VALUE_0", "/work")):
+        monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
+    assert ask(root, "config", "safe.directory").stdout == b"/work\n"
+    found = ask(root, "rev-parse", "--absolute-git-dir").stdout.decode().strip()
+    assert Path(found) == (root / ".git").resolve()
 
 
 def test_a_pull_request_is_compared_with_where_it_left_the_base(root: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from doubleroute.errors import DataError, InputError, MachineError
-from doubleroute.integrations import data_record
+from doubleroute.integrations import data_record, doctor
 from doubleroute.integrations.data_record import folder_md5
 from doubleroute.integrations.versions import DataVersion, pull, read_pointer
 
@@ -218,6 +218,17 @@ def test_a_folder_outside_data_is_in_the_digest_by_its_files(tmp_path: Path) -> 
 def test_a_repository_without_a_commit_has_none(tmp_path: Path) -> None:
     git(tmp_path, "init", "--quiet", "new")
     assert pull(tmp_path / "new").git_commit is None
+
+
+def test_a_repository_that_git_cannot_read_is_told_and_stops_nothing(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / ".git" / "config").write_text("[core\n")
+    assert pull(project).git_commit is None
+    said = capsys.readouterr().err
+    assert said.startswith(f"warning: git cannot read {project}: fatal: bad config line 1")
+    assert said.endswith("the run carries no commit\n")
+    assert doctor.git(project).state == "warn"
 
 
 @pytest.mark.parametrize("change", ["a tracked file", "an untracked project"])

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from doubleroute.data.tags import legal
 from doubleroute.kinds import IGNORE
 from doubleroute.kinds.sequences import Chain, crf_loss, legal_chain, marginals, viterbi
-from doubleroute.kinds.tagging import TaggingKind, legal
+from doubleroute.kinds.tagging import TaggingKind
 
 LABELS = ["O", "B-per", "B-loc", "I-per", "I-loc"]
 SIZE = len(LABELS)

@@ -12,7 +12,8 @@ from nervaluate import Evaluator
 from seqeval.metrics import f1_score
 from seqeval.metrics.sequence_labeling import get_entities
 
-from doubleroute.kinds.tagging import Entity, TaggingKind, TaggingScorer, entities, legal
+from doubleroute.data.tags import legal
+from doubleroute.kinds.tagging import Entity, TaggingKind, TaggingScorer, entities
 
 KIND = TaggingKind()
 LABELS = ["O", "B-geo-loc", "B-per", "I-geo-loc", "I-per"]

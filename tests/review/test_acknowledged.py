@@ -55,7 +55,8 @@ def test_a_finding_with_more_rows_than_are_named_is_not_accepted_and_that_is_sai
     assert flags == [False]
     assert said == [
         "acknowledged.yaml line 1 (near-leak of intent) leaves 1 row of near-leak in intent out, so that it "
-        "does not count for this finding; name all of its rows, or none for all"
+        "does not count for this finding; name all of its rows, as findings.jsonl beside the review does, "
+        "or none for all"
     ]
 
 

@@ -69,6 +69,11 @@ def test_a_label_that_is_missing_from_a_set_is_found() -> None:
     assert lines[0].prefers == ["card"]
 
 
+def test_sets_that_all_lost_their_labels_contradict_nothing() -> None:
+    before: list[Row] = [(split, number, [label] if number % 2 else []) for split, number, label in ROWS]
+    assert found(before, [(*row[:2], []) for row in before], "multilabel") == []
+
+
 def test_a_wrong_type_of_a_word_is_found_in_rows_of_words() -> None:
     # Row i has the words 6 i to 6 i + 5, whose points are of the clouds O, B-per, B-loc, O, B-per, B-loc; a
     # tenth of the persons are no entity in the data, so that the worst word of many a row is bad.

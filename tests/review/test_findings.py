@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from two_versions import Row, only, places, side, versions
@@ -10,7 +11,7 @@ from doubleroute.config import Review
 from doubleroute.review.arrived import drift_findings, personal_data
 from doubleroute.review.files import answers, columns, invalid, refused, reordered, unreadable
 from doubleroute.review.finders import row_findings
-from doubleroute.review.findings import Finding, in_order, publishable, row_digest
+from doubleroute.review.findings import Finding, in_order, publishable, row_digest, write_rows
 from doubleroute.review.held_out import held_out
 from doubleroute.review.rows import VersionRows
 
@@ -218,13 +219,16 @@ def test_a_row_keeps_its_digest_wherever_it_stands() -> None:
     assert findings[0].rows == findings[1].rows
 
 
-def test_a_finding_is_plain_json_with_a_bounded_list_of_rows() -> None:
+def test_a_finding_is_plain_json_with_a_bounded_list_of_rows_and_a_file_has_all(tmp_path: Path) -> None:
     head = [*OLD, *((f"x{n}", "train", OLD[2][2], "rate") for n in range(300))]
     finding = next(each for each in row_findings([versions(OLD, head)], {}, 1, REVIEW) if each.name == "leak")
     document = finding.as_dict()
     assert json.loads(json.dumps(document)) == document
     assert (document["count"], len(document["rows"]), len(document["examples"])) == (300, 200, 5)
     assert len(finding.rows) == 300
+    write_rows(tmp_path / "findings.jsonl", [finding, replace(finding, rows=[])])
+    (line,) = (tmp_path / "findings.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(line) == {"finding": "leak", "task": "intent", "split": "train", "rows": finding.rows}
 
 
 def test_answers_that_came_went_or_say_something_else_are_counted_and_named() -> None:

@@ -1,5 +1,6 @@
 """Copies, near copies and contradictions that a change brought."""
 
+import pytest
 from two_versions import Row, only, places, versions
 
 from doubleroute.config import Review
@@ -111,6 +112,14 @@ def test_conflicts_of_before_are_a_number_and_no_finding() -> None:
     assert conflicts(versions(before, [*GOOD, *before]), REVIEW) == []
     more = only(conflicts(versions(before, [*before, ("y", "test", OLD[1][2], "fee")]), REVIEW))
     assert (more.count, more.split, more.numbers) == (1, "test", {"already_there": 2})
+
+
+@pytest.mark.timeout(20)
+def test_a_text_that_thousands_of_rows_contradict_each_other_about_takes_no_time() -> None:
+    said: list[Row] = [(str(row), "train", "ok", ("yes", "no")[row % 2]) for row in range(20_000)]
+    finding = only(conflicts(versions([], said), REVIEW))
+    assert finding.count == 20_000
+    assert places(finding)[:2] == [("train 1", "train 2"), ("train 2", "train 1")]
 
 
 def test_rows_that_validation_refuses_contradict_nobody() -> None:

@@ -39,6 +39,13 @@ def test_a_new_label_is_found_with_its_rows_and_what_was_probably_meant() -> Non
     assert len(finding.rows) == 4
 
 
+def test_what_was_probably_meant_is_said_of_the_labels_that_the_title_names() -> None:
+    more = [each for place, end in enumerate("abcdefg") for each in rows(f"card{end}", 9 - place)]
+    finding = only(found(versions(OLD, [*OLD, *more])))
+    assert finding.title.endswith("'carde' (5 rows) and 2 more")
+    assert [line[:7] for line in finding.detail.splitlines()] == [f"'card{end}'" for end in "abcde"]
+
+
 def test_a_wrong_label_that_validation_refuses_is_not_a_new_one_too() -> None:
     head = [*OLD, ("x", "test", "a rate", "rate")]
     assert found(versions(OLD, head, refused=[("data/test.jsonl", 5)])) == []

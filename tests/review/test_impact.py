@@ -1,6 +1,7 @@
 """What a change of the data will do to a task, on clouds of points."""
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -170,34 +171,52 @@ def test_label_sets_are_judged_label_by_label() -> None:
     assert document["labels"][0]["label"] == "card"
 
 
-def test_words_are_judged_by_entities() -> None:
-    tags, count = ("O", "B-x", "I-x"), 600
-    starts = np.arange(0, 3 * count + 1, 3)
-    splits = ["train"] * 300 + ["test"] * 300
+def tagged(before: Sequence[str], after: Sequence[str], wrong: int) -> Study:
+    """Rows of three words with the tags ``before`` in base, ``after`` in head, where ``wrong`` of the 300
+    training rows have none."""
+    count = 600
 
-    def version(wrong: int) -> VersionRows:
-        labels = [["O", "O", "O"] if row < wrong else list(tags) for row in range(count)]
+    def version(tags: Sequence[str], without: int) -> VersionRows:
         return VersionRows(
             kind="tagging",
-            splits=splits,
+            splits=["train"] * 300 + ["test"] * 300,
             files=["rows.jsonl"] * count,
             numbers=list(range(count)),
             texts=[f"{name(row)} of {row}" for row in range(count)],
             pairs=[None] * count,
-            labels=labels,
+            labels=[["O", "O", "O"] if row < without else list(tags) for row in range(count)],
             keys=[None] * count,
             segments={},
         )
 
-    base, head = version(0), version(150)
     rows = np.arange(count)
-    kinds = [("relabelled",) if row < 150 else () for row in range(count)]
+    kinds = [("relabelled",) if row < wrong else () for row in range(count)]
     changes = Changes(np.stack([rows, rows], 1), kinds, np.ones(count), {})
-    found = study(base, head, changes, Features(points(3 * count), rows, rows, starts), 10_000)
-    document = said(found, "tagging", "entity_f1")
+    features = Features(points(3 * count), rows, rows, np.arange(0, 3 * count + 1, 3))
+    return study(version(before, 0), version(after, wrong), changes, features, 10_000)
+
+
+def test_words_are_judged_by_entities() -> None:
+    document = said(tagged(("O", "B-x", "I-x"), ("O", "B-x", "I-x"), 150), "tagging", "entity_f1")
     assert document["verdict"] == "worse"
     assert {each["label"] for each in document["labels"][:2]} == {"B-x", "I-x"}
     assert document["rows"] == 300
+
+
+def test_tags_without_beginnings_are_judged_by_the_entities_that_they_mean() -> None:
+    written = ("O", "I-x", "I-y")
+    found = tagged(written, written, 150)
+    document = said(found, "tagging", "entity_f1")
+    assert document["verdict"] == "worse"
+    assert {each["label"] for each in document["labels"][:2]} == {"B-x", "B-y"}
+    # Those who train for real score the tags as they are written.
+    answers = [{"tags": list(truth)} for truth in found.truths]
+    scorer = kind("tagging").scorer(answers, [written] * 300, found.labels)
+    assert scorer.score()["entity_f1"] == 1
+
+
+def test_the_same_entities_in_another_scheme_of_tags_teach_the_same() -> None:
+    assert tagged(("O", "I-x", "I-y"), ("O", "B-x", "B-y"), 0).same
 
 
 def test_a_sample_takes_the_same_texts_from_both_versions() -> None:

@@ -43,6 +43,13 @@ def test_a_change_of_the_rules_is_told_with_both_values() -> None:
     ]
 
 
+def test_what_is_blotted_out_of_quoted_rows_is_a_rule() -> None:
+    before = project({"mood": "classification"}, serving={"redact": ["mail", "re:secret .*"]})
+    after = project({"mood": "classification"}, serving={"redact": ["mail"], "threads": 2})
+    title = '1 rule changed: serving.redact from ["mail", "re:secret .*"] to ["mail"]'
+    assert found(before, after) == [("rules", 1, title)]
+
+
 def test_of_a_rule_within_a_rule_the_leaf_is_named() -> None:
     before = project({"mood": "classification"}, review={"severity": {"leak": "block", "worse": "look"}})
     after = project({"mood": "classification"}, review={"severity": {"leak": "note", "worse": "look"}})

@@ -55,21 +55,44 @@ def test_a_new_branch_that_merged_main_is_compared_with_what_it_merged(tmp_path:
 
     (here / "project.yaml").write_text("name: x")
     first = commit("data.dvc")
-    assert reviews_of_push(here, [(None, first)]) == []  # no remote has any of it
+    alone = f"{first[:10]} is not reviewed: no remote has a commit to compare it with"
+    assert reviews_of_push(here, [(None, first)]) == ([], [alone])
     git(here, "remote", "add", "origin", "../remote.git")
     git(here, "push", "--quiet", "origin", "main")
-    assert reviews_of_push(here, [(None, first)]) == []  # a remote has all of it
+    assert reviews_of_push(here, [(None, first)]) == ([], [])  # a remote has all of it
     git(here, "checkout", "--quiet", "-b", "topic")
     (here / "acknowledged.yaml").touch()
     topic = commit("acknowledged.yaml")
-    assert reviews_of_push(here, [(None, topic)]) == [(first, topic)]
+    assert reviews_of_push(here, [(None, topic)]) == ([(first, topic)], [])
     git(here, "checkout", "--quiet", "main")
     main = commit("project.yaml")
     git(here, "push", "--quiet", "origin", "main")
     git(here, "checkout", "--quiet", "topic")
     git(here, "merge", "--quiet", "--no-edit", "main")
     merged = git(here, "rev-parse", "HEAD")
-    assert reviews_of_push(here, [(None, merged)]) == [(main, merged)]
+    assert reviews_of_push(here, [(None, merged)]) == ([(main, merged)], [])
+
+
+@pytest.mark.parametrize("name", ["data.dvc", "project.yaml"])
+def test_a_push_that_takes_the_data_away_is_reviewed_and_one_that_brings_them_says_why_not(
+    name: str, tmp_path: Path
+) -> None:
+    git(tmp_path, "init", "--quiet")
+
+    def commit() -> str:
+        git(tmp_path, "add", "--all")
+        git(tmp_path, "commit", "--quiet", "--allow-empty", "--message", "one more")
+        return git(tmp_path, "rev-parse", "HEAD")
+
+    nothing = commit()
+    for each in ("data.dvc", "project.yaml"):
+        (tmp_path / each).write_text("x")
+    whole = commit()
+    (tmp_path / name).unlink()
+    less = commit()
+    why = f"{whole[:10]} is not reviewed: {nothing[:10]} has no data to compare it with"
+    assert reviews_of_push(tmp_path, [(nothing, whole)]) == ([], [why])
+    assert reviews_of_push(tmp_path, [(whole, less)]) == ([(whole, less)], [])
 
 
 @pytest.mark.parametrize(

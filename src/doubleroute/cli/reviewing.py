@@ -14,7 +14,7 @@ from doubleroute.console import Terminal, progress_of, session
 from doubleroute.errors import InputError
 
 #: What of a review's folder people and programs take with them.
-FILES = ("review.json", "review.html", "review.md", "changes.jsonl")
+FILES = ("review.json", "review.html", "review.md", "changes.jsonl", "findings.jsonl")
 
 
 @app.command()
@@ -109,16 +109,19 @@ def _review_push(terminal: Terminal, root: Path, changes: Sequence[str], quick: 
     from doubleroute.integrations.pushes import reviews_of_push
     from doubleroute.review.pushes import pushed
 
+    pairs, passed_over = reviews_of_push(root, pushed(sys.stdin))
+    for line in passed_over:
+        terminal.line(line)
     documents, code = [], 0
-    for base, head in reviews_of_push(root, pushed(sys.stdin)):
+    for base, head in pairs:
         with FitProgress() as progress:
             document, folder = make(root, base, head, progress, quick, False, changes, exact=True)
         documents.append(document)
         _show(terminal, document, folder)
         code = max(code, document["verdict"]["exit_code"])
-    if not documents:
+    if not documents and not passed_over:
         terminal.line("nothing that is pushed changes the data")
-    terminal.document = {"reviews": documents}
+    terminal.document = {"reviews": documents, "not_reviewed": passed_over}
     raise typer.Exit(code)
 
 
@@ -143,6 +146,6 @@ def _accept(terminal: Terminal, root: Path, document: Mapping[str, Any], folder:
     from doubleroute.integrations.registry import Registry
     from doubleroute.integrations.registry_reviews import log_review
 
-    files = [folder / name for name in FILES if name != "changes.jsonl"]
+    files = [folder / name for name in FILES if not name.endswith(".jsonl")]
     run = log_review(Registry(root, document["model"]), document, files, by_hand=True)
     terminal.line(f"accepted: run {run} in MLflow leads from the data version to this review")

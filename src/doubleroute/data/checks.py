@@ -176,9 +176,9 @@ def unknown_label(labels: Sequence[Any], known: Collection[str]) -> list[str | N
     return [_first([row] if isinstance(row, str) else row, good.__contains__, good) for row in labels]
 
 
-def unknown_reason(label: str, known: Sequence[str], noun: str) -> str:
-    """Why a label is wrong, with the one that was probably meant."""
-    hint = near(label, known).replace(";", ",", 1)
+def unknown_reason(label: str, known: Sequence[str], noun: str, hinted: bool = True) -> str:
+    """Why a label is wrong, where it is ``hinted`` with the one that was probably meant."""
+    hint = near(label, known).replace(";", ",", 1) if hinted else ""
     return f"{noun} '{short(label)}' is not one of {listed(known)}{hint}"
 
 

@@ -15,6 +15,8 @@ from doubleroute.data.spans import read_answers
 #: ``text_pair`` or ``tokens``, ``label``, ``time`` (UTC, to the second), ``key``, ``slice_<column>``,
 #: and columns for the user's expectations under ``extra_<column>``.
 Rows = dict[str, list[Any]]
+#: What float32, in which models learn, can hold.
+LARGEST = float.fromhex("0x1.fffffep+127")
 
 
 class _WrongValue(ValueError):
@@ -230,6 +232,8 @@ def _number(value: Any) -> float:
         raise _WrongValue(f"{_type(value)}, not a number")
     if not math.isfinite(number):
         raise _WrongValue("is not a finite number")
+    if abs(number) > LARGEST:
+        raise _WrongValue(f"is a number beyond {LARGEST:.2g}, which float32 and so training cannot hold")
     return number
 
 

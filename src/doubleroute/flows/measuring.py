@@ -1,7 +1,7 @@
 """What models say of a change of the data: its impact, what is to blame, contradicted labels, drift."""
 
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ from doubleroute.review.contradicted import contradicted
 from doubleroute.review.doubts import doubts
 from doubleroute.review.findings import Finding
 from doubleroute.review.impact import cannot_tell, impact, train, with_other_answers
+from doubleroute.review.limits import unlearnable
 from doubleroute.review.renaming import names_of
 from doubleroute.review.rows import VersionRows
 from doubleroute.review.study import Features, Study, chosen, study
@@ -76,39 +77,45 @@ def measure(
                 "why": "no row of this task changed",
             }
             continue
-        if versions.head.kind == "span":
+        looked_at = _looked_at(versions, project.review.max_rows)
+        why = unlearnable((versions.base, versions.head), looked_at)
+        if why:
             found.studies[task] = None
             found.impact[task] = {
                 "metric": project.tasks[task].judged_by,
                 "verdict": "cannot tell",
-                "why": "no quick model looks for answers in a context: neither the effect on the score nor "
-                "contradicted answers were looked for",
+                "why": f"{why}; neither the effect on the score nor contradicted labels were looked for",
             }
             found.findings += _drift(project, workspace, versions, progress)
-            continue
-        _measure_task(project, workspace, versions, found, progress)
+        else:
+            _measure_task(project, workspace, versions, looked_at, found, progress)
         if task in other_answers:
             found.impact[task] = with_other_answers(found.impact[task])
     return found
 
 
 def _measure_task(
-    project: Project, workspace: Workspace, versions: Versions, found: Measured, progress: FitProgress
+    project: Project,
+    workspace: Workspace,
+    versions: Versions,
+    looked_at: Sequence[np.ndarray],
+    found: Measured,
+    progress: FitProgress,
 ) -> None:
     task, rules = versions.task, project.review
-    features = _features(project, workspace, versions, progress)
-    looked_at = study(versions.base, versions.head, versions.changes, features, rules.max_rows)
-    found.studies[task] = looked_at
+    features = _features(project, workspace, versions, looked_at, progress)
+    studied = study(versions.base, versions.head, versions.changes, features, rules.max_rows)
+    found.studies[task] = studied
     trained = None
-    if not looked_at.same and not cannot_tell(looked_at):
-        trained = train(looked_at, rules.seeds, progress)
+    if not studied.same and not cannot_tell(studied):
+        trained = train(studied, rules.seeds, progress)
     options = project.tasks[task]
     like = options.labelled_as  # the probe learns labels of that kind
     coding, metric = kind(like), options.judged_by if like == options.kind else METRICS[like][0]
-    found.impact[task] = impact(looked_at, trained, coding, metric)
+    found.impact[task] = impact(studied, trained, coding, metric)
     if trained is not None and found.impact[task]["verdict"] == "worse":
         found.blame[task] = blame(
-            looked_at, trained, versions.base, versions.head, versions.changes, features, progress
+            studied, trained, versions.base, versions.head, versions.changes, features, progress
         )
     found.findings += worse(task, found.impact[task], found.blame.get(task, []), rules)
     rows = contradicted(versions.base, versions.head, versions.changes, features, rules.max_rows)
@@ -117,17 +124,27 @@ def _measure_task(
     found.findings += _drift(project, workspace, versions, progress)
 
 
-def _features(project: Project, workspace: Workspace, versions: Versions, progress: FitProgress) -> Features:
-    """Features of the distinct texts of both versions: of rows that are looked at and those that changed."""
-    sides = (versions.base, versions.head)
-    wanted = [chosen(versions.base, versions.head, project.review.max_rows)]
-    wanted.append(chosen(versions.head, versions.base, project.review.max_rows))
+def _looked_at(versions: Versions, most: int) -> list[np.ndarray]:
+    """Which rows of base and of head models look at, bool [rows]: those ``chosen``, and all that changed."""
+    wanted = [chosen(versions.base, versions.head, most), chosen(versions.head, versions.base, most)]
     for number, mask in enumerate(wanted):
         rows_of = versions.changes.pairs[versions.changes.changed(), number]
         mask[rows_of[rows_of >= 0]] = True
+    return wanted
+
+
+def _features(
+    project: Project,
+    workspace: Workspace,
+    versions: Versions,
+    looked_at: Sequence[np.ndarray],
+    progress: FitProgress,
+) -> Features:
+    """Features of the distinct texts of both versions, of the rows that are ``looked_at``."""
+    sides = (versions.base, versions.head)
     numbers: dict[Any, int] = {}
     rows = [np.full(len(side), -1, np.int64) for side in sides]
-    for side, mask, place in zip(sides, wanted, rows, strict=True):
+    for side, mask, place in zip(sides, looked_at, rows, strict=True):
         for row in np.flatnonzero(mask).tolist():
             said = (side.texts[row], side.pairs[row]) if side.tokens is None else tuple(side.tokens[row])
             place[row] = numbers.setdefault(said, len(numbers))

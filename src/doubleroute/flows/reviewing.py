@@ -26,7 +26,7 @@ from doubleroute.review.acknowledged import FILE as ACKNOWLEDGED
 from doubleroute.review.acknowledged import Entry, acknowledge, entries
 from doubleroute.review.changes import compare as changes_between
 from doubleroute.review.finders import row_findings
-from doubleroute.review.findings import Finding, in_order, public, publishable
+from doubleroute.review.findings import Finding, in_order, public, publishable, write_rows
 from doubleroute.review.projects import project_findings
 from doubleroute.review.rows import VersionRows, version_rows
 from doubleroute.review.summary import change_rows, file_changes, task_summary, write_changes
@@ -39,7 +39,7 @@ from doubleroute.workspace import Stage, Workspace
 if TYPE_CHECKING:
     from doubleroute.flows.measuring import Measured
 
-CHANGES = "changes.jsonl"
+CHANGES, ROWS = "changes.jsonl", "findings.jsonl"
 #: Findings that only models make, and those that need no row of head.
 _BY_MODELS = {"contradicted", "drift", "worse", "worse-loss"}
 _WITHOUT_ROWS = {"unreadable", "tasks", "rules"}
@@ -94,9 +94,9 @@ def review(
 
     ``exact``: against base itself. ``quick``: changes and findings alone, no model. ``full``: also train for
     real. ``changes`` override project.yaml of both versions. Gives review.json's content and the folder that
-    holds it, review.html, review.md and changes.jsonl. Raises InputError, DataError or MachineError when a
-    version or its project.yaml cannot be had or base cannot be read, GateError when ``full`` meets another
-    training; data of head that cannot be read are a finding.
+    holds it, review.html, review.md, changes.jsonl and findings.jsonl. Raises InputError, DataError or
+    MachineError when a version or its project.yaml cannot be had or base cannot be read, GateError when
+    ``full`` meets another training; data of head that cannot be read are a finding.
     """
     found = read(root, base, head, changes, exact)
     compare(found)
@@ -189,8 +189,10 @@ def conclude(found: Review) -> tuple[dict[str, Any], Path]:
     """The verdict, and the folder with everything for people and programs."""
     today = datetime.now(UTC).date()
     marked, said = acknowledge(in_order(found.findings), found.accepted, today, _looked_for(found))
-    # A function of the project's own could be one of the change's own: it is not run on this.
-    words = [word for word in found.project.serving.redact if not word.startswith("python:")]
+    # What base blots out of its rows stays so in the report of a change that leaves it out. A function of the
+    # project's own could be one of the change's own: it is not run on this.
+    rules = [word for side in (found.base, found.head) for word in side.project.serving.redact]
+    words = [word for word in rules if not word.startswith("python:")]
     if found.base.revision.commit == found.head.revision.commit:
         said.append(
             "base and head are the same commit once what base gained meanwhile is left out: "
@@ -223,6 +225,7 @@ def conclude(found: Review) -> tuple[dict[str, Any], Path]:
 
     def make(folder: Path) -> None:
         write_changes(folder / CHANGES, compared)
+        write_rows(folder / ROWS, marked)
         write_review(folder, document)
 
     said_of = {name: value for name, value in document.items() if name not in ("time", "seconds")}

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from doubleroute.config import Project, load_project
-from doubleroute.errors import DataError, GateError, InputError
+from doubleroute.errors import GateError, InputError
 from doubleroute.forks import end_with_parent
 from doubleroute.integrations.reading import Read
 from doubleroute.integrations.validation import find_validated, validate
@@ -25,18 +25,19 @@ def validated(
 ) -> tuple[Stage | None, Exception | None]:
     """The validation of a version with however many bad rows: they are counted and do not stop a review.
 
-    ``read`` as ``validate`` takes it. Without a stage comes the DataError or GateError that stood in its way.
+    ``read`` as ``validate`` takes it. Without a stage comes the error that stood in its way: a DataError, the
+    InputError of an expectation that cannot be checked, or a GateError.
     """
     try:
         return validate(project, workspace, read), None
-    except DataError as error:
+    except InputError as error:
         return None, error
     except GateError:
         rules = project.validation.model_copy(update={"max_invalid": 1.0})
         patient = project.model_copy(update={"validation": rules}).at(project.root)
     try:
         return validate(patient, workspace, read), None
-    except (GateError, DataError) as error:
+    except (GateError, InputError) as error:
         return None, error
 
 

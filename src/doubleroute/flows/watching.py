@@ -68,7 +68,9 @@ def check(
         "backbone": project.backbone.model_dump(mode="json"),
         "files": source_digest(locate(project.backbone.source, project.root)),
         "seed": project.seed,
-        "code": code_digest("drift", "kinds", "flows/watching", "training/answers", "training/embeddings"),
+        "code": code_digest(
+            "data/tags", "drift", "kinds", "flows/watching", "training/answers", "training/embeddings"
+        ),
         "versions": versions_of("numpy", "scipy", "torch"),
     }
 

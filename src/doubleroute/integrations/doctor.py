@@ -18,7 +18,7 @@ from urllib.request import Request, urlopen
 
 from doubleroute.config import Project, check_folder, load_project
 from doubleroute.digests import file_digest
-from doubleroute.errors import DoublerouteError
+from doubleroute.errors import DoublerouteError, MachineError
 from doubleroute.integrations import versions
 from doubleroute.integrations.doctor_machine import Check, examine_machine
 from doubleroute.workspace import MANIFEST, Workspace
@@ -62,7 +62,10 @@ def git(root: Path) -> Check:
     """Whether the code's and the data's version can be noted on a run."""
     if shutil.which("git") is None:
         return Check("git", "warn", "not installed", "runs will not carry a commit; install git")
-    commit, dirty = versions.git_state(root)
+    try:
+        commit, dirty = versions.git_state(root)
+    except MachineError as error:
+        return Check("git", "warn", str(error), "runs will not carry a commit")
     if commit is None:
         return Check("git", "warn", "no commit here", "runs carry one after `git init`, `git commit`")
     state = "with changes that are not committed" if dirty else "clean"

@@ -7,19 +7,28 @@ from doubleroute.integrations.git import ask
 from doubleroute.integrations.revisions import NAMES
 
 
-def reviews_of_push(root: Path, pairs: Iterable[tuple[str | None, str]]) -> list[tuple[str, str]]:
-    """Base and head of each pair of ``review.pushes.pushed`` that changes the project in ``root``.
+def reviews_of_push(
+    root: Path, pairs: Iterable[tuple[str | None, str]]
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """Base and head of each pair of ``review.pushes.pushed`` that changes the project in ``root``, and what
+    is to be said of those that there is nothing to compare with.
 
     A branch that is new on the remote, or whose remote commit is not here, is compared with the newest of
-    its commits that some remote is known to have; without one there is nothing to compare it with, nor where
-    one of the two has no project or no data yet.
+    its commits that some remote is known to have. There may be none, or one that has no project or no data
+    yet. A head that took them away is to be reviewed, which ends in an error.
     """
-    found = []
+    found, said = [], []
     for given, head in pairs:
         base = given if given is not None and _is_here(root, given) else _known_to_a_remote(root, head)
-        if base is not None and _has_data(root, base, head) and _changes(root, base, head):
-            found.append((base, head))
-    return found
+        if base is None:
+            if _has_data(root, head):
+                said.append(f"{head[:10]} is not reviewed: no remote has a commit to compare it with")
+        elif _changes(root, base, head):
+            if _has_data(root, base):
+                found.append((base, head))
+            else:
+                said.append(f"{head[:10]} is not reviewed: {base[:10]} has no data to compare it with")
+    return found, said
 
 
 def _is_here(root: Path, commit: str) -> bool:
@@ -42,8 +51,8 @@ def _known_to_a_remote(root: Path, head: str) -> str | None:
     return ends[0] if ends else None
 
 
-def _has_data(root: Path, *commits: str) -> bool:
-    files = [f"{commit}:./{name}" for commit in commits for name in ("project.yaml", "data.dvc")]
+def _has_data(root: Path, commit: str) -> bool:
+    files = [f"{commit}:./{name}" for name in ("project.yaml", "data.dvc")]
     return all(ask(root, "cat-file", "-e", file).returncode == 0 for file in files)
 
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from doubleroute.errors import DataError, InputError, MachineError
+from doubleroute.errors import DataError, InputError
 from doubleroute.integrations.data_objects import LISTING, Origin, data_stage, is_inside, listing_on_disk
 from doubleroute.integrations.data_record import folder_md5
-from doubleroute.integrations.git import ask
+from doubleroute.integrations.git import ask, failed, is_in_none
 from doubleroute.integrations.versions import has_files, pointer_in, read_pointer, remote_in, some
 from doubleroute.workspace import Stage, Workspace
 
@@ -81,7 +81,7 @@ def fork_point(root: Path, base: str, head: str) -> str:
     if done.returncode == 0:
         return commit
     if done.returncode != 1:
-        raise _git_failed(root, done.stderr)
+        raise failed(root, done.stderr)
     cure = _if_shallow(root) or "; name two revisions of one history"
     raise InputError(f"'{base}' and '{head}' have no common ancestor in {root}{cure}")
 
@@ -121,16 +121,12 @@ def resolve(root: Path, name: str) -> str:
 
 def _check_repository(root: Path) -> None:
     done = ask(root, "rev-parse", "--git-dir")
-    if done.returncode and b"not a git repository" in done.stderr:
+    if is_in_none(done):
         raise InputError(
             f"{root} is in no git repository, and a revision of it was asked for; `git init` makes one"
         )
     if done.returncode:
-        raise _git_failed(root, done.stderr)
-
-
-def _git_failed(root: Path, stderr: bytes) -> MachineError:
-    return MachineError(f"git cannot read {root}: {' '.join(stderr.decode(errors='replace').split())}")
+        raise failed(root, done.stderr)
 
 
 def _unknown(root: Path, name: str) -> InputError:
@@ -174,7 +170,7 @@ def _files_of_commit(root: Path, commit: str) -> dict[str, str]:
     """The git objects of the project's own files in a commit, by their paths in the project."""
     done = ask(root, "ls-tree", "-r", "-z", commit, "--", *NAMES)
     if done.returncode:
-        raise _git_failed(root, done.stderr)
+        raise failed(root, done.stderr)
     files = {}
     for entry in done.stdout.decode(errors="surrogateescape").split("\0")[:-1]:
         facts, _, name = entry.partition("\t")
@@ -188,7 +184,7 @@ def _files_of_index(root: Path) -> dict[str, str]:
     """The git objects of the project's own files in the index, by their paths in the project."""
     done = ask(root, "ls-files", "--stage", "-z", "--", *NAMES, index=_index_of_commit(root))
     if done.returncode:
-        raise _git_failed(root, done.stderr)
+        raise failed(root, done.stderr)
     files = {}
     for entry in done.stdout.decode(errors="surrogateescape").split("\0")[:-1]:
         facts, _, name = entry.partition("\t")
@@ -245,7 +241,7 @@ def _contents(root: Path, objects: Iterable[str]) -> dict[str, bytes]:
         head, _, rest = rest.partition(b"\n")
         facts = head.split(b" ")
         if len(facts) != 3 or facts[1] != b"blob":
-            raise _git_failed(root, done.stderr or head)
+            raise failed(root, done.stderr or head)
         size = int(facts[2])
         found[each], rest = rest[:size], rest[size + 1 :]
     return found

@@ -16,6 +16,9 @@ Severity = Literal["error", "warning", "note"]
 #: What a failing row goes against, in a word; value: all that is wrong with a row by itself.
 Rule = Literal["value", "label", "leak", "conflict", "duplicate"]
 
+#: Pairs of a wrong label and a right one that are compared at most, for the one that was meant: some seconds.
+_COMPARED = 100_000
+
 
 @dataclass(frozen=True)
 class Check:
@@ -162,9 +165,10 @@ def _labels(
         return found
     noun = "tag" if tagging else "label"
 
-    @cache  # many rows with one wrong label: finding the one that was meant takes long among thousands
+    @cache  # many rows may have one wrong label
     def reason(label: str) -> str:
-        return checks.unknown_reason(label, labels, noun)
+        compared = reason.cache_info().misses * len(labels)
+        return checks.unknown_reason(label, labels, noun, hinted=compared <= _COMPARED)
 
     def explain(row: Mapping[str, Any]) -> str:
         return reason(row[checks.UNKNOWN_LABEL])

@@ -42,8 +42,9 @@ def validate(project: Project, workspace: Workspace, read: Read | None = None) -
     """Validate the rows of every task. ``read``: what ``read_for_validation`` gave, not to read them again.
 
     Raises DataError for a file that cannot be read, a missing column, a task with one class or an empty
-    split; InputError for a wrong file of expectations; GateError when more rows are invalid than
-    ``validation.max_invalid`` allows or a user's expectation about a whole table fails.
+    split; InputError for a wrong file of expectations and an expectation that cannot be checked; GateError
+    when more rows are invalid than ``validation.max_invalid`` allows or a user's expectation about a whole
+    table fails.
     """
     sources = sources_of(project) if read is None else read.sources
     entries = _entries(project)

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -22,17 +23,17 @@ from ruamel.yaml.error import YAMLError
 
 from doubleroute.errors import DataError, InputError, MachineError
 from doubleroute.integrations.data_record import Listing, Record, folder_md5
-from doubleroute.integrations.git import ask
+from doubleroute.integrations.git import ask, failed, is_in_none
 
 
 @dataclass(frozen=True)
 class DataVersion:
     """What stands behind the rows of a run.
 
-    ``git_commit`` is None outside a repository (or before its first commit); ``git_dirty`` says that
-    tracked files differ from it or that the project is not tracked. ``dvc_md5`` is the md5 in data.dvc,
-    None without one. ``digest`` is the md5 of what is on disk, computed as DVC does; the two are equal
-    unless files outside data/ belong to the project.
+    ``git_commit`` is None outside a repository that git can read (or before its first commit);
+    ``git_dirty`` says that tracked files differ from it or that the project is not tracked. ``dvc_md5`` is
+    the md5 in data.dvc, None without one. ``digest`` is the md5 of what is on disk, computed as DVC does; the
+    two are equal unless files outside data/ belong to the project.
     """
 
     git_commit: str | None
@@ -72,7 +73,11 @@ def pull(root: Path, files: Sequence[Path] = ()) -> DataVersion:
             for path in (sorted(file.rglob("*")) if file.is_dir() else [file])
             if path.is_file() and not path.is_relative_to(data)
         }
-    commit, dirty = git_state(root)
+    try:
+        commit, dirty = git_state(root)
+    except MachineError as error:
+        print(f"warning: {error}; the run carries no commit", file=sys.stderr, flush=True)
+        commit, dirty = None, False
     return DataVersion(commit, dirty, pointer, folder_md5({**listing, **outside}))
 
 
@@ -275,7 +280,17 @@ def _cached_listing(root: Path, pointer: str) -> Listing | None:
 
 
 def git_state(root: Path) -> tuple[str | None, bool]:
-    """The commit that the project stands at, and whether tracked files differ from it."""
+    """The commit that the project stands at, and whether tracked files differ from it; None without a
+    repository, a commit or git.
+
+    Raises MachineError when there is a repository that git cannot read, as one of another user.
+    """
+    try:
+        place = ask(root, "rev-parse", "--git-dir")
+    except MachineError:
+        return None, False
+    if place.returncode and not is_in_none(place):
+        raise failed(root, place.stderr)
     commit = _git(root, "rev-parse", "--verify", "HEAD")
     if not commit:
         return None, False

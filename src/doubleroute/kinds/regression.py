@@ -7,13 +7,12 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
+from doubleroute.data.rows import LARGEST
 from doubleroute.errors import InputError
 from doubleroute.kinds import NOTHING, Kind, Scorer
 from doubleroute.kinds.heads import RowHead
 from doubleroute.kinds.losses import squared_error
 
-#: What float32 can hold.
-LARGEST = float(np.finfo(np.float32).max)
 #: Rows that the report draws, and bars of its residual histogram.
 POINTS = 500
 BARS = 20

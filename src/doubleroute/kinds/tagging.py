@@ -1,11 +1,12 @@
 """Tagging: one tag a word; BIO tags make entities (Ramshaw & Marcus 1995, IOB2 form)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
+from doubleroute.data.tags import legal
 from doubleroute.kinds import NOTHING, Kind, Scorer
 from doubleroute.kinds.heads import CrfHead, TokenHead
 from doubleroute.kinds.labels import extended, index_of, indices
@@ -29,19 +30,6 @@ class Entity(NamedTuple):
     type: str
     start: int
     end: int
-
-
-def legal(tags: Iterable[str]) -> list[str]:
-    """The BIO sequence that conlleval reads in ``tags``: an I-x that follows neither B-x nor I-x
-    becomes B-x. Tags without a B- or I- in front stay and are outside of entities."""
-    repaired: list[str] = []
-    previous = ""
-    for tag in tags:
-        prefix, hyphen, inside = tag.partition("-")
-        starts = hyphen and prefix == "I" and previous not in (f"B-{inside}", f"I-{inside}")
-        previous = f"B-{inside}" if starts else tag
-        repaired.append(previous)
-    return repaired
 
 
 def entities(tags: Sequence[str]) -> list[Entity]:

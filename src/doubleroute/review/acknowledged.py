@@ -2,7 +2,7 @@
 
     - finding: near-duplicate
       task: intent                  # optional: of this task alone
-      rows: [r3f09ac21, r77b01e5d]  # optional: these rows alone, as the finding lists them
+      rows: [r3f09ac21, r77b01e5d]  # optional: these rows alone, as findings.jsonl lists them
       reason: the same question in two spellings, wanted
       until: 2027-03-31
 
@@ -100,7 +100,8 @@ def acknowledge(
             of = f" in {finding.task}" if finding.task else ""
             said.append(
                 f"{mine[0]} leaves {counted(missing, 'row')} of {finding.name}{of} out, so that it does not "
-                "count for this finding; name all of its rows, or none for all"
+                "count for this finding; name all of its rows, as findings.jsonl beside the review does, "
+                "or none for all"
             )
     said += [
         f"{each} matches nothing that this change brought; delete it"

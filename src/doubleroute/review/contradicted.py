@@ -61,7 +61,8 @@ def contradicted(
 
     A model is learned in _FOLDS parts, and asked about the rows that it did not learn from; copies of a text
     are in one part. Of ``most`` see ``study.chosen``; all changed rows are looked at. Rows whose label fewer
-    than _LEAST_OF_LABEL rows have are left alone, and all where fewer than _LEAST_UNCHANGED are unchanged.
+    than _LEAST_OF_LABEL rows have are left alone, and all where fewer than _LEAST_UNCHANGED are unchanged or
+    none of them names a label.
     """
     labels = head.comparable()
     usable = np.array(
@@ -76,11 +77,14 @@ def contradicted(
     rows = np.flatnonzero(usable & (changed | chosen(head, base, most)))
     if (~changed[rows]).sum() < _LEAST_UNCHANGED or not changed[rows].any():
         return []
+    if head.kind != "regression" and not label_names(head.kind, [labels[row] for row in rows]):
+        return []  # a column of label sets that lost them all
     asked = _Asked(head, features, rows, [labels[row] for row in rows])
     unchanged = ~changed[rows]
     doubts = np.sort([asked.doubt(int(place))[0] for place in np.flatnonzero(unchanged)])
     of_words = asked.doubts_of_words(unchanged) if head.kind == "tagging" else {}
-    common = {name for name, count in names_of(head.kind, asked.labels).items() if count >= _LEAST_OF_LABEL}
+    times = names_of(head.kind, asked.labels)
+    common = {"O", *(name for name, count in times.items() if count >= _LEAST_OF_LABEL)}
     before = base.comparable()
     strata: dict[str, list[tuple[float, Contradiction]]] = {name: [] for name in SHARES}
     for place in np.flatnonzero(changed[rows]):
@@ -90,7 +94,7 @@ def contradicted(
         relabelled = "relabelled" in kinds
         if not relabelled and not {"added", "edited"} & set(kinds):
             continue
-        if not set(label_names(head.kind, [labels[row]])) <= common | {"O"}:
+        if not set(label_names(head.kind, [labels[row]])) <= common:
             continue
         had = renamed_label(base.kind, before[old], changes.renamed) if relabelled and old >= 0 else None
         doubt, word, prefers, probability = asked.doubt(int(place), had)

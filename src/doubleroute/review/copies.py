@@ -13,6 +13,8 @@ from doubleroute.review.versions import Versions
 
 #: Row, the row beside it, and how alike they are.
 _Pair = tuple[int, int, float]
+#: The rows of each text that has more than one label, by label.
+_Disputed = dict[str | None, dict[Hashable, list[int]]]
 
 
 def duplicates(versions: Versions, review: Review) -> list[Finding]:
@@ -30,9 +32,10 @@ def duplicates(versions: Versions, review: Review) -> list[Finding]:
         new = versions.brought(rows, same, {each: max(1, before[each]) for each in set(same)})
         if new:
             taken = set(new)
-            pairs = [(row, next(o for o in groups[identities[row]] if o not in taken), 1.0) for row in new]
+            shown = new[: review.examples]
+            pairs = [(row, next(o for o in groups[identities[row]] if o not in taken)) for row in shown]
             already = len(rows) - len(twice) - len(new)
-            found.append(_duplicate(versions, split, pairs, already, review))
+            found.append(_duplicate(versions, split, new, pairs, already, review))
     return found
 
 
@@ -78,10 +81,9 @@ def conflicts(versions: Versions, review: Review) -> list[Finding]:
     )
     if not new:
         return []
-    pairs = [(row, _other_side(versions, row, against[versions.head_keys[row]])) for row in new]
     disputed = _disputed(versions.base_keys, versions.base_labels)
     already = sum(len(rows) for labels in disputed.values() for rows in labels.values())
-    return [_conflict(versions, pairs, already, review)]
+    return [_conflict(versions, new, against, already, review)]
 
 
 def _identities(
@@ -100,16 +102,14 @@ def _repeated(identities: Sequence[tuple[str, str | None, Any]]) -> dict[tuple[A
     return found
 
 
-def _disputed(
-    keys: Sequence[str | None], labels: Sequence[Any]
-) -> dict[str | None, dict[Hashable, list[int]]]:
+def _disputed(keys: Sequence[str | None], labels: Sequence[Any]) -> _Disputed:
     """The labelled rows of each text that has more than one label, by label."""
     first: dict[str | None, Any] = {}
     disputed = set()
     for key, label in zip(keys, labels, strict=True):
         if key is not None and label is not None and first.setdefault(key, label) != label:
             disputed.add(key)
-    found: dict[str | None, dict[Hashable, list[int]]] = {key: {} for key in disputed}
+    found: _Disputed = {key: {} for key in disputed}
     if disputed:
         for row, (key, label) in enumerate(zip(keys, labels, strict=True)):
             if key in disputed and label is not None:
@@ -152,9 +152,15 @@ def _near_new(fresh: Mapping[str, int], least: float) -> list[_Pair]:
 
 
 def _duplicate(
-    versions: Versions, split: str, pairs: Sequence[_Pair], already: int, review: Review
+    versions: Versions,
+    split: str,
+    rows: Sequence[int],
+    pairs: Sequence[tuple[int, int]],
+    already: int,
+    review: Review,
 ) -> Finding:
-    head, rows = versions.head, [row for row, *_ in pairs]
+    """``pairs``: the rows that are quoted, each with the one that it is a copy of."""
+    head = versions.head
     return Finding(
         "duplicate",
         severity_of("duplicate", review),
@@ -163,7 +169,7 @@ def _duplicate(
         len(rows),
         f"{counted(len(rows), 'row')} of {split} with text and label of another one",
         f"take them out of {where(head.files[row] for row in rows)}, unless they shall count more",
-        examples=[quoted(head, row, (head, other)) for row, other, _ in pairs[: review.examples]],
+        examples=[quoted(head, row, (head, other)) for row, other in pairs],
         numbers={"already_there": already},
         rows=digests(versions.task, head, rows),
     )
@@ -194,8 +200,12 @@ def _near_duplicate(versions: Versions, split: str, pairs: Sequence[_Pair], revi
     )
 
 
-def _conflict(versions: Versions, pairs: Sequence[tuple[int, int]], already: int, review: Review) -> Finding:
-    head, rows = versions.head, [row for row, _ in pairs]
+def _conflict(
+    versions: Versions, rows: Sequence[int], against: _Disputed, already: int, review: Review
+) -> Finding:
+    head, keys = versions.head, versions.head_keys
+    # The other side alone of what is quoted: a text may stand in thousands of rows.
+    pairs = [(row, _other_side(versions, row, against[keys[row]])) for row in rows[: review.examples]]
     splits = {head.splits[row] for row in rows}
     return Finding(
         "conflict",
@@ -206,7 +216,7 @@ def _conflict(versions: Versions, pairs: Sequence[tuple[int, int]], already: int
         f"{counted(len(rows), 'row')} with the text of another row and another label",
         "decide which label is right and give it to both, or take one out of "
         f"{where(head.files[row] for row in rows)}",
-        examples=[quoted(head, row, (head, other)) for row, other in pairs[: review.examples]],
+        examples=[quoted(head, row, (head, other)) for row, other in pairs],
         numbers={"already_there": already},
         rows=digests(versions.task, head, rows),
     )

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from doubleroute.config import Review
@@ -10,6 +11,8 @@ from doubleroute.config.keeping import FINDINGS, Severity
 from doubleroute.data.raw import short
 from doubleroute.review.rows import VersionRows
 
+#: Labels that a title names.
+NAMED = 5
 #: Digests of rows that a document holds of one finding.
 MOST_ROWS = 200
 #: Characters of a text that a document quotes.
@@ -41,8 +44,18 @@ class Finding:
     acknowledged: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON, with the first MOST_ROWS rows."""
+        """Plain JSON, with the first MOST_ROWS rows; ``write_rows`` writes all."""
         return {**asdict(self), "rows": self.rows[:MOST_ROWS]}
+
+
+def write_rows(path: Path, findings: Iterable[Finding]) -> None:
+    """Write the digests of all rows of each finding, one JSON object a line: {"finding", "task", "split",
+    "rows"}. Those that have none are left out."""
+    with path.open("w", encoding="utf-8") as file:
+        for each in findings:
+            if each.rows:
+                line = {"finding": each.name, "task": each.task, "split": each.split, "rows": each.rows}
+                file.write(json.dumps(line) + "\n")
 
 
 def severity_of(name: str, review: Review) -> Severity:
@@ -140,8 +153,8 @@ def where(places: Iterable[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def named(labels: Sequence[str], said: Mapping[str, str], most: int = 5) -> str:
+def named(labels: Sequence[str], said: Mapping[str, str]) -> str:
     """Labels for a title, each with what is ``said`` of it: "'a' (2 rows), 'b' (1 row) and 3 more"."""
-    shown = [f"'{short(label)}' ({said[label]})" for label in labels[:most]]
-    rest = len(labels) - most
+    shown = [f"'{short(label)}' ({said[label]})" for label in labels[:NAMED]]
+    rest = len(labels) - NAMED
     return ", ".join(shown) + (f" and {rest} more" if rest > 0 else "")

@@ -11,6 +11,7 @@ from doubleroute.config import NAMELESS, Review
 from doubleroute.data.checks import classes, label_counts
 from doubleroute.data.raw import near, short
 from doubleroute.review.findings import (
+    NAMED,
     Finding,
     counted,
     digests,
@@ -64,7 +65,8 @@ def _rows_of(side: VersionRows, without: frozenset[tuple[str, int]] = frozenset(
 def _new(versions: Versions, new: Mapping[str, list[int]], known: list[str], review: Review) -> Finding:
     head, labels = versions.head, sorted(new, key=lambda label: (-len(new[label]), label))
     rows = list(dict.fromkeys(row for label in labels for row in new[label]))
-    hints = [f"'{short(label)}'{hint}" for label in labels if (hint := near(label, known))]
+    # Finding the label that was meant takes long among thousands: only for those that the title names.
+    hints = [f"'{short(label)}'{hint}" for label in labels[:NAMED] if (hint := near(label, known))]
     return Finding(
         "new-label",
         severity_of("new-label", review),
@@ -142,10 +144,11 @@ def _imbalance(versions: Versions, gone: Collection[str], min_rows: int, review:
         return []
     said = {label: f"{counted(now[label], 'row')}, {before[label]:,} before" for label in labels}
     balance = f"'{short(commonest)}' has {now[commonest]:,}"
+    rare = set(labels)
     rows = [
         row
         for row in versions.of_split("train")
-        if not set(labels).isdisjoint(classes(versions.head.labels[row], versions.head.kind))
+        if not rare.isdisjoint(classes(versions.head.labels[row], versions.head.kind))
     ]
     files = where(versions.head.files[row] for row in rows or versions.of_split("train"))
     return [

@@ -44,6 +44,8 @@ def _rules(base: Project, head: Project, suites: tuple[Suites, Suites], review: 
     lines: list[str] = []
     for section in _RULES:
         lines += _differences(section, _plain(getattr(base, section)), _plain(getattr(head, section)))
+    # What a review quotes is blotted out by it.
+    lines += _differences("serving.redact", base.serving.redact, head.serving.redact)
     for name, task in head.tasks.items():
         if name in base.tasks:
             lines += _differences(f"tasks.{name}", _plain(base.tasks[name]), _plain(task))

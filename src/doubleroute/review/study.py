@@ -14,6 +14,7 @@ import numpy as np
 
 from doubleroute import linear
 from doubleroute.data.splits import position
+from doubleroute.data.tags import legal
 from doubleroute.review.renaming import renamed_label
 from doubleroute.review.rows import Changes, VersionRows
 
@@ -142,7 +143,7 @@ def study(base: VersionRows, head: VersionRows, changes: Changes, features: Feat
         texts[each[each >= 0]] = side.places[each >= 0]
     held_rows, left_out = _held(sides, changes)
     truths = [sides[1].labels[row] for row in held_rows]
-    names = label_names(base.kind, [*(content[2] for content in contents), *truths])
+    names = _learned_names(base.kind, [*(content[2] for content in contents), *truths])
     scaling = scaling_of(features, texts[base_counts > 0] if base_counts.any() else texts)
     learned = examples_of(base.kind, features, scaling, texts, [content[2] for content in contents], names)
     unit = np.array([text_number(f"{text}\0{pair}") for text, pair, _ in contents], np.uint64)
@@ -195,7 +196,7 @@ class _Side:
         self.rows, self.places = rows, places
         self.usable = looked_at & (places >= 0)
         self.all_labels = [
-            None if label is None else renamed_label(rows.kind, label, renamed) for label in rows.comparable()
+            _as_learned(rows.kind, renamed_label(rows.kind, label, renamed)) for label in rows.comparable()
         ]
         self.labels = [
             label if usable and fits(rows.kind, label, features.words(place)) else None
@@ -215,6 +216,12 @@ class _Side:
         for row in rows:
             said.setdefault(alike[row], Counter())[self.all_labels[row]] += 1
         return said, set(label_names(self.rows.kind, [self.all_labels[row] for row in rows]))
+
+
+def _as_learned(kind: str, label: Any) -> Any:
+    """A label as training and scores read it: of tags an I-x that begins an entity, as in the schemes IO and
+    IOB1, is a B-x."""
+    return tuple(legal(label)) if kind == "tagging" and label is not None else label
 
 
 def fits(kind: str, label: Any, words: int) -> bool:
@@ -263,6 +270,16 @@ def label_names(kind: str, labels: Iterable[Any]) -> list[str]:
         for name in (label if several and isinstance(label, tuple) else [label])
     }
     return sorted(name for name in found if isinstance(name, str))
+
+
+def _learned_names(kind: str, labels: Iterable[Any]) -> list[str]:
+    """``label_names``, of tags completed as validation completes them: a type that occurs has its B- and its
+    I- tag, also where a scorer meets the tags as they were written."""
+    found = label_names(kind, labels)
+    if kind != "tagging":
+        return found
+    types = {tag[2:] for tag in found if tag[:2] in ("B-", "I-")}
+    return sorted({*found, *(f"{side}-{name}" for side in "BI" for name in types)})
 
 
 def _settled(size: int, of: Sequence[np.ndarray], changes: Changes) -> np.ndarray:

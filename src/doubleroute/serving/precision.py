@@ -25,7 +25,13 @@ def made_by() -> dict[str, Any]:
     """What an exported graph depends on beside the model: code and libraries."""
     return {
         "code": code_digest(
-            "data/batches", "data/tokens", "data/windows", "kinds", "modeling", "serving/acceptance"
+            "data/batches",
+            "data/tags",
+            "data/tokens",
+            "data/windows",
+            "kinds",
+            "modeling",
+            "serving/acceptance",
         ),
         "versions": versions_of("onnx", "onnxruntime", "tokenizers", "torch", "transformers"),
     }

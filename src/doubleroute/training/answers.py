@@ -27,7 +27,7 @@ def answers_to(
     common = {
         "model": digest,
         "task": task,
-        "code": code_digest("kinds", "modeling", "data/tokens", "data/windows", "data/batches"),
+        "code": code_digest("kinds", "modeling", "data/tags", "data/tokens", "data/windows", "data/batches"),
         "versions": versions_of("torch", "transformers", "tokenizers"),
     }
     inputs = {**common, "rows": digest_of(wanted)}

@@ -46,7 +46,9 @@ def encode(project: Project, workspace: Workspace, validated: Stage) -> Stage:
         "overlap": {
             task: options.head.overlap for task, options in project.tasks.items() if options.kind == "span"
         },
-        "code": code_digest("data/batches", "data/spans", "data/windows", "kinds", "training/encode"),
+        "code": code_digest(
+            "data/batches", "data/spans", "data/tags", "data/windows", "kinds", "training/encode"
+        ),
         "made_by": made_by,
     }
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from doubleroute.data.tags import legal
 from doubleroute.data.tokens import join_tokens
 from doubleroute.kinds import kind as kind_of
-from doubleroute.kinds.tagging import legal
 from doubleroute.training.scoring import Truths
 
 #: Rows of the worst errors that the report shows.
