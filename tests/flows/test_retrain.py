@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,7 @@ def test_new_rows_of_another_kind_are_found_decided_about_and_trained_on(root: P
     assert trained["version"] == "2"
     assert set(trained["evaluation"]["models"]) == {"majority", "routed", "champion"}
     assert record["outcome"]["version"] == "2"
+    assert record["time"] <= record["outcome"]["began"] <= f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
     assert records.reproduce(record).same
     registry = Registry(root, "tiny")
     version = registry.version("2")
