@@ -95,6 +95,8 @@ def test_what_the_model_was_asked_is_looked_at_instead_of_the_rows(root: Path) -
 
 
 def test_new_rows_of_another_kind_are_found_decided_about_and_trained_on(root: Path) -> None:
+    champion = Registry(root, "tiny").champion()
+    assert champion is not None
     add_rows(root, 60, seed=1)
     result = retrain(load_project(root, CHANGES), CHANGES)
     record: dict[str, Any] = result["record"]
@@ -103,6 +105,12 @@ def test_new_rows_of_another_kind_are_found_decided_about_and_trained_on(root: P
     assert record["facts"]["new_labels"]["sentiment"] > 20
     assert record["facts"]["new_labels"]["entities"] == 0
     assert Path(record["report"]).is_file()
+    facts, history = record["facts"], Registry(root, "tiny").artifact(champion, "history.json")
+    assert history is not None
+    cost = json.loads(history.read_text(encoding="utf-8"))
+    rows = sum(facts["learned_from"].values()) + 4 * sum(facts["new_labels"].values())  # as they are drawn
+    expected = cost["seconds"] / cost["total_steps"] * 2 * 0.2 * rows / 8
+    assert facts["expected_seconds"] == round(expected, 1)
     trained = result["trained"]
     assert trained["version"] == "2"
     assert set(trained["evaluation"]["models"]) == {"majority", "routed", "champion"}

@@ -18,6 +18,7 @@ from doubleroute.flows.watching import Progress
 from doubleroute.integrations.registry import Registry, Version
 from doubleroute.integrations.versions import DataVersion
 from doubleroute.reports.drift import drift_lines, write_drift_report
+from doubleroute.training.selection import weights_of
 from doubleroute.workspace import Stage, Workspace
 
 
@@ -84,7 +85,7 @@ def look(
         "new_labels": new,
         "learned_from": champion.seen.labelled if champion else {},
         "retrainings": records.retrainings(past),
-        "expected_seconds": champion and _expected_seconds(project, registry, champion.version, validated),
+        "expected_seconds": champion and _expected_seconds(project, registry, champion, validated),
     }
     report = None
     if stage is not None:
@@ -138,16 +139,17 @@ def _about(version: Version, now: datetime | None) -> dict[str, Any]:
 
 
 def _expected_seconds(
-    project: Project, registry: Registry, version: Version, validated: Stage
+    project: Project, registry: Registry, champion: Learned, validated: Stage
 ) -> float | None:
     """What a retraining should cost in training seconds by the champion's history; None where it has none."""
-    path = registry.artifact(version, "history.json")
+    path = registry.artifact(champion.version, "history.json")
     if path is None:
         return None
     history = json.loads(path.read_text(encoding="utf-8"))
-    rows = sum(
-        int(read_validated(validated.path, task, "train")["label"].notna().sum()) for task in project.tasks
-    )
+    rows = 0.0
+    for task in project.tasks:
+        frame = read_validated(validated.path, task, "train")
+        rows += float(weights_of(task, frame, champion.seen, project.retraining).sum())
     heads = next((each["seconds"] for each in history["epochs"] if each.get("rung") == "heads"), None)
     return expected_seconds(
         project.training, project.retraining, rows, history["seconds"], history["total_steps"], heads
