@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from doubleroute.config import Project
-from doubleroute.data.tables import read_validated
+from doubleroute.data.arrivals import Seen
 from doubleroute.digests import code_digest, digest_of, file_digest
 from doubleroute.drift import records
 from doubleroute.drift.policy import expected_seconds
 from doubleroute.flows import current, watching
 from doubleroute.flows.current import Learned
+from doubleroute.flows.held_out import tested, usable
 from doubleroute.flows.watching import Progress
 from doubleroute.integrations.registry import Registry, Version
 from doubleroute.integrations.versions import DataVersion
@@ -53,11 +54,11 @@ def look(
 
     Raises InputError for a champion that remembers no rows.
     """
-    champion = current.learned(registry, project)
+    champion, held = current.learned(registry, project), tested(registry)
     found: dict[str, Any] | None = None
     stage, arrived, new = None, dict[str, int](), dict[str, int]()
     if champion is not None:
-        fresh = current.arrived(project, validated, champion.seen)
+        fresh = current.arrived(project, validated, champion.seen, held)
         new = {
             task: int((each[each["split"] == "train"]["label"].notna()).sum()) for task, each in fresh.items()
         }
@@ -85,7 +86,7 @@ def look(
         "new_labels": new,
         "learned_from": champion.seen.labelled if champion else {},
         "retrainings": records.retrainings(past),
-        "expected_seconds": champion and _expected_seconds(project, registry, champion, validated),
+        "expected_seconds": champion and _expected_seconds(project, registry, champion, validated, held),
     }
     report = None
     if stage is not None:
@@ -139,7 +140,7 @@ def _about(version: Version, now: datetime | None) -> dict[str, Any]:
 
 
 def _expected_seconds(
-    project: Project, registry: Registry, champion: Learned, validated: Stage
+    project: Project, registry: Registry, champion: Learned, validated: Stage, held: Seen | None
 ) -> float | None:
     """What a retraining should cost in training seconds by the champion's history; None where it has none."""
     path = registry.artifact(champion.version, "history.json")
@@ -148,7 +149,7 @@ def _expected_seconds(
     history = json.loads(path.read_text(encoding="utf-8"))
     rows = 0.0
     for task in project.tasks:
-        frame = read_validated(validated.path, task, "train")
+        frame = usable(validated, task, "train", held)
         rows += float(weights_of(task, frame, champion.seen, project.retraining).sum())
     heads = next((each["seconds"] for each in history["epochs"] if each.get("rung") == "heads"), None)
     return expected_seconds(
