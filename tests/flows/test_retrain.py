@@ -16,15 +16,18 @@ from conftest import write_tiny_project
 
 from doubleroute.cli.watching import look_at
 from doubleroute.config import load_project
+from doubleroute.data.tables import read_validated
 from doubleroute.drift import records
 from doubleroute.errors import GateError
 from doubleroute.flows.current import learned
+from doubleroute.flows.deciding import said
 from doubleroute.flows.retrain import retrain as retrain_flow
 from doubleroute.flows.retrain import run as retrain
 from doubleroute.flows.server import prefect_api
 from doubleroute.flows.train import run as train
 from doubleroute.flows.watch import watch
 from doubleroute.integrations.registry import Registry
+from doubleroute.integrations.validation import validate
 from doubleroute.serving.log import RequestLog
 from doubleroute.workspace import Workspace
 
@@ -71,6 +74,26 @@ def test_without_new_rows_nothing_is_measured_and_nothing_trained(root: Path) ->
     assert result["trained"] is None
     assert result["said"][-1] == "nothing arrived since version 1 learned"
     assert [stage["name"] for stage in result["stages"]] == ["pull", "validate", "look", "decide"]
+
+
+def test_corrected_labels_are_new_labels_and_no_rows_that_arrived(root: Path) -> None:
+    project, file = load_project(root, CHANGES), root / "data" / "sentiment.csv"
+    before = file.read_text(encoding="utf-8")
+    rows = read_validated(validate(project, Workspace(root)).path, "sentiment", "train")["text"].tolist()
+    other = {"pos": "neg", "neg": "pos"}
+    lines = [line.split(",") for line in before.splitlines()]
+    turned = [
+        [text, other.get(label, label), source] if text in rows else [text, label, source]
+        for text, label, source in lines
+    ]
+    file.write_text("\n".join(map(",".join, turned)) + "\n", encoding="utf-8")
+    _, found = look_at(project, from_log=False)
+    file.write_text(before, encoding="utf-8")
+    assert found.facts["new_labels"] == found.relabelled == {"sentiment": len(rows), "entities": 0}
+    assert found.arrived == {"sentiment": 0, "entities": 0}
+    assert found.performance == {}
+    line = f"sentiment: {len(rows)} rows that the champion learned from have another label now"
+    assert line in said(found)
 
 
 def test_a_task_that_is_of_another_kind_now_is_not_compared(root: Path) -> None:

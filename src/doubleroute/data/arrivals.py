@@ -35,7 +35,8 @@ class Seen:
 
     ``rows[task]``: text and label of all rows; ``texts[task]``: their texts; ``learned[task]``: text and
     label of the training rows; ``held_out[task]``: texts of the test rows, of this version and of those
-    before it. ``labelled[task]``: how many training rows had a label, which is what was learned from.
+    before it. ``labelled[task]``: how many training rows had a label, which is what was learned from;
+    ``taught[task]``: their texts.
     """
 
     def __init__(self, table: "pd.DataFrame") -> None:
@@ -51,10 +52,13 @@ class Seen:
         self.texts = keys("text_key", alive)
         self.learned = keys("row_key", table["split"] == "train")
         self.held_out = keys("text_key", table["split"].isin(["test", "former test"]))
-        taught = table[table["split"] == "train"]
-        if "labelled" in taught:  # an older table does not say
-            taught = taught[taught["labelled"].astype(bool)]
-        self.labelled = {str(task): int(count) for task, count in taught["task"].value_counts().items()}
+        taught = table["split"] == "train"
+        if "labelled" in table:  # an older table does not say
+            taught &= table["labelled"].astype(bool)
+        self.labelled = {
+            str(task): int(count) for task, count in table[taught]["task"].value_counts().items()
+        }
+        self.taught = keys("text_key", taught)
 
     @classmethod
     def read(cls, *paths: Path) -> "Seen":
@@ -74,6 +78,10 @@ class Seen:
     def learned_from(self, task: str, keys: np.ndarray) -> np.ndarray:
         """Which of these row keys [n] are training rows of the version: bool [n]."""
         return np.isin(keys, self.learned.get(task, np.empty(0, np.uint64)))
+
+    def was_taught(self, task: str, keys: np.ndarray) -> np.ndarray:
+        """Which of these text keys [n] the version learned from, with whatever label: bool [n]."""
+        return np.isin(keys, self.taught.get(task, np.empty(0, np.uint64)))
 
     def holds_out(self, task: str, keys: np.ndarray) -> np.ndarray:
         """Which of these text keys [n] were test rows of the version or of one before it: bool [n]."""

@@ -67,6 +67,14 @@ def arrived(project: Project, validated: Stage, seen: Seen, held: Seen | None) -
     return found
 
 
+def unlearned(frames: Frames, seen: Seen) -> Frames:
+    """Of rows that arrived those whose text the champion did not learn. The others are training rows whose
+    label was corrected: there is something to learn from them, but no new text came, and the champion, which
+    knows the old label by heart, would seem to fail."""
+    learned = {task: seen.was_taught(task, text_keys(frame)) for task, frame in frames.items()}
+    return {task: frame[~learned[task]].reset_index(drop=True) for task, frame in frames.items()}
+
+
 def asked(project: Project, since: str | None) -> Frames:
     """The texts that the served model was asked since then (ISO time, UTC), newest last, as unlabelled rows
     of each task that answered them; of a task of pairs those that had a second text.

@@ -25,11 +25,13 @@ from doubleroute.workspace import Stage, Workspace
 
 @dataclass(frozen=True)
 class Look:
-    """What a look found: the champion, rows that arrived by task, ``drift`` and ``performance`` (None when
-    nothing arrived), the facts, and the folder with drift.html and drift.md (None without drift)."""
+    """What a look found: the champion, by task rows that arrived and rows that it learned with another label
+    than they have now (``relabelled``), ``drift`` and ``performance`` (None when nothing arrived), the facts,
+    and the folder with drift.html and drift.md (None without drift)."""
 
     champion: Learned | None
     arrived: dict[str, int]
+    relabelled: dict[str, int]
     drift: dict[str, Any] | None
     performance: dict[str, Any]
     facts: dict[str, Any]
@@ -56,18 +58,20 @@ def look(
     """
     champion, held = current.learned(registry, project), tested(registry)
     found: dict[str, Any] | None = None
-    stage, arrived, new = None, dict[str, int](), dict[str, int]()
+    stage, arrived, relabelled, new = None, dict[str, int](), dict[str, int](), dict[str, int]()
     if champion is not None:
         fresh = current.arrived(project, validated, champion.seen, held)
         new = {
             task: int((each[each["split"] == "train"]["label"].notna()).sum()) for task, each in fresh.items()
         }
         labels = json.loads((validated.path / "labels.json").read_text(encoding="utf-8"))
-        frames = fresh
         if from_log:
             frames = current.asked(project, _about(champion.version, now)["registered"])
         elif file is not None:
             frames = current.given(project, file, labels)
+        else:
+            frames = current.unlearned(fresh, champion.seen)
+            relabelled = {task: len(each) - len(frames[task]) for task, each in fresh.items()}
         arrived = {task: len(frame) for task, frame in frames.items()}
         if any(arrived.values()):
             stage = watching.check(project, workspace, champion, frames, labels, progress)
@@ -92,7 +96,7 @@ def look(
     if stage is not None:
         decision = records.make(project.name, facts, project.retraining) if decides else None
         report = _report(project, workspace, data, stage, performance, arrived, facts, decision)
-    return Look(champion, arrived, drift, performance, facts, report)
+    return Look(champion, arrived, relabelled, drift, performance, facts, report)
 
 
 def decide(project: Project, data: DataVersion, found: Look) -> dict[str, Any]:
@@ -108,6 +112,11 @@ def said(found: Look) -> list[str]:
     if found.champion is None:
         return ["there is no champion yet; `doubleroute train` makes one"]
     lines = [f"{task}: {count:,} rows arrived since" for task, count in found.arrived.items()]
+    lines += [
+        f"{task}: {count:,} rows that the champion learned from have another label now"
+        for task, count in found.relabelled.items()
+        if count
+    ]
     if found.drift is None:
         return [*lines, f"nothing arrived since version {found.champion.version.number} learned"]
     lines += drift_lines(found.drift, found.performance)
