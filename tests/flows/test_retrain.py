@@ -16,6 +16,7 @@ from conftest import write_tiny_project
 
 from doubleroute.cli.watching import look_at
 from doubleroute.config import load_project
+from doubleroute.data.arrivals import Seen, text_keys
 from doubleroute.data.tables import read_validated
 from doubleroute.drift import records
 from doubleroute.errors import GateError
@@ -184,6 +185,25 @@ def test_a_decision_about_a_champion_that_serves_no_more_is_left_alone(root: Pat
     about_another = {**made, "facts": facts, "verdict": "retrain", "outcome": None}
     (root / "decisions" / f"{made['id']}.json").write_text(json.dumps(about_another), encoding="utf-8")
     assert retrain_flow(str(root), CHANGES, decision=made["id"])["trained"] is None
+
+
+def test_test_rows_that_the_champion_learned_from_are_left_out_and_stay_known(root: Path) -> None:
+    others = [*CHANGES, "seed=4"]  # some training rows are test rows now
+    trained = retrain(load_project(root, others), others, force=True)["trained"]
+    rows = {
+        task: {name: about["rows"] - each["rows"] for name, each in about["models"].items()}
+        for task, about in trained["evaluation"]["tasks"].items()
+    }
+    for left_out in rows.values():
+        assert 0 == left_out["majority"] < left_out["routed"] == left_out["champion"]
+    assert "more that it learned from do not count" in trained["verdicts"][0]
+    registry = Registry(root, "tiny")
+    remembered = registry.artifact(registry.version(trained["version"]), "rows.parquet")
+    assert remembered is not None
+    seen = Seen.read(remembered)
+    test = read_validated(validate(load_project(root, others), Workspace(root)).path, "sentiment", "test")
+    known = seen.was_taught("sentiment", text_keys(test))
+    assert known.sum() == rows["sentiment"]["champion"]
 
 
 def test_a_second_start_says_who_is_at_work(root: Path) -> None:
