@@ -24,7 +24,7 @@ def task(
     other = {"model": "routed", "against": "plain", "metric": metric, "value": 9.0, "low": 9.0, "high": 9.0}
     unused = {"model": "routed", "against": "champion", "metric": "mcc", "value": -9, "low": -9, "high": -9}
     found = {"model": "routed", "against": "champion", "metric": metric}
-    found |= {"value": value, "low": low, "high": high}
+    found |= {"scores": [0.8, 0.8], "value": value, "low": low, "high": high}
     return {
         "kind": "classification",
         "metric": metric,

@@ -65,22 +65,28 @@ class Case:
         ours: dict[str, np.ndarray],
         sure: float | None = None,
         gates: tuple[Any, Any] = (None, None),
+        learned: dict[str, np.ndarray] | None = None,
         **promotion: Any,
     ) -> Decision:
         """The decision about a challenger that gets these rows right and is as ``sure`` of every answer; by
-        default as sure as it should be. ``gates``: what its router's gate did, and the champion's."""
+        default as sure as it should be. ``gates``: what its router's gate did, and the champion's.
+        ``learned``: rows that the champion learned from, all of which it gets right."""
+        by_heart = learned or {}
         answers = {
             "routed": {
                 task: self._answers(task, right, sure or right.mean()) for task, right in ours.items()
             },
             "champion": {
-                task: self._answers(task, right, right.mean()) for task, right in self.right.items()
+                task: self._answers(task, right | by_heart.get(task, False), right.mean())
+                for task, right in self.right.items()
             },
         }
         draws = draws_for(self.project, self.truths)
         about = {"kind": "classification", "labels": ["no", "yes"]}
         tasks = {
-            task: score_task(self.project, task, about, truths, answers, draws)
+            task: score_task(
+                self.project, task, about, truths, answers, draws, by_heart.get(task), ["champion"]
+            )
             for task, truths in self.truths.items()
         }
         models = {"routed": {"gate": gates[0]}, "champion": {"gate": gates[1]}}
@@ -126,6 +132,34 @@ def test_a_better_challenger_is_promoted(case: Case) -> None:
     assert any(
         reason.startswith("12 slices compared: none is certainly worse") for reason in decision.reasons
     )
+
+
+def test_a_champion_that_learned_from_test_rows_is_compared_on_the_others(case: Case) -> None:
+    learned = {"mood": np.arange(ROWS) % 4 > 0}
+    decision = case.decided({task: better(case, task) for task in case.right}, learned=learned)
+    assert decision.verdict == "promote", decision.reasons
+    (reason,) = [reason for reason in decision.reasons if reason.startswith("mood: ")]
+    assert "200 rows, without 600 that the champion learned from)" in reason
+    mood = decision.numbers["tasks"]["mood"]
+    rest = ~learned["mood"]
+    assert mood["champion"] == pytest.approx(case.right["mood"][rest].mean())
+    assert mood["challenger"] == pytest.approx(better(case, "mood")[rest].mean())
+    compared = [each for each in decision.numbers["slices"] if each["task"] == "mood"]
+    assert sum(each["rows"] for each in compared if each["column"] == "source") == 200
+    assert decision.numbers["calibration"]["mood"]["rows"] == 200
+
+
+def test_with_few_test_rows_that_the_champion_did_not_learn_from_nobody_can_tell(case: Case) -> None:
+    learned = {"mood": np.arange(ROWS) >= 29}
+    decision = case.decided({task: np.ones(ROWS, bool) for task in case.right}, learned=learned)
+    assert decision.verdict == "cannot tell"
+    assert decision.reasons[0] == (
+        "mood: accuracy has no difference with an interval on 29 rows, without 771 that the champion learned "
+        "from; bring test rows that it did not learn from"
+    )
+    assert {each["task"] for each in decision.numbers["slices"]} == {"topic"}
+    nothing = {task: np.ones(ROWS, bool) for task in case.right}
+    assert case.decided(nothing, learned=nothing).verdict == "cannot tell"
 
 
 def test_an_equal_challenger_cannot_be_told(case: Case) -> None:

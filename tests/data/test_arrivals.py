@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import write_tiny_project
@@ -140,6 +141,32 @@ def test_a_test_row_never_goes_into_training_again(project: Project) -> None:
     assert both.holds_out("sentiment", text_keys(test)).all()
     third = remember(other, workspace, kept, [apart.path / ROWS, first.path / ROWS])
     assert Seen.read(third.path / ROWS).holds_out("sentiment", text_keys(test)).all()
+
+
+def test_what_the_weights_learned_before_is_learned_for_ever(project: Project) -> None:
+    workspace, stage = Workspace(project.root), validated(project)
+    first = remember(project, workspace, stage)
+    path = project.root / "project.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("seed: 3", "seed: 4"), encoding="utf-8")
+    other = load_project(project.root)
+    kept, _ = hold_out(workspace, validated(other), list(project.tasks), Seen.read(first.path / ROWS))
+    cold = remember(other, workspace, kept, [first.path / ROWS])
+    warm = remember(other, workspace, kept, [first.path / ROWS], first.path / ROWS)
+    again = remember(other, workspace, kept, [warm.path / ROWS], warm.path / ROWS)
+    for task in project.tasks:
+        before = text_keys(read_validated(stage.path, task, "train"))
+        test = text_keys(read_validated(kept.path, task, "test"))
+        moved = np.isin(test, before)  # from train to test
+        assert moved.any()
+        assert not Seen.read(cold.path / ROWS).was_taught(task, test).any()
+        for remembered in (warm, again):
+            seen = Seen.read(remembered.path / ROWS)
+            assert seen.was_taught(task, test).tolist() == moved.tolist()
+            assert seen.was_taught(task, before).all()
+            assert seen.labelled[task] == len(read_validated(kept.path, task, "train"))
+            sample = read_reference(remembered.path / REFERENCE)[task]
+            honest = text_keys(sample[sample["split"] == "test"])
+            assert sorted(honest) == sorted(test[~moved]), "the others are answered by heart"
 
 
 def test_a_split_of_nothing_but_former_test_rows_is_named(project: Project) -> None:

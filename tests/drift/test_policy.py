@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from doubleroute.config import Retraining
-from doubleroute.drift.policy import decide
+from doubleroute.config import Retraining, Training
+from doubleroute.drift.policy import decide, expected_seconds
 
 POLICY = Retraining()
 MOVED = {
@@ -131,6 +131,18 @@ def test_a_retraining_that_costs_too_much_is_asked_for() -> None:
     assert reason(dear, "expected to take 60 s, more than max_seconds 30")
     unknown = decide(facts(drift=MOVED, performance={}, expected_seconds=None), policy)
     assert (unknown.verdict, reason(unknown, "what a retraining will cost")[:6]) == ("retrain", "cannot")
+
+
+def test_a_retraining_costs_no_more_than_the_budget_of_mode_auto() -> None:
+    auto = Training(mode="auto", budget="1m", epochs=10, batch_size=10)
+    drawn = {"rows": 1000.0, "seconds": 50.0, "steps": 500, "heads": 2.0}
+    fresh = Retraining(start="pretrained")
+
+    assert expected_seconds(auto.model_copy(update={"budget": None}), fresh, **drawn) == 100.0
+    assert expected_seconds(auto, fresh, **drawn) == 60.0
+    assert expected_seconds(auto, Retraining(effort=0.5), **drawn) == 50.0
+    assert expected_seconds(auto, Retraining(effort=1.0, mode="full"), **drawn) == 100.0
+    assert expected_seconds(auto, Retraining(mode="heads"), **drawn) == 2.0
 
 
 def test_cooldown_and_the_weekly_maximum_turn_every_reason_into_a_wait() -> None:

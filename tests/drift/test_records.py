@@ -51,7 +51,8 @@ def test_the_same_decision_is_written_once_and_keeps_its_outcome(tmp_path: Path)
     records.write(tmp_path, made)
 
     outcome = records.read(tmp_path, made["id"])["outcome"]
-    assert outcome == {"version": "2", "verdict": "promote", "reasons": [], "seconds": None, "error": None}
+    nothing = {"began": None, "reasons": [], "seconds": None, "error": None}
+    assert outcome == {**nothing, "version": "2", "verdict": "promote"}
     assert len(list((tmp_path / "decisions").iterdir())) == 1
 
 
@@ -116,6 +117,20 @@ def test_retrainings_are_decisions_that_were_carried_out_and_did_not_end_in_an_e
         "2026-03-11T02:00:00",
         "2026-03-10T02:00:00",
     ]
+
+
+def test_a_retraining_began_when_it_was_started_and_not_when_it_was_decided(tmp_path: Path) -> None:
+    made, old = record(), record("2026-03-09T02:00:00")
+    for each in (made, old):
+        records.write(tmp_path, each)
+    records.set_outcome(tmp_path, made["id"], {"began": "2026-03-12T09:30:00"})
+    records.set_outcome(tmp_path, made["id"], {"version": "2", "verdict": "refuse"})
+    path = tmp_path / "decisions" / f"{old['id']}.json"
+    outcome = {"version": "1", "verdict": "promote", "reasons": [], "seconds": 9.0, "error": None}
+    path.write_text(json.dumps({**old, "outcome": outcome}), encoding="utf-8")  # by an older version
+
+    found = records.retrainings(records.read_all(tmp_path)[0])
+    assert found == ["2026-03-12T09:30:00", "2026-03-09T02:00:00"]
 
 
 def test_the_newest_decision_to_retrain_is_unfinished_until_something_came_of_it(tmp_path: Path) -> None:

@@ -6,9 +6,12 @@ import pandas as pd
 import pytest
 
 from doubleroute.config import Project, load_project
+from doubleroute.data.arrivals import ROWS, Seen, hold_out, remember
 from doubleroute.flows import watching
-from doubleroute.flows.current import asked, given
+from doubleroute.flows.current import arrived, asked, given
+from doubleroute.integrations.validation import validate
 from doubleroute.serving.log import RequestLog
+from doubleroute.workspace import Stage, Workspace
 
 PROJECT = """\
 name: desk
@@ -96,3 +99,21 @@ def test_a_blank_cell_of_a_given_file_is_what_validation_takes_it_for(tmp_path: 
     assert given(project, path, {"topics": ["x"]})["topics"]["label"].tolist() == [["x"], []]
     path.write_text("text,topics,label\none,x,good\ntwo,,bad\n")  # a file of both tasks
     assert given(project, path, {"topics": ["x"]})["topics"]["label"].tolist() == [["x"], None]
+
+
+def test_former_test_rows_that_stand_in_train_are_not_new(tiny_project: Path) -> None:
+    workspace = Workspace(tiny_project)
+
+    def learned(changes: list[str], before: list[Path]) -> tuple[Project, Stage, Path]:
+        """A project, its rows, and what a champion remembers that learned from those that it may."""
+        project = load_project(tiny_project, changes)
+        stage = validate(project, workspace)
+        held = Seen.read(*before) if before else None
+        kept, _ = hold_out(workspace, stage, list(project.tasks), held)
+        return project, stage, remember(project, workspace, kept, before).path / ROWS
+
+    _, _, first = learned([], [])
+    project, stage, second = learned(["seed=4"], [first])  # other rows are test rows now
+    seen = Seen.read(second)
+    assert all(frame.empty for frame in arrived(project, stage, seen, seen).values())
+    assert not all(frame.empty for frame in arrived(project, stage, seen, None).values())

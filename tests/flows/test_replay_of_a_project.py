@@ -14,7 +14,8 @@ from doubleroute.config import load_project
 from doubleroute.data.past import dated
 from doubleroute.drift.replay import FIRST
 from doubleroute.errors import InputError
-from doubleroute.flows.replay import policies_of, replay
+from doubleroute.flows.replay import History, policies_of, replay
+from doubleroute.flows.timeline import FitProgress
 from doubleroute.integrations.validation import validate
 from doubleroute.training.past_models import PastModels
 from doubleroute.workspace import Workspace
@@ -147,6 +148,23 @@ def test_a_model_learned_from_nothing_that_came_later(project: Path) -> None:
 
     assert newest == {("2022", "2021"), ("2023", "2022")}
     assert len(dated(validate(loaded, workspace), "mood")) == 320
+
+
+@pytest.mark.usefixtures("played")
+def test_a_retraining_is_expected_to_cost_what_its_rows_are_drawn(project: Path) -> None:
+    loaded = load_project(project)
+    workspace, quiet = Workspace(project), FitProgress()
+    history = History(loaded, workspace, validate(loaded, workspace), "year", "2022-01-01", quiet)
+    known = history.models.get(FIRST)
+    train = history.frames["mood"]
+    train = train[(train["split"] == "train") & (train["time"] < "2023-01-01")]
+    new = int((train["time"] >= "2022-01-01").sum())
+    for changes, rows in (
+        ({"new_rows_weight": 3.0}, len(train) + 2 * new),
+        ({"rows": "recent", "recent_days": 1.0}, int((train["time"] == train["time"].max()).sum())),
+    ):
+        expected = history.expected(FIRST, 0, loaded.retraining.model_copy(update=changes))
+        assert expected == round(known.seconds / known.steps * 10 * 0.5 * rows / 8, 1)
 
 
 @pytest.mark.usefixtures("played")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,19 @@ from conftest import write_tiny_project
 
 from doubleroute.cli.watching import look_at
 from doubleroute.config import load_project
+from doubleroute.data.arrivals import Seen, text_keys
+from doubleroute.data.tables import read_validated
 from doubleroute.drift import records
 from doubleroute.errors import GateError
 from doubleroute.flows.current import learned
+from doubleroute.flows.deciding import said
 from doubleroute.flows.retrain import retrain as retrain_flow
 from doubleroute.flows.retrain import run as retrain
 from doubleroute.flows.server import prefect_api
 from doubleroute.flows.train import run as train
 from doubleroute.flows.watch import watch
 from doubleroute.integrations.registry import Registry
+from doubleroute.integrations.validation import validate
 from doubleroute.serving.log import RequestLog
 from doubleroute.workspace import Workspace
 
@@ -72,6 +77,26 @@ def test_without_new_rows_nothing_is_measured_and_nothing_trained(root: Path) ->
     assert [stage["name"] for stage in result["stages"]] == ["pull", "validate", "look", "decide"]
 
 
+def test_corrected_labels_are_new_labels_and_no_rows_that_arrived(root: Path) -> None:
+    project, file = load_project(root, CHANGES), root / "data" / "sentiment.csv"
+    before = file.read_text(encoding="utf-8")
+    rows = read_validated(validate(project, Workspace(root)).path, "sentiment", "train")["text"].tolist()
+    other = {"pos": "neg", "neg": "pos"}
+    lines = [line.split(",") for line in before.splitlines()]
+    turned = [
+        [text, other.get(label, label), source] if text in rows else [text, label, source]
+        for text, label, source in lines
+    ]
+    file.write_text("\n".join(map(",".join, turned)) + "\n", encoding="utf-8")
+    _, found = look_at(project, from_log=False)
+    file.write_text(before, encoding="utf-8")
+    assert found.facts["new_labels"] == found.relabelled == {"sentiment": len(rows), "entities": 0}
+    assert found.arrived == {"sentiment": 0, "entities": 0}
+    assert found.performance == {}
+    line = f"sentiment: {len(rows)} rows that the champion learned from have another label now"
+    assert line in said(found)
+
+
 def test_a_task_that_is_of_another_kind_now_is_not_compared(root: Path) -> None:
     registry = Registry(root, "tiny")
     same, other = load_project(root), load_project(root, ["tasks.sentiment.kind=multilabel"])
@@ -94,6 +119,8 @@ def test_what_the_model_was_asked_is_looked_at_instead_of_the_rows(root: Path) -
 
 
 def test_new_rows_of_another_kind_are_found_decided_about_and_trained_on(root: Path) -> None:
+    champion = Registry(root, "tiny").champion()
+    assert champion is not None
     add_rows(root, 60, seed=1)
     result = retrain(load_project(root, CHANGES), CHANGES)
     record: dict[str, Any] = result["record"]
@@ -102,10 +129,17 @@ def test_new_rows_of_another_kind_are_found_decided_about_and_trained_on(root: P
     assert record["facts"]["new_labels"]["sentiment"] > 20
     assert record["facts"]["new_labels"]["entities"] == 0
     assert Path(record["report"]).is_file()
+    facts, history = record["facts"], Registry(root, "tiny").artifact(champion, "history.json")
+    assert history is not None
+    cost = json.loads(history.read_text(encoding="utf-8"))
+    rows = sum(facts["learned_from"].values()) + 4 * sum(facts["new_labels"].values())  # as they are drawn
+    expected = cost["seconds"] / cost["total_steps"] * 2 * 0.2 * rows / 8
+    assert facts["expected_seconds"] == round(expected, 1)
     trained = result["trained"]
     assert trained["version"] == "2"
     assert set(trained["evaluation"]["models"]) == {"majority", "routed", "champion"}
     assert record["outcome"]["version"] == "2"
+    assert record["time"] <= record["outcome"]["began"] <= f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
     assert records.reproduce(record).same
     registry = Registry(root, "tiny")
     version = registry.version("2")
@@ -151,6 +185,25 @@ def test_a_decision_about_a_champion_that_serves_no_more_is_left_alone(root: Pat
     about_another = {**made, "facts": facts, "verdict": "retrain", "outcome": None}
     (root / "decisions" / f"{made['id']}.json").write_text(json.dumps(about_another), encoding="utf-8")
     assert retrain_flow(str(root), CHANGES, decision=made["id"])["trained"] is None
+
+
+def test_test_rows_that_the_champion_learned_from_are_left_out_and_stay_known(root: Path) -> None:
+    others = [*CHANGES, "seed=4"]  # some training rows are test rows now
+    trained = retrain(load_project(root, others), others, force=True)["trained"]
+    rows = {
+        task: {name: about["rows"] - each["rows"] for name, each in about["models"].items()}
+        for task, about in trained["evaluation"]["tasks"].items()
+    }
+    for left_out in rows.values():
+        assert 0 == left_out["majority"] < left_out["routed"] == left_out["champion"]
+    assert "more that it learned from do not count" in trained["verdicts"][0]
+    registry = Registry(root, "tiny")
+    remembered = registry.artifact(registry.version(trained["version"]), "rows.parquet")
+    assert remembered is not None
+    seen = Seen.read(remembered)
+    test = read_validated(validate(load_project(root, others), Workspace(root)).path, "sentiment", "test")
+    known = seen.was_taught("sentiment", text_keys(test))
+    assert known.sum() == rows["sentiment"]["champion"]
 
 
 def test_a_second_start_says_who_is_at_work(root: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from doubleroute.data.arrivals import ROWS
 from doubleroute.digests import file_digest
 from doubleroute.errors import GateError, InputError, MachineError
-from doubleroute.flows.steps import rows_of_champions
+from doubleroute.flows.held_out import rows_of_champions
 from doubleroute.integrations import registry_moves as moves
 from doubleroute.integrations.registry import Candidate, Registry, Version
 from doubleroute.integrations.registry_by_hand import promote_by_hand

@@ -111,6 +111,25 @@ def test_undefined_scores_are_dashes_everywhere():
     assert "accuracy – on 853 test rows; routed against plain fine-tuning: –" in tables.verdicts(found)[0]
 
 
+def test_tables_say_on_how_many_rows_a_model_is_scored_that_learned_from_some():
+    found = evaluation(s=classification())
+    task = found["tasks"]["s"]
+    task["models"]["champion"]["rows"] = 653
+    task["differences"][1]["rows"] = 653
+    assert [row[-1] for row in tables.score_rows(found)[1]] == ["853"] * 4 + ["653"]
+    table = tables.scores_table(found, "s")
+    assert [row[-1] for row in table.rows] == ["853"] * 4 + ["653"]
+    assert table.note.endswith("Rows that a model learned from do not count for it.")
+    comparisons = [row[0] for row in tables.differences_table(task, "s").rows]
+    assert comparisons == [
+        "routed against plain in accuracy",
+        "routed against champion in accuracy on the 653 rows that neither learned from",
+    ]
+    (verdict,) = tables.verdicts(found)
+    assert "on 853 test rows;" in verdict
+    assert "routed against the champion on the 653 rows that neither learned from: +0.001" in verdict
+
+
 def test_fairness_compares_steps_and_trained_parameters():
     sentence = tables.fairness(evaluation(s=classification()))
     assert "steps the same, 801; trained parameters 11,150,000 against 10,740,000 (+3.8%)" in sentence

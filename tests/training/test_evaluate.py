@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -15,11 +16,13 @@ from doubleroute.config import load_project
 from doubleroute.data.arrivals import ROWS, remember
 from doubleroute.integrations.validation import validate
 from doubleroute.promotion import decide
+from doubleroute.reports.tables import verdicts
 from doubleroute.training.encode import ANSWERS, encode, load_split
 from doubleroute.training.evaluate import Champion, evaluate
 from doubleroute.training.ladder import fit, store
 from doubleroute.training.router_study import study_router
 from doubleroute.training.scoring import Truths, keep_answers
+from doubleroute.training.task_scores import score_task
 from doubleroute.workspace import Workspace
 
 ABOUT = {"router": None, "steps": 0, "parameters": 0, "trained_parameters": 0, "seconds": 0.0}
@@ -34,7 +37,7 @@ SETTINGS = ("training.epochs=1", "evaluation.baselines=[majority]")
 def folder(tiny_backbone: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The evaluate stage of a routed model after one epoch; the champion is ``tiny_model``, which never
     learned anything and answers two more tasks."""
-    root = write_tiny_project(tmp_path_factory.mktemp("evaluate") / "project", tiny_backbone)
+    root = write_tiny_project(tmp_path_factory.mktemp("evaluate") / "project", tiny_backbone, rows=240)
     project, workspace = load_project(root, SETTINGS), Workspace(root)
     validated = validate(project, workspace)
     encoded = encode(project, workspace, validated)
@@ -64,6 +67,54 @@ def test_test_rows_that_the_champion_has_not_seen_or_has_learned_from_are_slices
     assert "arrived" not in entities["models"]["routed"]["slices"]
 
 
+def test_the_champion_is_scored_and_compared_on_rows_that_it_did_not_learn_from(
+    evaluation: dict[str, Any],
+) -> None:
+    sentiment, entities = (evaluation["tasks"][task] for task in ("sentiment", "entities"))
+    rows = sentiment["rows"] - LEARNED_ROWS
+    assert {name: each["rows"] for name, each in sentiment["models"].items()} == {
+        "majority": sentiment["rows"],
+        "routed": sentiment["rows"],
+        "champion": rows,
+    }
+    assert {each["against"]: each["rows"] for each in sentiment["differences"]} == {
+        "majority": sentiment["rows"],
+        "champion": rows,
+    }
+    assert {each["rows"] for each in entities["models"].values()} == {entities["rows"]}
+    arrived = {
+        each["value"]: each["rows"]
+        for each in sentiment["against_champion"]["slices"]
+        if each["column"] == "arrived"
+    }
+    assert arrived == {"before": rows - NEW_ROWS, "since": NEW_ROWS}
+    assert sentiment["against_champion"]["calibration"]["rows"] == rows
+
+
+def test_a_model_that_began_with_the_champions_weights_is_not_scored_on_what_these_learned_from(
+    folder: Path, evaluation: dict[str, Any]
+) -> None:
+    project, task = load_project(folder.parents[2], SETTINGS), evaluation["tasks"]["sentiment"]
+    workspace = Workspace(project.root)
+    validated = validate(project, workspace)
+    encoded = load_split(encode(project, workspace, validated).path, "test")["sentiment"]
+    truths = Truths(validated.path, "sentiment", "test", encoded, task["labels"])
+    given = {
+        name: {"sentiment": [each["answer"] for each in answers(folder, name, "sentiment")]}
+        for name in task["models"]
+    }
+    kept = task["rows"] - LEARNED_ROWS
+    learned, taught = np.arange(task["rows"]) >= kept, ["champion", "routed"]
+    found = score_task(project, "sentiment", task, truths, given, learned=learned, taught=taught)
+    rows = {name: each["rows"] for name, each in found["models"].items()}
+    assert rows == {"majority": task["rows"], "routed": kept, "champion": kept}
+    assert {each["rows"] for each in found["differences"]} == {kept}
+    assert (
+        f"on {kept} test rows ({LEARNED_ROWS} more that it learned from do not count)"
+        in (verdicts({**evaluation, "tasks": {"sentiment": found}})[0])
+    )
+
+
 def answers(folder: Path, model: str, task: str) -> list[dict[str, Any]]:
     text = (folder / "answers" / model / f"{task}.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
@@ -86,21 +137,22 @@ def test_scores_are_those_of_the_answers(folder: Path, evaluation: dict[str, Any
     task = evaluation["tasks"]["sentiment"]
     assert list(task["models"]) == ["majority", "routed", "champion"]
     for model, about in task["models"].items():
-        found = answers(folder, model, "sentiment")
+        found = answers(folder, model, "sentiment")[: about["rows"]]  # the last ones were learned from
         right = sum(each["truth"] == each["answer"]["label"] for each in found)
         score = about["scores"]["accuracy"]
         assert score["value"] == pytest.approx(right / len(found))
         assert score["low"] <= score["value"] <= score["high"]
-        assert task["rows"] == len(found)
         assert sum(each["rows"] for each in about["slices"]["source"].values()) == len(found)
 
 
 def test_a_difference_is_that_of_the_two_scores(evaluation: dict[str, Any]) -> None:
     for task in evaluation["tasks"].values():
-        value = {model: about["scores"][task["metric"]]["value"] for model, about in task["models"].items()}
-        against = {each["against"]: each["value"] for each in task["differences"]}
+        against = {each["against"]: each for each in task["differences"]}
         assert set(against) == {"majority", "champion"}
-        assert against["champion"] == pytest.approx(value["routed"] - value["champion"])
+        for name, each in against.items():
+            ours, theirs = each["scores"]
+            assert each["value"] == pytest.approx(ours - theirs)
+            assert theirs == task["models"][name]["scores"][task["metric"]]["value"]
 
 
 def test_a_champion_that_answers_tasks_which_the_project_dropped_is_not_replaced(
@@ -129,15 +181,16 @@ def test_routed_and_champion_are_compared_by_slice_and_calibration_on_the_same_r
     evaluation: dict[str, Any],
 ) -> None:
     task = evaluation["tasks"]["sentiment"]
-    against, rows = task["against_champion"], task["rows"]
+    against, rows = task["against_champion"], task["models"]["champion"]["rows"]
     assert sum(each["rows"] for each in against["slices"] if each["column"] == "source") == rows
     for each in against["slices"]:
-        ours = task["models"]["routed"]["slices"][each["column"]][each["value"]]
         theirs = task["models"]["champion"]["slices"][each["column"]][each["value"]]
-        assert each["difference"] == pytest.approx(ours["value"] - theirs["value"])
+        assert each["champion"] == theirs["value"]
+        assert each["difference"] == pytest.approx(each["challenger"] - each["champion"])
         assert 0 <= each["p"] <= 1
-    ece = {name: each["scores"]["ece"]["value"] for name, each in task["models"].items()}
-    assert against["calibration"]["difference"] == pytest.approx(ece["champion"] - ece["routed"])
+    calibration = against["calibration"]
+    assert calibration["champion"] == task["models"]["champion"]["scores"]["ece"]["value"]
+    assert calibration["difference"] == pytest.approx(calibration["champion"] - calibration["challenger"])
     assert evaluation["tasks"]["entities"]["against_champion"]["calibration"] is None
 
 

@@ -37,6 +37,7 @@ def drift(
         show_look(terminal, found)
         terminal.document = {
             "arrived": found.arrived,
+            "relabelled": found.relabelled,
             "drift": found.drift,
             "performance": found.performance,
             "facts": found.facts,

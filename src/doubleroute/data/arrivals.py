@@ -35,7 +35,8 @@ class Seen:
 
     ``rows[task]``: text and label of all rows; ``texts[task]``: their texts; ``learned[task]``: text and
     label of the training rows; ``held_out[task]``: texts of the test rows, of this version and of those
-    before it. ``labelled[task]``: how many training rows had a label, which is what was learned from.
+    before it. ``labelled[task]``: how many training rows had a label, which is what was learned from;
+    ``taught[task]``: their texts, and those that the weights that it began with had learned before.
     """
 
     def __init__(self, table: "pd.DataFrame") -> None:
@@ -46,15 +47,15 @@ class Seen:
                 for task, each in found.groupby("task")[column]
             }
 
-        alive = table["split"] != "former test"
+        alive = ~table["split"].isin(["former test", "former train"])
         self.rows = keys("row_key", alive)
         self.texts = keys("text_key", alive)
         self.learned = keys("row_key", table["split"] == "train")
         self.held_out = keys("text_key", table["split"].isin(["test", "former test"]))
-        taught = table[table["split"] == "train"]
-        if "labelled" in taught:  # an older table does not say
-            taught = taught[taught["labelled"].astype(bool)]
-        self.labelled = {str(task): int(count) for task, count in taught["task"].value_counts().items()}
+        labelled = _labelled(table)
+        counted = table[labelled & (table["split"] == "train")]["task"].value_counts()
+        self.labelled = {str(task): int(count) for task, count in counted.items()}
+        self.taught = keys("text_key", labelled & table["split"].isin(["train", "former train"]))
 
     @classmethod
     def read(cls, *paths: Path) -> "Seen":
@@ -74,6 +75,10 @@ class Seen:
     def learned_from(self, task: str, keys: np.ndarray) -> np.ndarray:
         """Which of these row keys [n] are training rows of the version: bool [n]."""
         return np.isin(keys, self.learned.get(task, np.empty(0, np.uint64)))
+
+    def was_taught(self, task: str, keys: np.ndarray) -> np.ndarray:
+        """Which of these text keys [n] the version's weights learned from, with whatever label: bool [n]."""
+        return np.isin(keys, self.taught.get(task, np.empty(0, np.uint64)))
 
     def holds_out(self, task: str, keys: np.ndarray) -> np.ndarray:
         """Which of these text keys [n] were test rows of the version or of one before it: bool [n]."""
@@ -110,17 +115,30 @@ def row_keys(frame: "pd.DataFrame", texts: np.ndarray) -> np.ndarray:
     )
 
 
-def remember(project: Project, workspace: Workspace, validated: Stage, before: Sequence[Path] = ()) -> Stage:
+def remember(
+    project: Project,
+    workspace: Workspace,
+    validated: Stage,
+    before: Sequence[Path] = (),
+    start: Path | None = None,
+) -> Stage:
     """Give the stage with ``rows.parquet`` and ``reference.parquet`` of a model trained on these rows.
 
-    ``before``: the ``rows.parquet`` of champions; their held-out rows stay held out for ever.
+    ``before``: the ``rows.parquet`` of champions; their held-out rows stay held out for ever. ``start``: that
+    of the champion whose weights the model began with, which know for ever what they learned from; in the
+    sample such rows count as training rows.
     """
     import pandas as pd
 
-    former = pd.concat([pd.read_parquet(path) for path in before]) if before else None
+    former = {}
+    if before:
+        former["test"] = _former(pd.concat([pd.read_parquet(path) for path in before]), "test")
+    if start is not None:
+        begun = pd.read_parquet(start)
+        former["train"] = _former(begun[_labelled(begun)].assign(labelled=True), "train")
     inputs = {
         "rows": rows_digest(validated),
-        "former": None if former is None else digest_of(_former(former)["text_key"].astype(str).tolist()),
+        "former": {split: digest_of(each["text_key"].astype(str).tolist()) for split, each in former.items()},
         "seed": project.seed,
         "code": code_digest("data/arrivals", "data/splits", "data/answers"),
     }
@@ -134,24 +152,37 @@ def remember(project: Project, workspace: Workspace, validated: Stage, before: S
                 rows = row_keys(frame, texts)
                 columns = {"task": task, "split": split, "text_key": texts, "row_key": rows}
                 tables.append(pd.DataFrame({**columns, "labelled": frame["label"].notna().to_numpy()}))
-            samples.append(_sample(task, frames, project.seed))
+            sample = _sample(task, frames, project.seed)
+            if "train" in former:
+                taught = former["train"][former["train"]["task"] == task]["text_key"]
+                sample.loc[np.isin(text_keys(sample), taught.to_numpy(np.uint64)), "split"] = "train"
+            samples.append(sample)
         known = pd.concat(tables, ignore_index=True)
-        if former is not None:
-            known = pd.concat([known, _former(former, known)], ignore_index=True)
+        now = {"test": known, "train": known[known["labelled"]]}
+        parts = [_former(each, split, now[split]) for split, each in former.items()]
+        known = pd.concat([known, *parts], ignore_index=True)
         known.to_parquet(folder / ROWS, compression="zstd")
         pd.concat(samples, ignore_index=True).to_parquet(folder / REFERENCE, compression="zstd")
 
     return workspace.build("remember", inputs, make)
 
 
-def _former(table: "pd.DataFrame", known: "pd.DataFrame | None" = None) -> "pd.DataFrame":
-    """The held-out rows of earlier versions; without those that are test rows still."""
-    held = table[table["split"].isin(["test", "former test"])].assign(split="former test")
+def _labelled(table: "pd.DataFrame") -> "pd.Series[bool]":
+    """Which rows had a label: bool [n]; an older table does not say, and all count as labelled."""
+    import pandas as pd
+
+    known = table["labelled"] if "labelled" in table else pd.Series(True, table.index)
+    return known.fillna(True).astype(bool)
+
+
+def _former(table: "pd.DataFrame", split: str, known: "pd.DataFrame | None" = None) -> "pd.DataFrame":
+    """The rows that were of this split in an earlier version; without those that are so still."""
+    held = table[table["split"].isin([split, f"former {split}"])].assign(split=f"former {split}")
     if known is not None:
-        tests = known[known["split"] == "test"]
-        still = set(zip(tests["task"], tests["text_key"], strict=True))
+        there = known[known["split"] == split]
+        still = set(zip(there["task"], there["text_key"], strict=True))
         pairs = zip(held["task"], held["text_key"], strict=True)
-        held = held[[pair not in still for pair in pairs]]
+        held = held[np.array([pair not in still for pair in pairs], bool)]
     return held.sort_values(["task", "text_key"]).drop_duplicates(["task", "text_key"])
 
 

@@ -85,18 +85,23 @@ def decide(facts: Mapping[str, Any], policy: Retraining) -> Decision:
 
 
 def expected_seconds(
-    training: Training, retraining: Retraining, rows: int, seconds: float, steps: int, heads: float | None
+    training: Training, retraining: Retraining, rows: float, seconds: float, steps: int, heads: float | None
 ) -> float | None:
-    """What a retraining on so many labelled ``rows`` should cost: the ``seconds`` a step of the live model's
-    training of so many ``steps``, times the steps that there would be; of solved heads as long as those of
-    the live model took (``heads``). None where that says nothing."""
+    """What a retraining whose epoch draws so many ``rows`` (what their weights sum to) should cost: the
+    ``seconds`` a step of the live model's training of so many ``steps``, times the steps that there would be,
+    and in mode auto no more than its budget; of solved heads as long as those of the live model took
+    (``heads``). In seconds; None where that says nothing."""
     warm = retraining.start == "champion"
-    if ((retraining.mode if warm else None) or training.mode) == "heads":
+    mode = (retraining.mode if warm else None) or training.mode
+    if mode == "heads":
         return None if heads is None else round(heads, 1)
     if not steps:
         return None
     share = retraining.effort if warm else 1.0
-    return round(seconds / steps * training.epochs * share * rows / training.batch_size, 1)
+    expected = seconds / steps * training.epochs * share * rows / training.batch_size
+    if mode == "auto" and training.seconds is not None:
+        expected = min(expected, training.seconds)
+    return round(expected, 1)
 
 
 def moment(text: str) -> datetime:

@@ -100,11 +100,13 @@ def read_all(root: Path) -> tuple[list[Record], list[str]]:
 
 
 def set_outcome(root: Path, name: str, outcome: Mapping[str, Any]) -> Record:
-    """Note in a record what became of it: {"version", "verdict", "reasons", "seconds", "error"}, those
-    that are known. Gives the record. Raises as ``read`` does."""
+    """Note in a record what became of it: {"began", "version", "verdict", "reasons", "seconds", "error"},
+    those that are known. ``began``, the ISO time at which its retraining began, stays when what came of it is
+    noted later. Gives the record. Raises as ``read`` does."""
     with Workspace(root).lock(FOLDER):
         record = read(root, name)
-        empty: Record = {"version": None, "verdict": None, "reasons": [], "seconds": None, "error": None}
+        empty: Record = {"began": (record["outcome"] or {}).get("began"), "version": None, "verdict": None}
+        empty |= {"reasons": [], "seconds": None, "error": None}
         unknown = sorted(set(outcome) - set(empty))
         if unknown:
             raise InputError(f"an outcome has no '{unknown[0]}'; it has: {', '.join(empty)}")
@@ -114,10 +116,13 @@ def set_outcome(root: Path, name: str, outcome: Mapping[str, Any]) -> Record:
 
 
 def retrainings(records: Iterable[Mapping[str, Any]]) -> list[str]:
-    """When retrainings began, newest first, for cooldown and the weekly maximum: the times of the
-    decisions that were carried out, those under way included, those that ended in an error not."""
+    """When retrainings began, newest first, for cooldown and the weekly maximum: those of the decisions that
+    were carried out, those under way included, those that ended in an error not. A record that does not say
+    when its retraining began gives the time of the decision."""
     began = [
-        each["time"] for each in records if each["outcome"] is not None and not each["outcome"].get("error")
+        each["outcome"].get("began") or each["time"]
+        for each in records
+        if each["outcome"] is not None and not each["outcome"].get("error")
     ]
     return sorted(began, key=moment, reverse=True)
 

@@ -137,8 +137,9 @@ def _metrics(evaluation: Mapping[str, Any], history: Mapping[str, Any]) -> dict[
         "trained_parameters": history["trained_parameters"],
     }
     for task, about in evaluation["tasks"].items():
-        found[f"test/{task}/rows"] = about["rows"]
-        for metric, score in about["models"]["routed"]["scores"].items():
+        routed = about["models"]["routed"]
+        found[f"test/{task}/rows"] = routed["rows"]
+        for metric, score in routed["scores"].items():
             found[f"test/{task}/{metric}"] = score["value"]
             found[f"test/{task}/{metric}_low"] = score["low"]
             found[f"test/{task}/{metric}_high"] = score["high"]

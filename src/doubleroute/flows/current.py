@@ -16,8 +16,9 @@ from doubleroute.data import checks
 from doubleroute.data.arrivals import REFERENCE, ROWS, Seen, read_reference, row_keys, text_keys
 from doubleroute.data.raw import short, shown
 from doubleroute.data.rows import Rows, canonical_rows
-from doubleroute.data.tables import Table, read_tables, read_validated
+from doubleroute.data.tables import Table, read_tables
 from doubleroute.errors import InputError
+from doubleroute.flows.held_out import usable
 from doubleroute.flows.watching import Frames, Known
 from doubleroute.integrations.registry import Registry, Version
 from doubleroute.serving.log import read_log
@@ -52,17 +53,26 @@ def learned(registry: Registry, project: Project) -> Learned | None:
     return Learned(digest, model, known, version, Seen.read(rows))
 
 
-def arrived(project: Project, validated: Stage, seen: Seen) -> Frames:
-    """The validated rows of each task, all splits together, that the champion has not seen."""
+def arrived(project: Project, validated: Stage, seen: Seen, held: Seen | None) -> Frames:
+    """The validated rows of each task, all splits together, that the champion has not seen and a training may
+    use (``held_out.usable``)."""
     found = {}
     for task in project.tasks:
         parts = []
         for split in SPLITS:
-            frame = read_validated(validated.path, task, split)
+            frame = usable(validated, task, split, held)
             fresh = ~seen.knows(task, row_keys(frame, text_keys(frame)))
             parts.append(frame[fresh].assign(split=split))
         found[task] = pd.concat(parts, ignore_index=True)
     return found
+
+
+def unlearned(frames: Frames, seen: Seen) -> Frames:
+    """Of rows that arrived those whose text the champion did not learn. The others are training rows whose
+    label was corrected: there is something to learn from them, but no new text came, and the champion, which
+    knows the old label by heart, would seem to fail."""
+    learned = {task: seen.was_taught(task, text_keys(frame)) for task, frame in frames.items()}
+    return {task: frame[~learned[task]].reset_index(drop=True) for task, frame in frames.items()}
 
 
 def asked(project: Project, since: str | None) -> Frames:

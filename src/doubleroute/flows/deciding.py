@@ -8,26 +8,30 @@ from pathlib import Path
 from typing import Any
 
 from doubleroute.config import Project
-from doubleroute.data.tables import read_validated
+from doubleroute.data.arrivals import Seen
 from doubleroute.digests import code_digest, digest_of, file_digest
 from doubleroute.drift import records
 from doubleroute.drift.policy import expected_seconds
 from doubleroute.flows import current, watching
 from doubleroute.flows.current import Learned
+from doubleroute.flows.held_out import tested, usable
 from doubleroute.flows.watching import Progress
 from doubleroute.integrations.registry import Registry, Version
 from doubleroute.integrations.versions import DataVersion
 from doubleroute.reports.drift import drift_lines, write_drift_report
+from doubleroute.training.selection import weights_of
 from doubleroute.workspace import Stage, Workspace
 
 
 @dataclass(frozen=True)
 class Look:
-    """What a look found: the champion, rows that arrived by task, ``drift`` and ``performance`` (None when
-    nothing arrived), the facts, and the folder with drift.html and drift.md (None without drift)."""
+    """What a look found: the champion, by task rows that arrived and rows that it learned with another label
+    than they have now (``relabelled``), ``drift`` and ``performance`` (None when nothing arrived), the facts,
+    and the folder with drift.html and drift.md (None without drift)."""
 
     champion: Learned | None
     arrived: dict[str, int]
+    relabelled: dict[str, int]
     drift: dict[str, Any] | None
     performance: dict[str, Any]
     facts: dict[str, Any]
@@ -52,20 +56,22 @@ def look(
 
     Raises InputError for a champion that remembers no rows.
     """
-    champion = current.learned(registry, project)
+    champion, held = current.learned(registry, project), tested(registry)
     found: dict[str, Any] | None = None
-    stage, arrived, new = None, dict[str, int](), dict[str, int]()
+    stage, arrived, relabelled, new = None, dict[str, int](), dict[str, int](), dict[str, int]()
     if champion is not None:
-        fresh = current.arrived(project, validated, champion.seen)
+        fresh = current.arrived(project, validated, champion.seen, held)
         new = {
             task: int((each[each["split"] == "train"]["label"].notna()).sum()) for task, each in fresh.items()
         }
         labels = json.loads((validated.path / "labels.json").read_text(encoding="utf-8"))
-        frames = fresh
         if from_log:
             frames = current.asked(project, _about(champion.version, now)["registered"])
         elif file is not None:
             frames = current.given(project, file, labels)
+        else:
+            frames = current.unlearned(fresh, champion.seen)
+            relabelled = {task: len(each) - len(frames[task]) for task, each in fresh.items()}
         arrived = {task: len(frame) for task, frame in frames.items()}
         if any(arrived.values()):
             stage = watching.check(project, workspace, champion, frames, labels, progress)
@@ -84,13 +90,13 @@ def look(
         "new_labels": new,
         "learned_from": champion.seen.labelled if champion else {},
         "retrainings": records.retrainings(past),
-        "expected_seconds": champion and _expected_seconds(project, registry, champion.version, validated),
+        "expected_seconds": champion and _expected_seconds(project, registry, champion, validated, held),
     }
     report = None
     if stage is not None:
         decision = records.make(project.name, facts, project.retraining) if decides else None
         report = _report(project, workspace, data, stage, performance, arrived, facts, decision)
-    return Look(champion, arrived, drift, performance, facts, report)
+    return Look(champion, arrived, relabelled, drift, performance, facts, report)
 
 
 def decide(project: Project, data: DataVersion, found: Look) -> dict[str, Any]:
@@ -106,6 +112,11 @@ def said(found: Look) -> list[str]:
     if found.champion is None:
         return ["there is no champion yet; `doubleroute train` makes one"]
     lines = [f"{task}: {count:,} rows arrived since" for task, count in found.arrived.items()]
+    lines += [
+        f"{task}: {count:,} rows that the champion learned from have another label now"
+        for task, count in found.relabelled.items()
+        if count
+    ]
     if found.drift is None:
         return [*lines, f"nothing arrived since version {found.champion.version.number} learned"]
     lines += drift_lines(found.drift, found.performance)
@@ -138,16 +149,17 @@ def _about(version: Version, now: datetime | None) -> dict[str, Any]:
 
 
 def _expected_seconds(
-    project: Project, registry: Registry, version: Version, validated: Stage
+    project: Project, registry: Registry, champion: Learned, validated: Stage, held: Seen | None
 ) -> float | None:
     """What a retraining should cost in training seconds by the champion's history; None where it has none."""
-    path = registry.artifact(version, "history.json")
+    path = registry.artifact(champion.version, "history.json")
     if path is None:
         return None
     history = json.loads(path.read_text(encoding="utf-8"))
-    rows = sum(
-        int(read_validated(validated.path, task, "train")["label"].notna().sum()) for task in project.tasks
-    )
+    rows = 0.0
+    for task in project.tasks:
+        frame = usable(validated, task, "train", held)
+        rows += float(weights_of(task, frame, champion.seen, project.retraining).sum())
     heads = next((each["seconds"] for each in history["epochs"] if each.get("rung") == "heads"), None)
     return expected_seconds(
         project.training, project.retraining, rows, history["seconds"], history["total_steps"], heads

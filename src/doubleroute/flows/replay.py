@@ -25,6 +25,7 @@ from doubleroute.reports.replay import write_replay
 from doubleroute.training.answers import answers_to
 from doubleroute.training.intervals import Sample, difference, interval, sample
 from doubleroute.training.past_models import PastModels
+from doubleroute.training.selection import weights
 from doubleroute.workspace import Stage, Workspace
 
 if TYPE_CHECKING:
@@ -151,9 +152,13 @@ class History:
         return {"seconds": found.seconds, "steps": found.steps}
 
     def expected(self, model: Model, window: int, retraining: Retraining) -> float | None:
-        """What a retraining on all rows until the end of this window should cost (``expected_seconds``)."""
-        known, end = self.models.get(model), self.windows[window].end
-        rows = sum(len(_train(self._between(task, "", end))) for task in self.frames)
+        """What a retraining after this window should cost (``expected_seconds``); new rows are those since
+        the model was trained."""
+        begin, end = self.windows[model.at[-1]].begin, self.windows[window].end
+        known, rows = self.models.get(model), 0.0
+        for task in self.frames:
+            times = _train(self._between(task, "", end))["time"]
+            rows += float(weights(times.tolist(), (times < begin).to_numpy(), retraining).sum())
         heads = None if known.steps else known.seconds  # what is solved takes no steps
         return expected_seconds(self.project.training, retraining, rows, known.seconds, known.steps, heads)
 

@@ -1,6 +1,7 @@
 """The retrain flow: look, decide, and train from the champion on what the policy says."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,8 @@ def retrain(
         overtaken = records.is_overtaken(record, champion.number if champion else None)
         done = (record["outcome"] or {}).get("version") or overtaken
         if force or (record["verdict"] == "retrain" and not done):
-            records.set_outcome(loaded.root, record["id"], {})
+            began = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"  # the decision may be days old
+            records.set_outcome(loaded.root, record["id"], {"began": began})
             try:
                 trained = produce.challenger(loaded, workspace, registry, data, validated, record, clock)
             except DoublerouteError as error:

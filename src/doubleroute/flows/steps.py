@@ -14,10 +14,11 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from prefect.cache_policies import NO_CACHE
 
 from doubleroute.config import Project
-from doubleroute.data.arrivals import ROWS, Seen, hold_out, remember
-from doubleroute.errors import DoublerouteError, MachineError
+from doubleroute.data.arrivals import ROWS, hold_out, remember
+from doubleroute.errors import MachineError
 from doubleroute.flows import deciding
 from doubleroute.flows.candidate import candidate, champion_of, report
+from doubleroute.flows.held_out import rows_of_champions, tested
 from doubleroute.integrations.registry import CHAMPION, Registry, Version
 from doubleroute.integrations.validation import validate
 from doubleroute.integrations.versions import DataVersion, pull
@@ -27,6 +28,7 @@ from doubleroute.reports.tables import score_rows, verdicts
 from doubleroute.training.encode import encode
 from doubleroute.training.evaluate import Champion, evaluate
 from doubleroute.training.ladder import fit, store
+from doubleroute.training.plan import is_of_champion
 from doubleroute.workspace import Stage, Workspace
 
 P = ParamSpec("P")
@@ -68,7 +70,9 @@ def _register(
     if champion is not None and champion.run_key == fits["routed"].digest:
         registry.model_folder(champion)  # checks its files
         return champion
-    remembered = remember(project, workspace, validated, rows_of_champions(registry))
+    warm = is_of_champion(fits["routed"].manifest["inputs"])
+    start = registry.artifact(champion, ROWS) if warm and champion is not None else None
+    remembered = remember(project, workspace, validated, rows_of_champions(registry), start)
     made = candidate(project, data, validated, fits, evaluated, reported, remembered, decided)
     return registry.register(made)
 
@@ -113,27 +117,7 @@ def keep_out(
 ) -> tuple[Stage, dict[str, int]]:
     """The rows without those in train and validation that a champion was tested on, and how many of each
     task those were."""
-    rows = rows_of_champions(registry)
-    return hold_out(workspace, validated, list(project.tasks), Seen.read(*rows) if rows else None)
-
-
-def rows_of_champions(registry: Registry) -> list[Path]:
-    """The files that together hold the test rows of all champions: that of the champion, to whom every
-    promotion before it has handed on the rows, and those of champions who were taken back or replaced by
-    hand, whose rows the champion may not have."""
-    replaced = {move["from"] for move in registry.history() if move["by"] != "promotion"}
-    found = []
-    for version in registry.versions():
-        serves = CHAMPION in version.aliases
-        if serves or version.number in replaced:
-            try:
-                found.append(registry.artifact(version, ROWS))
-            except DoublerouteError as error:
-                if serves:
-                    raise
-                said = f"the test rows of version {version.number}, champion once, are not known"
-                print(f"warning: {said}: {error}", file=sys.stderr, flush=True)
-    return [rows for rows in found if rows is not None]
+    return hold_out(workspace, validated, list(project.tasks), tested(registry))
 
 
 def tell(project: Project, record: Mapping[str, Any]) -> None:

@@ -1,7 +1,9 @@
 """Champion against challenger: one pure decision with its reasons.
 
 The rule, on paired 95% intervals of the difference challenger - champion over the same test rows
-(signed so that more is better, in units of each task's metric; see ``training.evaluate``):
+(signed so that more is better, in units of each task's metric; see ``training.evaluate``). Test rows that the
+champion learned from are left out of all that is compared: it answers them by heart. With fewer than 30 left
+then, the difference has no interval.
 
 1. No champion: promote, unless part 8 refuses.
 2. A task that the champion answers and the challenger does not: refuse. The same weights: cannot tell.

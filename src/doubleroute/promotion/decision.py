@@ -109,7 +109,8 @@ def _same(evaluation: Mapping[str, Any], challenger: str, champion: str) -> list
 
 
 def _difference(task: Mapping[str, Any], challenger: str, champion: str) -> dict[str, Any]:
-    """The paired difference of a task in the metric that it is judged by; ends are None if undefined."""
+    """The paired difference of a task in the metric that it is judged by, on test rows that the champion did
+    not learn from (``learned``: how many it did); ends are None if undefined."""
     metric = task["metric"]
     found: Mapping[str, Any] = next(
         (
@@ -119,12 +120,14 @@ def _difference(task: Mapping[str, Any], challenger: str, champion: str) -> dict
         ),
         {},
     )
-    score = {name: task["models"][name]["scores"].get(metric, {}) for name in (challenger, champion)}
+    ours, theirs = found.get("scores", (None, None))
+    rows = found.get("rows", task["rows"])
     return {
         "metric": metric,
-        "rows": task["rows"],
-        "challenger": score[challenger].get("value"),
-        "champion": score[champion].get("value"),
+        "rows": rows,
+        "learned": task["rows"] - rows,
+        "challenger": ours,
+        "champion": theirs,
         **{key: finite(found.get(key)) for key in ("value", "low", "high")},
     }
 
@@ -134,15 +137,18 @@ def _task_finding(name: str, numbers: dict[str, Any], promotion: Promotion) -> F
     margin = numbers["margin"] = promotion.margins.get(name, promotion.max_loss)
     called = f"its margin {margin:g}" if name in promotion.margins else f"max_loss {margin:g}"
     value, low, high = numbers["value"], numbers["low"], numbers["high"]
+    rows = f"{numbers['rows']} rows"
+    if numbers["learned"]:
+        rows += f", without {numbers['learned']} that the champion learned from"
     if value is None or low is None or high is None:
+        few = "; bring test rows that it did not learn from" if numbers["learned"] else ""
         return Finding(
-            "cannot tell",
-            f"{name}: {numbers['metric']} has no difference with an interval on {numbers['rows']} rows",
+            "cannot tell", f"{name}: {numbers['metric']} has no difference with an interval on {rows}{few}"
         )
     text = (
         f"{name}: {numbers['metric']} {_number(numbers['challenger'])} against "
         f"{_number(numbers['champion'])} of the champion, difference {value:+.4f} "
-        f"(95% interval {low:+.4f} to {high:+.4f}, {numbers['rows']} rows)"
+        f"(95% interval {low:+.4f} to {high:+.4f}, {rows})"
     )
     if low >= -margin:
         return Finding(None, f"{text}: loses no more than {called}")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from doubleroute.config import SPLITS
-from doubleroute.reports.tables import Table, headline, model_title, models_of
+from doubleroute.reports.tables import Table, headline, model_title, models_of, rows_of
 from doubleroute.reports.wording import NOTHING, count, is_number, number, shown, shown_lines
 
 #: A confusion matrix of more labels than this is told as its most confused pairs.
@@ -44,9 +44,9 @@ def label_tables(task: Mapping[str, Any], name: str) -> list[Table]:
     beside = (task["models"][other].get("details") or {}) if other else {}
     titles = {"per_label": ("label", "by label"), "entities": ("entity", "by entity type")}
     titles["tokens"] = ("tag", "by tag of each token")
-    ranks = details.get("ranks")
-    if ranks:
-        return [_ranks_table(f"{shown(name, 70)} by rank of the right answer, {model}", ranks, task["rows"])]
+    ranks, total = details.get("ranks"), rows_of(task, model) if model else 0
+    if ranks and total:
+        return [_ranks_table(f"{shown(name, 70)} by rank of the right answer, {model}", ranks, total)]
     if details.get("by_answer"):
         return [_answers_table(f"{shown(name, 70)} by what the rows have, {model}", details["by_answer"])]
     return [

@@ -68,7 +68,7 @@ def score_rows(evaluation: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tup
     for name, task in evaluation["tasks"].items():
         for model in models_of(task["models"]):
             score = task["models"][model]["scores"].get(task["metric"]) or {}
-            cells = (number(score.get("value")), bounds_of(score), count(task["rows"]))
+            cells = (number(score.get("value")), bounds_of(score), count(rows_of(task, model)))
             rows.append((shown(name, 40), shown(model, 20), shown(task["metric"], 40), *cells))
     return header, rows
 
@@ -99,7 +99,7 @@ def scores_table(evaluation: Mapping[str, Any], name: str) -> Table:
         (
             model_title(model, evaluation),
             *(interval(task["models"][model]["scores"].get(metric)) for metric in metrics),
-            count(task["rows"]),
+            count(rows_of(task, model)),
         )
         for model in models_of(task["models"])
     ]
@@ -107,7 +107,14 @@ def scores_table(evaluation: Mapping[str, Any], name: str) -> Table:
     note = f"Judged by {shown(task['metric'], 40)}. Brackets: 95% bootstrap intervals over the n rows."
     if _LESS_IS_BETTER.intersection(metrics):
         note += " ↓: lower is better."
+    if any(rows_of(task, model) < task["rows"] for model in task["models"]):
+        note += " Rows that a model learned from do not count for it."
     return Table(f"{shown(name, 70)}: scores", header, rows, note=note)
+
+
+def rows_of(task: Mapping[str, Any], model: str) -> int:
+    """How many test rows a model is scored on: all but those that it learned from."""
+    return int(task["models"][model].get("rows", task["rows"]))
 
 
 def differences_table(task: Mapping[str, Any], name: str) -> Table | None:
@@ -116,7 +123,8 @@ def differences_table(task: Mapping[str, Any], name: str) -> Table | None:
     for entry in task.get("differences") or ():
         first, second, metric = (shown(entry[key], 30) for key in ("model", "against", "metric"))
         verdict = shown(entry["verdict"], 40)
-        rows.append((f"{first} against {second} in {metric}", verdict, interval(entry, signed=True)))
+        what = f"{first} against {second} in {metric}{_fewer(task, entry)}"
+        rows.append((what, verdict, interval(entry, signed=True)))
     note = (
         "Paired bootstrap on the same rows; positive: the first is better, also where lower scores are. "
         "Cannot tell: zero lies in the 95% interval."
@@ -150,7 +158,8 @@ def slices_tables(evaluation: Mapping[str, Any], name: str) -> list[Table]:
     tables = []
     for column in sorted({column for by_column in slices.values() for column in by_column}):
         with_column = [model for model in names if column in slices[model]]
-        sizes = {v: s["rows"] for model in with_column for v, s in slices[model][column].items()}
+        # The first model has all rows: only those that come later may have learned from some.
+        sizes = {v: s["rows"] for model in with_column[::-1] for v, s in slices[model][column].items()}
         values = sorted(sizes, key=lambda value: (-sizes[value], value))
         rows = [
             (
@@ -174,7 +183,9 @@ def _verdict(name: str, task: Mapping[str, Any], evaluation: Mapping[str, Any]) 
     mine = scores.get(model, {})
     metric = shown(task["metric"], 40)
     words = f"{shown(name, 70)}: {metric} {interval(mine)}"
-    words += f" on {count(task['rows'])} {shown(evaluation['split'], 20)} rows"
+    words += f" on {count(rows_of(task, model))} {shown(evaluation['split'], 20)} rows"
+    if rows_of(task, model) < task["rows"]:
+        words += f" ({count(task['rows'] - rows_of(task, model))} more that it learned from do not count)"
     if not task.get("higher_is_better", True):
         words += " (lower is better; a positive difference is a gain)"
     if model != "routed":
@@ -202,8 +213,15 @@ def _compared(task: Mapping[str, Any], other: str) -> str:
             }
             verdict = shown(entry["verdict"], 40)
             said = meaning.get(verdict, verdict) if other == "plain" else verdict
-            return f"routed against {_SHORT[other]}: {interval(entry, signed=True)}, {said}"
+            fewer = _fewer(task, entry)
+            return f"routed against {_SHORT[other]}{fewer}: {interval(entry, signed=True)}, {said}"
     return f"routed against {_SHORT[other]}: no paired difference was made"
+
+
+def _fewer(task: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
+    """On how many rows two models are compared where one of them learned from some, as words to append."""
+    rows = entry.get("rows", task["rows"])
+    return f" on the {count(rows)} rows that neither learned from" if rows < task["rows"] else ""
 
 
 def _metrics(task: Mapping[str, Any]) -> list[str]:

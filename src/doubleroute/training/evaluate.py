@@ -23,6 +23,7 @@ from doubleroute.training.comparison import TEXTS, costs
 from doubleroute.training.encode import ANSWERS, load_split, read_meta
 from doubleroute.training.machine import compute_device
 from doubleroute.training.majority import for_context, for_words, majority_answer
+from doubleroute.training.plan import is_of_champion
 from doubleroute.training.scoring import Truths, answers_of
 from doubleroute.training.task_scores import draws_for, score_task
 from doubleroute.workspace import Stage, Workspace, write_json
@@ -59,7 +60,9 @@ def evaluate(
     """Give the stage with ``evaluation.json`` and ``answers/<model>/<task>.jsonl``.
 
     All models answer the same labelled test rows; the champion those of the tasks that it has, in the
-    kind that they have now. Intervals are 95% percentile bootstraps over rows; differences are paired.
+    kind that they have now. A model is not scored on rows that its weights learned from, which are those of
+    the champion and of what began with them, and nobody is compared with it there. Intervals are 95%
+    percentile bootstraps over rows; differences are paired.
     A routed model and a champion are also compared by slices, calibration and costs, and ``held_out`` says
     which rows they answered. ``models[name]["gate"]`` is what a router's gate did and ``["layers"]`` what its
     mixture of layers is (``modeling.diagnostics``), ``router`` what the routed model scores without its gate,
@@ -74,7 +77,7 @@ def evaluate(
         "bootstrap": project.evaluation.bootstrap,
         "seed": project.seed,
         "tasks": {task: [options.judged_by, options.slices] for task, options in project.tasks.items()},
-        "code": code_digest("kinds", "modeling", *(f"training/{name}" for name in _CODE)),
+        "code": code_digest("kinds", "modeling", "data/arrivals", *(f"training/{name}" for name in _CODE)),
         "versions": versions_of("torch", "transformers", "numpy"),
     }
 
@@ -96,13 +99,18 @@ def evaluate(
         if "routed" in fits:
             stored = load_split(encoded.path, ANSWERS)
             found |= _studied(project, fits["routed"].path / "model", rows, truths, stored)
+        learned: dict[str, np.ndarray] = {}
         if champion is not None:
             answerer, answers["champion"] = _asked(champion, models["champion"], about, truths)
+            if champion.rows is not None:
+                learned = _mark_arrived(truths, Seen.read(champion.rows))
             if "routed" in fits:
                 found["costs"] = _costs(fits["routed"].path / "model", champion.folder, answerer, truths)
-        draws = draws_for(project, truths)
+        warm = [name for name, stage in fits.items() if is_of_champion(stage.manifest["inputs"])]
+        draws, taught = draws_for(project, truths), ["champion", *warm]
         found["tasks"] = {
-            task: score_task(project, task, about[task], truths[task], answers, draws) for task in rows
+            task: score_task(project, task, about[task], each, answers, draws, learned.get(task), taught)
+            for task, each in truths.items()
         }
         found["held_out"] = {task: _held_out(each) for task, each in truths.items()}
         found["tokens"] = {task: each["splits"] for task, each in about.items()}
@@ -131,15 +139,20 @@ def read_evaluation(stage: Stage) -> dict[str, Any]:
     return evaluation
 
 
-def _mark_arrived(truths: Mapping[str, Truths], seen: Seen) -> None:
+def _mark_arrived(truths: Mapping[str, Truths], seen: Seen) -> dict[str, np.ndarray]:
     """Make slices of the test rows that were there ``before``, those that came ``since`` the champion
-    learned, and those that it has ``learned`` from; no slices where all were there before."""
+    learned, and those whose text it has ``learned``; no slices where all were there before. Gives for each
+    task which ones it has learned: bool [rows]."""
+    learned = {}
     for task, each in truths.items():
-        keys = row_keys(each.frame, text_keys(each.frame))
-        arrived = np.where(seen.knows(task, keys), "before", "since").astype(object)  # text of any length
-        arrived[seen.learned_from(task, keys)] = "learned"
+        texts = text_keys(each.frame)
+        known = seen.knows(task, row_keys(each.frame, texts))
+        arrived = np.where(known, "before", "since").astype(object)  # text of any length
+        learned[task] = seen.was_taught(task, texts)
+        arrived[learned[task]] = "learned"
         if (arrived != "before").any():
             each.frame["slice_arrived"] = arrived.tolist()
+    return learned
 
 
 def _majority(validated: Path, about: dict[str, Any], truths: dict[str, Truths]) -> Answers:
@@ -195,8 +208,7 @@ def _studied(
 def _asked(
     champion: Champion, entry: dict[str, Any], about: dict[str, Any], truths: dict[str, Truths]
 ) -> "tuple[Answerer, Answers]":
-    """The champion and its answers; notes in its ``entry`` its tasks and what its router did, and marks the
-    test rows that came since it learned."""
+    """The champion and its answers; notes in its ``entry`` its tasks and what its router did."""
     from doubleroute.modeling.diagnostics import layer_mixture, watched_gate
     from doubleroute.modeling.inference import Answerer
 
@@ -205,8 +217,6 @@ def _asked(
     with watched_gate(answerer.model) as watch:
         answers = _champion(answerer, about, truths)
     entry |= {"gate": watch and watch.as_dict(), "layers": layer_mixture(answerer.model)}
-    if champion.rows is not None:
-        _mark_arrived(truths, Seen.read(champion.rows))
     return answerer, answers
 
 

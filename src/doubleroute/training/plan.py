@@ -1,5 +1,6 @@
 """What a fit begins with, which rows it draws, what of the model learns, and all that it depends on."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,12 @@ class Plan:
             value["alone"],
             rung and Rung(**rung),
         )
+
+
+def is_of_champion(inputs: Mapping[str, Any]) -> bool:
+    """Whether a fit of these inputs (``fit_inputs``) went on from the champion (``Plan.of_champion``)."""
+    rung = inputs["rung"]
+    return bool(inputs["start"] if rung is None else rung["retraining"])
 
 
 #: Training from the pretrained weights on all rows.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from doubleroute.data.batches import Encoded
 from doubleroute.data.tables import read_validated, rows_digest
 from doubleroute.digests import code_digest
 from doubleroute.workspace import Stage, Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _DAY = 86400.0
 
@@ -67,14 +71,17 @@ def selection(project: Project, workspace: Workspace, validated: Stage, seen: Se
     def make(folder: Path) -> None:
         for task in project.tasks:
             frame = read_validated(validated.path, task, "train")
-            frame = frame[frame["label"].notna()]
-            known = None
-            if seen is not None:
-                known = seen.learned_from(task, row_keys(frame, text_keys(frame)))
-            times = frame["time"].tolist() if "time" in frame else [None] * len(frame)
-            np.save(folder / f"{task}.npy", weights(times, known, options))
+            np.save(folder / f"{task}.npy", weights_of(task, frame, seen, options))
 
     return workspace.build("selection", inputs, make)
+
+
+def weights_of(task: str, frame: "pd.DataFrame", seen: Seen | None, options: Retraining) -> np.ndarray:
+    """The ``weights`` of the labelled ones of these training rows of a task, in their order: float64 [n]."""
+    frame = frame[frame["label"].notna()]
+    known = None if seen is None else seen.learned_from(task, row_keys(frame, text_keys(frame)))
+    times = frame["time"].tolist() if "time" in frame else [None] * len(frame)
+    return weights(times, known, options)
 
 
 def read_selection(stage: Stage | None, tasks: Sequence[str]) -> Mapping[str, np.ndarray] | None:

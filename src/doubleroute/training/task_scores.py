@@ -1,18 +1,22 @@
 """One task of an evaluation: every model's scores on the same rows, their differences and slices."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
 from doubleroute.config import LOWER_IS_BETTER, Project
-from doubleroute.kinds import Scorer
+from doubleroute.kinds import Scorer, kind
 from doubleroute.training.comparison import Pair, calibration_difference, slice_differences
 from doubleroute.training.intervals import Sample, difference, interval, members, sample
-from doubleroute.training.scoring import Truths, scorer_of
+from doubleroute.training.scoring import Truths
 from doubleroute.training.worst import worst_errors
 
 Answers = dict[str, list[dict[str, Any]]]
+#: Rows behind an interval at the least where others were left out: a bootstrap of three right answers knows
+#: no doubt.
+LEAST = 30
 #: Samples of one model by slice column and value.
 Sliced = dict[str, dict[str, Sample]]
 
@@ -35,6 +39,35 @@ def draws_for(project: Project, truths: Mapping[str, Truths]) -> int:
     return max(2000, 80 * (sum(slices) + len(truths)))
 
 
+class Scored:
+    """Models' answers to some labelled rows of a task, scored on these rows.
+
+    ``given``: by model its answers to all rows; ``rows``: which of them count, int64 [n]. ``parts``: of each
+    slice column the places of its values among the n rows; ``samples`` and ``sliced``: by model, of the n
+    rows and of their parts. ``few``: rows were left out, and too few stay for an interval.
+    """
+
+    def __init__(
+        self, project: Project, task: str, kind_name: str, truths: Truths, given: Answers, rows: np.ndarray
+    ) -> None:
+        resamples, seed, every = project.evaluation.bootstrap, project.seed, np.arange(len(rows))
+        self.rows, self.few = len(rows), len(rows) < min(LEAST, len(truths.values))
+        self.kind, self.labels = kind_name, truths.labels
+        self.values = [truths.values[row] for row in rows]
+        self.given = {name: [each[row] for row in rows] for name, each in given.items()}
+        self.scorers = {
+            name: kind(kind_name).scorer(each, self.values, self.labels) for name, each in self.given.items()
+        }
+        self.samples = {name: sample(each, every, resamples, seed) for name, each in self.scorers.items()}
+        self.parts = {
+            column: members(truths.frame[f"slice_{column}"].iloc[rows].tolist())
+            for column in slice_columns(project, task, truths)
+        }
+        self.sliced = {
+            name: _sliced(each, self.parts, resamples, seed) for name, each in self.scorers.items()
+        }
+
+
 def score_task(
     project: Project,
     task: str,
@@ -42,40 +75,42 @@ def score_task(
     truths: Truths,
     answers: Mapping[str, Answers],
     draws: int = 2000,
+    learned: np.ndarray | None = None,
+    taught: Collection[str] = (),
 ) -> dict[str, Any]:
     """One task of ``evaluation.json``, from every model's answers to its labelled rows.
 
-    ``about``: its "kind" and "labels"; ``draws`` bounds a randomisation test. ``against_champion`` is
-    there when a routed model and a champion answered.
+    ``about``: its "kind" and "labels"; ``draws`` bounds a randomisation test. ``learned``: bool [rows], those
+    that the models ``taught`` learned from: they answer these by heart, so they are scored, and compared with
+    the others, on the rest alone; with fewer than LEAST rows left a difference has no interval.
+    ``against_champion`` is there when a routed model and a champion answered.
     """
     subject = "routed" if "routed" in answers else "champion"
     metric, higher = project.tasks[task].judged_by, project.tasks[task].judged_by not in LOWER_IS_BETTER
-    resamples, seed, rows = project.evaluation.bootstrap, project.seed, np.arange(len(truths.values))
+    rows = np.arange(len(truths.values))
     given = {name: each[task] for name, each in answers.items() if task in each}
-    scorers = {name: scorer_of(about["kind"], each, truths) for name, each in given.items()}
-    samples = {name: sample(each, rows, resamples, seed) for name, each in scorers.items()}
-    parts = {
-        column: members(truths.frame[f"slice_{column}"].tolist())
-        for column in slice_columns(project, task, truths)
-    }
-    sliced = {name: _sliced(each, parts, resamples, seed) for name, each in scorers.items()}
+    new = rows if learned is None else np.flatnonzero(~learned)
+    rest = whole = Scored(project, task, about["kind"], truths, given, new)
+    if len(new) < len(rows):
+        others = {name: each for name, each in given.items() if name not in taught}
+        whole = Scored(project, task, about["kind"], truths, others, rows)
+    scored = {name: rest if name in taught else whole for name in given}
     found = {
         "kind": about["kind"],
         "metric": metric,
         "higher_is_better": higher,
         "rows": len(rows),
         "labels": about["labels"],
-        "models": {name: _model(each, samples[name], sliced[name], metric) for name, each in scorers.items()},
-        "differences": _differences(subject, samples, metric, higher),
+        "models": {name: _model(each, name, metric) for name, each in scored.items()},
+        "differences": [
+            _difference(rest if {subject, name} & {*taught} else whole, subject, name, metric, higher)
+            for name in given
+            if name != subject and subject in given
+        ],
         "errors": worst_errors(about["kind"], truths, given[subject]) if subject in given else [],
     }
     if {"routed", "champion"} <= given.keys():
-        pair = Pair(about["kind"], truths.labels, truths.values, given["routed"], given["champion"])
-        slices = (sliced["routed"], sliced["champion"])
-        found["against_champion"] = {
-            "slices": slice_differences(pair, parts, *slices, metric, higher, draws, seed),
-            "calibration": calibration_difference(pair, samples["routed"], samples["champion"], draws, seed),
-        }
+        found["against_champion"] = _against_champion(rest, metric, higher, draws, project.seed)
     return found
 
 
@@ -88,32 +123,47 @@ def _sliced(
     }
 
 
-def _model(scorer: Scorer, whole: Sample, sliced: Sliced, metric: str) -> dict[str, Any]:
+def _model(scored: Scored, name: str, metric: str) -> dict[str, Any]:
     """One model of a task."""
+    whole = scored.samples[name]
     return {
+        "rows": scored.rows,
         "scores": {key: interval(whole, key)._asdict() for key in whole.values},
-        "details": scorer.details(),
+        "details": scored.scorers[name].details(),
         "slices": {
             column: {
                 value: {"rows": each.rows, **interval(each, metric)._asdict()}
                 for value, each in values.items()
             }
-            for column, values in sliced.items()
+            for column, values in scored.sliced[name].items()
         },
     }
 
 
-def _differences(
-    subject: str, samples: Mapping[str, Sample], metric: str, higher: bool
-) -> list[dict[str, Any]]:
-    """The model that this is about against each of the others, on the same resampled rows."""
-    return [
-        {
-            "model": subject,
-            "against": name,
-            "metric": metric,
-            **difference(samples[subject], each, metric, higher)._asdict(),
-        }
-        for name, each in samples.items()
-        if name != subject and subject in samples
-    ]
+def _difference(scored: Scored, subject: str, name: str, metric: str, higher: bool) -> dict[str, Any]:
+    """The model that this is about against another, on the same resampled rows; ``scores``: of both there."""
+    ours, theirs = scored.samples[subject], scored.samples[name]
+    found = difference(ours, theirs, metric, higher)
+    if scored.few:
+        found = found._replace(low=math.nan, high=math.nan, verdict="cannot tell")
+    return {
+        "model": subject,
+        "against": name,
+        "metric": metric,
+        "rows": scored.rows,
+        "scores": [ours.values[metric], theirs.values[metric]],
+        **found._asdict(),
+    }
+
+
+def _against_champion(scored: Scored, metric: str, higher: bool, draws: int, seed: int) -> dict[str, Any]:
+    """The routed model against the champion by slices and in its calibration error; nothing with few rows."""
+    if scored.few:
+        return {"slices": [], "calibration": None}
+    given, samples, sliced = scored.given, scored.samples, scored.sliced
+    pair = Pair(scored.kind, scored.labels, scored.values, given["routed"], given["champion"])
+    both = (sliced["routed"], sliced["champion"])
+    return {
+        "slices": slice_differences(pair, scored.parts, *both, metric, higher, draws, seed),
+        "calibration": calibration_difference(pair, samples["routed"], samples["champion"], draws, seed),
+    }
