@@ -1,6 +1,7 @@
 """Stored states: each distinct row is computed once, and never again by the same trunk."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -197,3 +198,16 @@ def test_a_fit_from_a_champion_that_learned_deeper_reads_the_states_of_that_one(
         cut = model.encode(**batch.inputs.keywords)
     kept = batch.inputs.mask.bool()
     torch.testing.assert_close(cut[kept], whole[kept], atol=0.05, rtol=0.05)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system reserves no room on a disk")
+def test_the_disk_has_room_for_all_states_before_the_first_is_written(root: Path) -> None:
+    run, holes = Rows(root), []
+
+    def look(done: int, total: int) -> None:
+        files = [each.stat() for each in run.workspace.root.rglob("*.bin")]
+        holes.append(sum(each.st_blocks * 512 < each.st_size for each in files))
+        assert files
+
+    activations(run.project, run.workspace, run.encoded, (1, 2), "float32", look)
+    assert not any(holes)

@@ -10,6 +10,7 @@ padding in it bfloat16 products differ in the last bit. Where a machine sums oth
 what is computed agree to the rounding of bfloat16.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,7 +122,7 @@ class _Sheet:
             for layer in layers:
                 place = _place(folder, layer, part)
                 place.parent.mkdir(parents=True, exist_ok=True)
-                self.files[layer, part] = np.memmap(place, np.uint16, "w+", shape=(len(packed.ids), hidden))
+                self.files[layer, part] = _reserved(place, (len(packed.ids), hidden))
 
     @property
     def tokens_missing(self) -> int:
@@ -166,6 +167,17 @@ class _Sheet:
 
 def _place(stage: Path, layer: int, part: Part) -> Path:
     return stage / str(layer) / part[0] / f"{part[1]}.bin"
+
+
+def _reserved(place: Path, shape: tuple[int, int]) -> "np.memmap[Any, Any]":
+    """A file for uint16 [shape] in memory, with room for it on the disk: writing to a mapped hole of a file ends
+    the process when the disk is full, with a bus error. Raises OSError when there is no room."""
+    size = 2 * shape[0] * shape[1]
+    with place.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):  # macOS has it not
+            os.posix_fallocate(file.fileno(), 0, size)
+        file.truncate(size)
+    return np.memmap(place, np.uint16, "r+", shape=shape)
 
 
 def _save_rows(folder: Path, part: Part, digests: Sequence[bytes], lengths: np.ndarray) -> None:
