@@ -30,7 +30,7 @@ def run(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def pooled(run: Run, task: str, pooling: Pooling) -> Pooled:
     rows = load_split(run.encoded.path, "train")[task]
-    keys = [key.tobytes() for key in np.load(run.encoded.path / task / "train" / KEYS)]
+    keys = np.load(run.encoded.path / task / "train" / KEYS)
     encoder = pretrained(run.project, (0, 1, 2))
     return pooled_states(
         run.workspace,

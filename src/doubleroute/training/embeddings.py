@@ -53,8 +53,7 @@ def embeddings(
             packed = encode_texts(load_tokenizer(source), wanted, project.backbone.max_tokens, others)
             return packed, np.arange(len(packed))
 
-        keys = [key.tobytes() for key in row_keys(some, seconds, None)]
-        states = pooled_states(workspace, encoder, keys, pack, "mean", tell)
+        states = pooled_states(workspace, encoder, row_keys(some, seconds, None), pack, "mean", tell)
         for name, values in (("last", states.last), ("tokens", states.tokens), ("unknown", states.unknown)):
             every = found.setdefault(name, np.zeros((len(texts), *values.shape[1:]), values.dtype))
             every[rows] = values

@@ -124,7 +124,7 @@ class HeadsFit:
     def states(self, task: str, split: str, progress: Progress) -> Pooled:
         """What the head of a task reads of the rows of a split."""
         rows = self.rows[split][task]
-        keys = [key.tobytes() for key in np.load(self.encoded.path / task / split / KEYS)]
+        keys = np.load(self.encoded.path / task / split / KEYS)
         encoder, depths = self._encoder(task)
 
         def pack(places: list[int]) -> tuple[Packed, np.ndarray]:
