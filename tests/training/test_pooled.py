@@ -62,7 +62,7 @@ def test_a_row_has_the_states_of_its_tokens_pooled(run: Run, pooling: Pooling) -
         wanted = (last.mean(0), normed.mean(1)) if pooling == "mean" else (last[0], normed[:, 0])
         np.testing.assert_allclose(found.last[row], wanted[0].numpy(), **CLOSE)
         np.testing.assert_allclose(found.below[row], wanted[1].numpy(), **CLOSE)
-        np.testing.assert_array_equal(found.features[row], [*found.last[row], *found.below[row].ravel()])
+        np.testing.assert_array_equal(found.features()[row], [*found.last[row], *found.below[row].ravel()])
 
 
 def test_a_row_of_words_has_the_states_of_their_first_sub_words(run: Run) -> None:

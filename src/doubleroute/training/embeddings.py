@@ -54,7 +54,8 @@ def embeddings(
             return packed, np.arange(len(packed))
 
         states = pooled_states(workspace, encoder, row_keys(some, seconds, None), pack, "mean", tell)
-        for name, values in (("last", states.last), ("tokens", states.tokens), ("unknown", states.unknown)):
+        vectors = states.last.astype(np.float32)
+        for name, values in (("last", vectors), ("tokens", states.tokens), ("unknown", states.unknown)):
             every = found.setdefault(name, np.zeros((len(texts), *values.shape[1:]), values.dtype))
             every[rows] = values
     return found["last"], found["tokens"], found["unknown"]

@@ -33,7 +33,7 @@ Pooling = Literal["mean", "first", "words"]
 @dataclass(frozen=True)
 class Pooled:
     """``starts`` int64 [n + 1]: row i has the items from starts[i] to starts[i + 1], one, or one a word;
-    ``last`` float32 [items, hidden]; ``below`` float32 [items, depths, hidden], normed. Of each item's row
+    ``last`` float16 [items, hidden]; ``below`` float16 [items, depths, hidden], normed. Of each item's row
     ``tokens`` int64 [items], without special ones, and ``unknown`` float64 [items], the share of them that
     the tokenizer does not know, 0 for a row without any."""
 
@@ -43,10 +43,11 @@ class Pooled:
     tokens: np.ndarray
     unknown: np.ndarray
 
-    @property
-    def features(self) -> np.ndarray:
-        """All states side by side: float32 [items, (1 + depths) * hidden], the last ones first."""
-        return np.concatenate([self.last, self.below.reshape(len(self.below), -1)], axis=1)
+    def features(self, items: slice | np.ndarray = slice(None)) -> np.ndarray:
+        """All states of k items side by side: float16 [k, (1 + depths) * hidden], the last ones first. No
+        copy of all items without depths."""
+        last, below = self.last[items], self.below[items]
+        return np.hstack([last, *below.swapaxes(0, 1)]) if below.shape[1] else last
 
 
 def pooled_states(
@@ -80,8 +81,7 @@ def pooled_states(
         return _compute(encoder, packed, np.split(rows, ends[:-1]), pooling, depths, progress)
 
     starts, found = kept_rows(workspace, "pooled", made_by, keys, compute)
-    last, below = (found[name].astype(np.float32) for name in ("last", "below"))
-    return Pooled(starts, last, below, found["tokens"], found["unknown"])
+    return Pooled(starts, **found)
 
 
 def _compute(
@@ -92,7 +92,7 @@ def _compute(
     depths: Sequence[int],
     progress: Callable[[int, int], None],
 ) -> Iterator[tuple[np.ndarray, Arrays]]:
-    """For the packed rows of each piece the items of each row, and the arrays of ``Pooled``, states in float16."""
+    """For the packed rows of each piece the items of each row, and the arrays of ``Pooled``."""
     model = encoder.load()
     tokens, unknown = _counted(model, packed)
     done, total = 0, sum(int(packed.lengths[rows].sum()) for rows in pieces)
@@ -112,12 +112,8 @@ def _compute(
             progress(done, total)
         sizes = np.array([len(each) for each in found], np.int64)
         states = np.concatenate([np.empty((0, 1 + len(depths), model.hidden), np.float16), *found])
-        yield sizes, {
-            "last": states[:, 0],
-            "below": states[:, 1:],
-            "tokens": np.repeat(tokens[rows], sizes),
-            "unknown": np.repeat(unknown[rows], sizes),
-        }
+        of_items = {"tokens": np.repeat(tokens[rows], sizes), "unknown": np.repeat(unknown[rows], sizes)}
+        yield sizes, {"last": states[:, 0], "below": states[:, 1:], **of_items}
 
 
 def _counted(model: Loaded, packed: Packed) -> tuple[np.ndarray, np.ndarray]:
