@@ -2,6 +2,7 @@
 
 import gc
 import os
+import resource
 
 _DEFAULTS = {
     # Nothing reports usage.
@@ -23,12 +24,19 @@ _DEFAULTS = {
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
     "TRANSFORMERS_VERBOSITY": "error",
 }
+#: Files that a process may have open, where the system allows so many: each stored array that is mapped into
+#: memory is one, and there are some for each task, split and layer. macOS takes no larger limit.
+_OPEN_FILES = 10_240
 
 
 def set_defaults() -> None:
-    """Set what is not set yet."""
+    """Set what is not set yet, and allow _OPEN_FILES, here and in child processes."""
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def collect_rarely() -> None:

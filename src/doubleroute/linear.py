@@ -24,6 +24,8 @@ ROUGH = 1e-4
 _STEPS = 300
 #: Of the features' directions, those that vary least are drawn out at most as if they varied so much.
 _FLOOR = 0.01
+#: Rows that are turned together: a copy of so many is small beside all.
+_BLOCK = 16_384
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,11 @@ class Scaling:
     turn: np.ndarray
 
     def of(self, features: np.ndarray) -> np.ndarray:
-        """Features float32 [n, d] -> float32 [n, d + 1], the last column a constant one."""
-        turned = (np.asarray(features, np.float32) - self.centre) @ self.turn
-        return np.concatenate([turned, np.ones((len(turned), 1), np.float32)], axis=1)
+        """Features [n, d] -> float32 [n, d + 1], the last column a constant one."""
+        ready = np.ones((len(features), len(self.turn) + 1), np.float32)
+        for part in blocks(len(features)):
+            ready[part, :-1] = (np.asarray(features[part], np.float32) - self.centre) @ self.turn
+        return ready
 
 
 def scaling(features: np.ndarray) -> Scaling:
@@ -44,12 +48,20 @@ def scaling(features: np.ndarray) -> Scaling:
     components the spread becomes its root, its mean square 1. A fit then needs half as many steps and is as
     good as on the features themselves."""
     centre = features.mean(axis=0, dtype=np.float64).astype(np.float32)
-    centred = np.asarray(features, np.float32) - centre
-    values, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64) / len(features))
+    square = np.zeros((features.shape[1],) * 2)
+    for part in blocks(len(features)):
+        centred = np.asarray(features[part], np.float32) - centre
+        square += centred.T @ centred
+    values, vectors = np.linalg.eigh(square / len(features))
     values = np.maximum(values, 0)
     drawn = vectors * (values + _FLOOR * values.mean() + 1e-12) ** -0.25
     spread = float(np.sqrt((values * (values + _FLOOR * values.mean() + 1e-12) ** -0.5).mean()))
     return Scaling(centre, (drawn / (spread or 1.0)).astype(np.float32))
+
+
+def blocks(rows: int) -> Iterator[slice]:
+    """All of so many rows, some thousand at a time."""
+    return (slice(first, first + _BLOCK) for first in range(0, rows, _BLOCK))
 
 
 def losses(kind: str, logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -110,8 +122,9 @@ def fit(
     rows = np.flatnonzero(weights > 0)
     if not len(rows):
         return np.zeros((features.shape[1], outputs), np.float32)
-    features, targets = features[rows], targets[rows]
-    weights = weights[rows].astype(np.float32)
+    if len(rows) < len(weights):  # else a copy for nothing
+        features, targets, weights = features[rows], targets[rows], weights[rows]
+    weights = weights.astype(np.float32)
     if kind == "regression":
         return _ridge(features, targets, weights, strength)
     objective = _objective(kind, features, targets, weights, outputs, strength)

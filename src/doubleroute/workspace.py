@@ -28,8 +28,9 @@ from doubleroute.errors import MachineError
 MANIFEST = "manifest.json"
 #: Seconds after its last use in which a stage is never trimmed.
 _IN_USE = 86400
-#: What nobody comes back for after this many days: half-written files, checkpoints of other settings.
-_FORGOTTEN = {".*": 1, "registry/.*": 1, "partial/*": 30}
+#: What nobody comes back for after this many days: half-written files, large states and checkpoints of other
+#: settings.
+_FORGOTTEN = {".*": 1, "registry/.*": 1, "partial/activations-*": 7, "partial/*": 30}
 
 
 @dataclass(frozen=True)

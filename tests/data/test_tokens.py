@@ -137,3 +137,13 @@ def test_packed_rows_survive_the_disk(tokenizer, tmp_path: Path) -> None:
     assert np.array_equal(loaded.starts, packed.starts)
     assert loaded.types is None
     assert len(loaded) == 2
+
+
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="open files are counted in /dev/fd")
+def test_small_arrays_keep_no_file_open(tokenizer, tmp_path: Path) -> None:
+    encode_texts(tokenizer, ["good film", "bad"], 16).save(tmp_path)
+    before = len(list(Path("/dev/fd").iterdir()))
+    loaded = Packed.load(tmp_path)
+    assert len(list(Path("/dev/fd").iterdir())) == before
+    with pytest.raises(ValueError, match="read-only"):
+        loaded.ids[0] = 1

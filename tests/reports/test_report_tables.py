@@ -240,6 +240,16 @@ def test_models_are_told_with_their_size_time_and_precision():
     assert row[1:] == ("experts", "float32", "23,123,216", "11,150,000", "801", "3", "91.5")
 
 
+def test_a_head_that_was_solved_on_a_sample_says_what_was_left_out():
+    found = evaluation(s=classification())
+    assert details.models_table(found, {}).note == ""
+    sampled = history({"s": "accuracy"}) | {"left_out": {"s": 12_345}}
+    note = details.models_table(found, {"frozen": sampled}).note
+    assert note.endswith(
+        "the head of s was solved on a sample of its training rows, of tagging words; 12,345 were left out."
+    )
+
+
 def test_provenance_is_printed_as_given_and_long_texts_stand_alone():
     table, source = details.provenance_blocks(
         PROVENANCE | {"year": 2026, "remote": None, "nested": {"a": {"b": 1}}}

@@ -1,6 +1,7 @@
 """Stored states: each distinct row is computed once, and never again by the same trunk."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -197,3 +198,31 @@ def test_a_fit_from_a_champion_that_learned_deeper_reads_the_states_of_that_one(
         cut = model.encode(**batch.inputs.keywords)
     kept = batch.inputs.mask.bool()
     torch.testing.assert_close(cut[kept], whole[kept], atol=0.05, rtol=0.05)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system reserves no room on a disk")
+def test_the_disk_has_room_for_all_states_before_the_first_is_written(tmp_path: Path) -> None:
+    packed = Packed(np.arange(20_000), np.array([0, 5000, 20_000]), None, None, np.zeros(2, bool))
+    module._Sheet(tmp_path, {("sentiment", "train"): packed}, [1, 2], 16)
+    files = [each.stat() for each in tmp_path.rglob("*.bin")]
+    assert [each.st_size for each in files] == [640_000, 640_000]
+    assert all(each.st_blocks * 512 >= each.st_size for each in files)
+
+
+def test_what_a_stopped_run_has_computed_is_not_computed_again(root: Path) -> None:
+    run, told = Rows(root), []
+
+    def stop(done: int, total: int) -> None:
+        told.append((done, total))
+        raise KeyboardInterrupt
+
+    torch.set_num_threads(1)
+    with pytest.raises(KeyboardInterrupt):
+        activations(run.project, run.workspace, run.encoded, (1, 2), "float32", stop)
+    second = Stored(run)
+    ((done, total),) = told
+    assert second.computed == total - done > 0
+    assert not list((run.workspace.root / "partial").iterdir())
+    files = second.stage.manifest["files"]
+    shutil.rmtree(second.stage.path)
+    assert Stored(run).stage.manifest["files"] == files

@@ -9,7 +9,6 @@ import pytest
 
 from doubleroute.config import Project, load_project
 from doubleroute.training.embeddings import embeddings
-from doubleroute.training.kept_rows import MOST_STAGES
 from doubleroute.workspace import Workspace
 
 TEXTS = ["the model reads", "this short line of plain words", "unheardof words"]
@@ -85,7 +84,7 @@ def test_no_rows_give_empty_arrays(project: Project) -> None:
     assert (vectors.shape, tokens.shape, unknown.shape) == ((0, 16), (0,), (0,))
 
 
-def test_many_calls_leave_few_stages_and_the_same_vectors(project: Project) -> None:
+def test_rows_of_many_calls_end_in_one_stage_with_the_same_vectors(project: Project) -> None:
     texts = [
         f"{word} model" for word in ("the", "this", "short", "line", "of", "plain", "words", "good", "bad")
     ]
@@ -94,7 +93,7 @@ def test_many_calls_leave_few_stages_and_the_same_vectors(project: Project) -> N
 
     together, _, _ = embed(project, texts, told)
 
-    assert len(Workspace(project.root).all("embeddings")) <= MOST_STAGES
+    assert len(Workspace(project.root).all("pooled")) == 1
     assert told.tokens == 0
     assert np.array_equal(each, together)
 

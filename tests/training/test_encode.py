@@ -10,8 +10,10 @@ from conftest import write_questions, write_tiny_project
 from doubleroute.config import load_project
 from doubleroute.data.batches import IGNORE
 from doubleroute.data.tables import read_validated
+from doubleroute.data.tokens import Packed
 from doubleroute.integrations.validation import validate
 from doubleroute.training.encode import encode, load_split, read_meta
+from doubleroute.training.known_tokens import KEYS, KnownTokens, row_keys
 from doubleroute.workspace import Stage, Workspace
 
 
@@ -98,3 +100,33 @@ def test_stored_answers_that_were_cut_are_counted(tiny_project: Path) -> None:
         _, encoded = stages(tiny_project, questions, f"backbone.max_tokens={longest}")
         counts = read_meta(encoded.path)["tasks"]["help"]["splits"]["answers"]
         assert (counts["rows"], counts["truncated"]) == (60, cut)
+
+
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="open files are counted in /dev/fd")
+def test_known_rows_are_copied_in_order_and_leave_no_file_open(tmp_path: Path) -> None:
+    workspace, rows = Workspace(tmp_path), 4096
+
+    def pack(numbers: list[int]) -> Packed:
+        """Rows of 128 times their number; a file of as many as are stored is more than a small one."""
+        starts = np.arange(len(numbers) + 1, dtype=np.int64) * 128
+        ids = np.repeat(np.array(numbers, np.int32), 128)
+        return Packed(ids, starts, None, None, np.array(numbers, int) % 2 == 0)
+
+    def keys(numbers: list[int]) -> np.ndarray:
+        return row_keys([str(number) for number in numbers], None, None)
+
+    def make(folder: Path) -> None:
+        for split in range(3):
+            place, numbers = folder / str(split), [split * rows + row for row in range(rows)]
+            place.mkdir()
+            np.save(place / KEYS, keys(numbers))
+            pack(numbers).save(place)
+
+    workspace.build("tokenise", {"made_by": {}}, make)
+    before = len(list(Path("/dev/fd").iterdir()))
+    known = KnownTokens(workspace, {})
+    asked = [9000, 20_000, 5, 5, 4097, 30_000]
+    found = known.packed(keys(asked), lambda missing: pack([asked[row] for row in missing]))
+    assert len(list(Path("/dev/fd").iterdir())) == before
+    assert found.ids.tolist() == np.repeat(asked, 128).tolist()
+    assert found.cut.tolist() == [number % 2 == 0 for number in asked]

@@ -1,6 +1,7 @@
 """Ladders of fits: heads solved on stored states, then the upper layers, then all of them."""
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,19 @@ from safetensors.torch import load_file
 from test_fit import Killed, Run, kill_after, same
 
 from doubleroute.config import load_project
+from doubleroute.data.batches import Encoded
+from doubleroute.data.tokens import Packed
 from doubleroute.errors import ConfigError
 from doubleroute.modeling.inference import logits_of
 from doubleroute.modeling.model import load_model
 from doubleroute.training.encode import load_split
 from doubleroute.training.fit import Learner
 from doubleroute.training.heads import Examples, Solved, place, solve
-from doubleroute.training.heads_fit import HeadsFit
+from doubleroute.training.heads_fit import MOST_ITEMS, HeadsFit, examples_of
 from doubleroute.training.history import read_history
 from doubleroute.training.ladder import fit, ladder_of, next_plan
 from doubleroute.training.plan import FROM_NOTHING, Plan, Rung, Start
+from doubleroute.training.pooled import Pooled
 from doubleroute.training.variants import variant
 from doubleroute.workspace import Stage
 
@@ -283,6 +287,37 @@ def test_what_is_solved_does_not_depend_on_the_scale_of_the_features() -> None:
     given = Examples(features.astype(np.float32), labels, np.ones(200))
     solved = solve("classification", given, given, 2)
     assert (solved.logits(given.features).argmax(1) == labels).mean() > 0.95
+
+
+def test_solving_takes_little_more_memory_than_the_features_themselves() -> None:
+    random = np.random.default_rng(0)
+    features = random.standard_normal((60_000, 64), np.float32).astype(np.float16)
+    given = Examples(features, random.integers(0, 2, 60_000), np.ones(60_000))
+    held = Examples(*(each[:100] for each in given))
+    tracemalloc.start()
+    solved = solve("tagging", given, held, 2)
+    solved.logits(features)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2 * 4 * features.size
+
+
+def test_of_very_many_words_a_sample_is_solved_on_and_those_of_weight_zero_are_left_out_first() -> None:
+    words = MOST_ITEMS + 50
+    starts, targets = np.array([0, 100, words]), np.arange(words) % 3
+    empty = np.zeros(words, np.int64)
+    packed = Packed(empty, starts, None, empty, np.zeros(2, bool))
+    rows = Encoded(packed, targets, np.arange(2))
+    last = targets[:, None].astype(np.float16)
+    states = Pooled(starts, last, np.empty((words, 0, 1), np.float16), empty, empty)
+    given = examples_of(states, rows, seed=17, weights=np.array([0.0, 1.0]))
+    assert len(given.targets) == len(given.features) == MOST_ITEMS
+    assert given.features[:, 0].tolist() == given.targets.tolist()
+    assert given.weights.sum() == words - 100
+    again = examples_of(states, rows, seed=17, weights=np.array([0.0, 1.0]))
+    assert np.array_equal(given.targets, again.targets)
+    few = Pooled(starts[:2], last[:100], states.below[:100], empty[:100], empty[:100])
+    assert np.shares_memory(few.features(), last)
 
 
 def test_a_budget_without_mode_auto_is_a_mistake(root: Path) -> None:

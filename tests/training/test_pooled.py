@@ -30,7 +30,7 @@ def run(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def pooled(run: Run, task: str, pooling: Pooling) -> Pooled:
     rows = load_split(run.encoded.path, "train")[task]
-    keys = [key.tobytes() for key in np.load(run.encoded.path / task / "train" / KEYS)]
+    keys = np.load(run.encoded.path / task / "train" / KEYS)
     encoder = pretrained(run.project, (0, 1, 2))
     return pooled_states(
         run.workspace,
@@ -62,7 +62,7 @@ def test_a_row_has_the_states_of_its_tokens_pooled(run: Run, pooling: Pooling) -
         wanted = (last.mean(0), normed.mean(1)) if pooling == "mean" else (last[0], normed[:, 0])
         np.testing.assert_allclose(found.last[row], wanted[0].numpy(), **CLOSE)
         np.testing.assert_allclose(found.below[row], wanted[1].numpy(), **CLOSE)
-        np.testing.assert_array_equal(found.features[row], [*found.last[row], *found.below[row].ravel()])
+        np.testing.assert_array_equal(found.features()[row], [*found.last[row], *found.below[row].ravel()])
 
 
 def test_a_row_of_words_has_the_states_of_their_first_sub_words(run: Run) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from doubleroute.data.tokens import Packed, said
+from doubleroute.data.tokens import Packed, said, stored_array
 
 #: The label of a token that does not count: padding, special tokens, sub-words after the first.
 IGNORE = -100
@@ -44,8 +44,8 @@ class Encoded:
 
     @classmethod
     def load(cls, folder: Path) -> "Encoded":
-        """Map what ``save`` wrote into memory."""
-        labels, index = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("labels", "index"))
+        """What ``save`` wrote, as ``stored_array`` gives it."""
+        labels, index = (stored_array(folder / f"{name}.npy") for name in ("labels", "index"))
         return cls(Packed.load(folder), labels, index)
 
 

@@ -21,6 +21,8 @@ _CHUNK = 2048
 #: so long for that, of which _CHECKED are tokenised whole too and must have the same ids.
 _CHARACTERS, _LEAST_LONG, _CHECKED = 6, 64, 8
 _ARRAYS = ("ids", "starts", "types", "words", "cut", "places", "owners")
+#: Bytes up to which a stored array is read and not mapped.
+_SMALL = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,20 @@ class Packed:
 
     @classmethod
     def load(cls, folder: Path) -> "Packed":
-        """Map the arrays of ``save`` into memory."""
+        """What ``save`` wrote, as ``stored_array`` gives it."""
+        files = {name: folder / f"{name}.npy" for name in _ARRAYS}
         arrays: dict[str, Any] = {
-            name: np.load(folder / f"{name}.npy", mmap_mode="r")
-            if (folder / f"{name}.npy").is_file()
-            else None
-            for name in _ARRAYS
+            name: stored_array(file) if file.is_file() else None for name, file in files.items()
         }
         return cls(**arrays)
+
+
+def stored_array(file: Path) -> np.ndarray:
+    """An array of a .npy file, not to be written to: mapped into memory, a small one read, because a mapping
+    keeps a file open as long as the array is there, and many tasks have many arrays."""
+    found: np.ndarray = np.load(file, mmap_mode="r" if file.stat().st_size > _SMALL else None)
+    found.flags.writeable = False
+    return found
 
 
 def said(packed: Packed, where: slice) -> tuple[bytes, bytes]:

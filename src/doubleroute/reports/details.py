@@ -159,10 +159,15 @@ def tokens_table(tokens: Mapping[str, Any]) -> Table:
 
 def models_table(evaluation: Mapping[str, Any], histories: Mapping[str, Any]) -> Table:
     """How large each model is, how long it learned, and on what."""
-    rows = []
+    rows, notes = [], []
     for name in models_of(evaluation["models"]):
         model, history = evaluation["models"][name], histories.get(name) or {}
         seconds = model.get("seconds")
+        notes += [
+            f"{model_title(name, evaluation)}: the head of {shown(task, 70)} was solved on a sample of its "
+            f"training rows, of tagging words; {count(number)} were left out."
+            for task, number in (history.get("left_out") or {}).items()
+        ]
         rows.append(
             (
                 model_title(name, evaluation),
@@ -176,7 +181,7 @@ def models_table(evaluation: Mapping[str, Any], histories: Mapping[str, Any]) ->
             )
         )
     header = ("model", "router", "precision", "parameters", "trained", "steps", "best epoch", "seconds")
-    return Table("Models", header, rows, words=3)
+    return Table("Models", header, rows, words=3, note=" ".join(notes))
 
 
 def provenance_blocks(provenance: Mapping[str, Any]) -> list[Table | Source]:

@@ -10,6 +10,9 @@ padding in it bfloat16 products differ in the last bit. Where a machine sums oth
 what is computed agree to the rounding of bfloat16.
 """
 
+import os
+import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
 TOKENS_A_PASS = 4096
 #: A pass of fewer tokens is filled up with its first row: so small ones are summed in another order.
 _LEAST_TOKENS = 64
+#: Seconds after which it is noted anew which rows are computed: what a kill costs.
+_KEEP_SECONDS = 30.0
 #: What a fit reads; the test rows are answered once.
 LEARNED = ("train", "validation")
 _CODE = ("training/activations", "modeling/backbone", "modeling/trunk", "data/batches")
@@ -61,7 +66,8 @@ def activations(
 
     The trunk is that of the pretrained backbone, or of ``start`` where that one's is another.
     ``progress(done, total)`` counts computed tokens. ``rows/<task>/<split>.npy``, uint64 [rows, 3], holds
-    the two halves of each row's digest, and its tokens.
+    the two halves of each row's digest, and its tokens. What a run that was killed has computed is there for
+    the next one.
     """
     wanted = sorted(set(layers))
     weights, start = trunk_weights(project, read_meta(encoded.path)["backbone"], wanted[-1], start)
@@ -72,6 +78,7 @@ def activations(
         "code": code_digest(*_CODE),
         "versions": versions_of("torch", "transformers"),
     }
+    inputs = {"encoded": encoded.digest, "layers": wanted, "trunk": trunk}
 
     def make(folder: Path) -> None:
         backbone = _backbone(project, start)
@@ -82,18 +89,29 @@ def activations(
             for split in (*LEARNED, ANSWERS)
             for task, each in load_split(encoded.path, split).items()
         }
-        sheet = _Sheet(folder, rows, wanted, int(backbone.config.hidden_size))
+        unfinished = workspace.partial("activations", inputs)
+        try:
+            sheet = _Sheet(unfinished, rows, wanted, int(backbone.config.hidden_size))
+        except OSError:  # no room for all states: give back what was taken
+            shutil.rmtree(unfinished)
+            raise
         for stage in workspace.all("activations"):
-            inputs = stage.manifest["inputs"]
-            if inputs.get("trunk") == trunk and set(wanted) <= set(inputs["layers"]):
+            other = stage.manifest["inputs"]
+            if other.get("trunk") == trunk and set(wanted) <= set(other["layers"]):
                 sheet.copy(stage)
         total, done = sheet.tokens_missing, 0
-        for step in _compute(backbone, sheet, precision):
-            done += step
-            progress(done, total)
-        sheet.close()
+        try:
+            for step in _compute(backbone, sheet, precision):
+                done += step
+                progress(done, total)
+                sheet.keep(_KEEP_SECONDS)
+        finally:
+            sheet.keep()
+        sheet.move(folder)
 
-    return workspace.build("activations", {"encoded": encoded.digest, "layers": wanted, "trunk": trunk}, make)
+    stage = workspace.build("activations", inputs, make)
+    shutil.rmtree(workspace.partial("activations", inputs), ignore_errors=True)
+    return stage
 
 
 def read(stage: Path, layer: int, split: str, packed: dict[str, Packed]) -> dict[str, np.ndarray]:
@@ -105,10 +123,15 @@ def read(stage: Path, layer: int, split: str, packed: dict[str, Packed]) -> dict
 
 
 class _Sheet:
-    """The files of a stage that is being written, and which rows are missing yet."""
+    """The files of a stage that is being written, and which rows are missing yet.
+
+    ``folder`` outlives a kill; ``done`` in it has the digests of the rows whose states are on the disk.
+    Raises OSError when there is no room for the states of all rows.
+    """
 
     def __init__(self, folder: Path, rows: Mapping[Part, Packed], layers: Sequence[int], hidden: int) -> None:
-        self.layers = layers
+        self.folder, self.layers = folder, layers
+        self.record = folder / "done"
         self.files: dict[tuple[int, Part], np.memmap[Any, Any]] = {}
         #: For each distinct row its places: whose rows, and where its tokens are among them.
         self.missing: dict[bytes, list[tuple[Part, slice]]] = {}
@@ -121,7 +144,12 @@ class _Sheet:
             for layer in layers:
                 place = _place(folder, layer, part)
                 place.parent.mkdir(parents=True, exist_ok=True)
-                self.files[layer, part] = np.memmap(place, np.uint16, "w+", shape=(len(packed.ids), hidden))
+                self.files[layer, part] = _reserved(place, (len(packed.ids), hidden))
+        record = self.record.read_bytes() if self.record.is_file() else b""
+        self.done = {record[at : at + 16] for at in range(0, len(record), 16)}
+        for digest in self.done:
+            del self.missing[digest]
+        self.kept = time.monotonic()
 
     @property
     def tokens_missing(self) -> int:
@@ -133,6 +161,7 @@ class _Sheet:
         for part, tokens in self.missing.pop(digest):
             for layer, bits in states.items():
                 self.files[layer, part][tokens] = bits
+        self.done.add(digest)
 
     def copy(self, stage: Stage) -> None:
         """Take what is missing from another stage of the same trunk; a damaged file of it is left alone."""
@@ -158,14 +187,38 @@ class _Sheet:
                     found = {layer: each[tokens] for layer, each in zip(self.layers, states, strict=True)}
                     self.put(digest, found)
 
-    def close(self) -> None:
-        """Hand everything to the system."""
+    def keep(self, seconds: float = 0.0) -> None:
+        """Let the disk have all states, then note whose they are; not within ``seconds`` of the last time."""
+        if time.monotonic() - self.kept < seconds:
+            return
         for file in self.files.values():
             file.flush()
+        beside = self.record.with_suffix(".new")
+        beside.write_bytes(b"".join(self.done))
+        beside.replace(self.record)
+        self.kept = time.monotonic()
+
+    def move(self, folder: Path) -> None:
+        """Put the files, all written, into the stage's own folder."""
+        self.record.unlink()
+        for name in ("rows", *map(str, self.layers)):
+            (self.folder / name).rename(folder / name)
 
 
 def _place(stage: Path, layer: int, part: Part) -> Path:
     return stage / str(layer) / part[0] / f"{part[1]}.bin"
+
+
+def _reserved(place: Path, shape: tuple[int, int]) -> "np.memmap[Any, Any]":
+    """A file for uint16 [shape] mapped into memory, with room for it on the disk: writing to a hole of such a
+    file ends the process with a bus error when the disk is full. Raises OSError when there is no room."""
+    size = 2 * shape[0] * shape[1]
+    place.touch()
+    with place.open("r+b") as file:
+        if hasattr(os, "posix_fallocate"):  # macOS has it not
+            os.posix_fallocate(file.fileno(), 0, size)
+        file.truncate(size)
+    return np.memmap(place, np.uint16, "r+", shape=shape)
 
 
 def _save_rows(folder: Path, part: Part, digests: Sequence[bytes], lengths: np.ndarray) -> None:

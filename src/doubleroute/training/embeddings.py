@@ -53,9 +53,9 @@ def embeddings(
             packed = encode_texts(load_tokenizer(source), wanted, project.backbone.max_tokens, others)
             return packed, np.arange(len(packed))
 
-        keys = [key.tobytes() for key in row_keys(some, seconds, None)]
-        states = pooled_states(workspace, encoder, keys, pack, "mean", tell)
-        for name, values in (("last", states.last), ("tokens", states.tokens), ("unknown", states.unknown)):
+        states = pooled_states(workspace, encoder, row_keys(some, seconds, None), pack, "mean", tell)
+        vectors = states.last.astype(np.float32)
+        for name, values in (("last", vectors), ("tokens", states.tokens), ("unknown", states.unknown)):
             every = found.setdefault(name, np.zeros((len(texts), *values.shape[1:]), values.dtype))
             every[rows] = values
     return found["last"], found["tokens"], found["unknown"]

@@ -28,7 +28,7 @@ LINEAR = ("classification", "multilabel", "regression", "tagging")
 
 
 class Examples(NamedTuple):
-    """Features float32 [n, d], targets [n, ...] as ``linear.losses`` takes them, and weights float64 [n]."""
+    """Features [n, d], targets [n, ...] as ``linear.losses`` takes them, and weights float64 [n]."""
 
     features: np.ndarray
     targets: np.ndarray
@@ -44,8 +44,10 @@ class Solved(NamedTuple):
     strength: float
 
     def logits(self, features: np.ndarray) -> np.ndarray:
-        """Features float32 [n, d] -> float32 [n, outputs]."""
-        found: np.ndarray = features @ self.coefficients.T + self.bias
+        """Features [n, d] -> float32 [n, outputs]."""
+        found = np.empty((len(features), len(self.bias)), np.float32)
+        for part in linear.blocks(len(features)):
+            found[part] = np.asarray(features[part], np.float32) @ self.coefficients.T + self.bias
         return found
 
 

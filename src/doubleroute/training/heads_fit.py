@@ -27,6 +27,8 @@ from doubleroute.training.variants import Variant
 from doubleroute.workspace import Stage, Workspace, write_json
 
 Progress = Callable[[dict[str, Any]], None]
+#: Rows, or words, that a head is solved on: more make it no better, and fill the memory.
+MOST_ITEMS = 200_000
 
 
 class HeadsFit:
@@ -54,6 +56,8 @@ class HeadsFit:
         self.tasks = begun.learning
         self.rows = {split: load_split(encoded.path, split) for split in ("train", "validation")}
         self.weights = read_selection(plan.selection, self.tasks)
+        #: For a task with more than MOST_ITEMS training rows, or words, how many its head is solved without.
+        self.left_out: dict[str, int] = {}
         self.truths = {
             task: Truths(
                 validated.path,
@@ -84,6 +88,7 @@ class HeadsFit:
             folder / "history.json",
             {
                 **history.as_dict(0, rows),
+                "left_out": self.left_out,
                 "parameters": count(self.model.parameters()),
                 "trained_parameters": solved,
                 "precision": self.precision,
@@ -96,12 +101,12 @@ class HeadsFit:
         options = self.model.config.tasks[task]
         train, held = (self.states(task, split, progress) for split in ("train", "validation"))
         weights = None if self.weights is None else self.weights[task]
-        solved = solve(
-            options["kind"],
-            _examples(train, self.rows["train"][task], weights, options.get("class_weights")),
-            _examples(held, self.rows["validation"][task]),
-            head_of(self.model, task).out.out_features,
-        )
+        seed, class_weights = self.project.seed, options.get("class_weights")
+        examples = examples_of(train, self.rows["train"][task], seed, weights, class_weights)
+        if len(examples.targets) < len(train.last):
+            self.left_out[task] = len(train.last) - len(examples.targets)
+        others = examples_of(held, self.rows["validation"][task], seed)
+        solved = solve(options["kind"], examples, others, head_of(self.model, task).out.out_features)
         if self.plan.start is not None and task not in self.fresh:
             before, after = self._score_before(task, held), self._score(task, held, solved)
             metric = options["metric"]
@@ -124,7 +129,7 @@ class HeadsFit:
     def states(self, task: str, split: str, progress: Progress) -> Pooled:
         """What the head of a task reads of the rows of a split."""
         rows = self.rows[split][task]
-        keys = [key.tobytes() for key in np.load(self.encoded.path / task / split / KEYS)]
+        keys = np.load(self.encoded.path / task / split / KEYS)
         encoder, depths = self._encoder(task)
 
         def pack(places: list[int]) -> tuple[Packed, np.ndarray]:
@@ -152,7 +157,7 @@ class HeadsFit:
     def _score(self, task: str, states: Pooled, solved: Solved) -> dict[str, float]:
         """{the task's metric: its value} on the validation rows."""
         options, truths = self.model.config.tasks[task], self.truths[task]
-        flat, packed = solved.logits(states.features), self.rows["validation"][task].packed
+        flat, packed = solved.logits(states.features()), self.rows["validation"][task].packed
         logits = [flat[first:last] for first, last in zip(states.starts, states.starts[1:], strict=False)]
         if packed.words is None:
             logits = [each[0] for each in logits]
@@ -174,13 +179,15 @@ class HeadsFit:
         return {options["metric"]: score[options["metric"]]}
 
 
-def _examples(
+def examples_of(
     states: Pooled,
     rows: Encoded,
+    seed: int,
     weights: np.ndarray | None = None,
     class_weights: Sequence[float] | None = None,
 ) -> Examples:
-    """Features, targets and weights of each item: a row, or a word. ``weights`` are those of the rows."""
+    """Features, targets and weights of each item, a row or a word; of more than MOST_ITEMS so many, drawn,
+    those that have a weight first. ``weights`` are those of the rows."""
     targets = np.asarray(rows.labels)
     sizes = np.diff(states.starts)
     if rows.packed.words is not None:
@@ -189,4 +196,8 @@ def _examples(
     of_items = np.repeat(of_rows, sizes)
     if class_weights is not None:
         of_items = of_items * np.array(class_weights)[targets]
-    return Examples(states.features, targets, of_items)
+    items: slice | np.ndarray = slice(None)
+    if len(of_items) > MOST_ITEMS:
+        drawn = np.random.default_rng(seed).permutation(len(of_items))
+        items = np.sort(drawn[np.argsort(of_items[drawn] == 0, kind="stable")][:MOST_ITEMS])
+    return Examples(states.features(items), targets[items], of_items[items])

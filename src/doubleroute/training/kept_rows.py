@@ -1,6 +1,8 @@
 """What is computed of single rows, kept: a later call computes only the rows that are new.
 
-The rows of one call are one stage; when many have gathered they are made into one.
+They are stages of some thousand rows each, so that a kill costs what was being computed. Where the rows of a
+call lie in many stages they are made into one. Only stages that have rows of a call are used by it: what
+nobody asks for any more goes first when ``workspace.max_gb`` is reached.
 """
 
 import shutil
@@ -13,89 +15,134 @@ import numpy as np
 from doubleroute.digests import digest_of
 from doubleroute.workspace import Stage, Workspace
 
-#: Stages of the same origin beyond which they are made into one.
+#: New rows that are kept together.
+ROWS_A_STAGE = 4096
+#: Stages with rows of a call beyond which these rows are made into one.
 MOST_STAGES = 8
-_KEY = 16
+#: A row's key, two halves side by side; numpy compares such bytes whole.
+_KEY = np.dtype("S16")
 Arrays = dict[str, np.ndarray]
-#: Items of each row int64 [k], and arrays [items, ...] of the rows that are asked for, by their places.
-Compute = Callable[[list[int]], tuple[np.ndarray, Arrays]]
+#: The places of the rows that are asked for, in pieces, each int64 [k] -> for each piece the items of each
+#: row int64 [k] and arrays [items, ...].
+Compute = Callable[[Sequence[np.ndarray]], Iterable[tuple[np.ndarray, Arrays]]]
 
 
 def kept_rows(
-    workspace: Workspace, name: str, made_by: dict[str, Any], keys: Sequence[bytes], compute: Compute
+    workspace: Workspace, name: str, made_by: dict[str, Any], keys: np.ndarray, compute: Compute
 ) -> tuple[np.ndarray, Arrays]:
-    """What ``compute`` makes of n rows, each row of ``keys`` [n] once: ``starts`` int64 [n + 1], and arrays
-    [items, ...] in which row i has the items from starts[i] to starts[i + 1].
+    """What ``compute`` makes of n rows, each row of ``keys`` uint64 [n, 2] once: ``starts`` int64 [n + 1],
+    and arrays [items, ...] in which row i has the items from starts[i] to starts[i + 1].
 
     ``name`` is that of the stages; ``made_by`` all that the values depend on beside the keys.
     """
+    asked, first, place = np.unique(
+        np.ascontiguousarray(keys).view(_KEY).ravel(), return_index=True, return_inverse=True
+    )
     with workspace.lock(name):
         stages = [each for each in workspace.all(name) if each.manifest["inputs"].get("made_by") == made_by]
-        for stage in stages:
-            workspace.use(stage)
-        known = {key for stage in stages for key in _keys(stage)}
-        new = {key: row for row, key in enumerate(keys) if key not in known}
-        if new or not stages:
-
-            def make(folder: Path) -> None:
-                _save(folder, list(new), *compute(list(new.values())))
-
-            stages.append(workspace.build(name, _inputs(made_by, new), make))
-        if len(stages) > MOST_STAGES:
-            stages = [_merged(workspace, name, stages, made_by)]
-        sizes, arrays = _gathered(stages, keys)
+        owner, row = _found(stages, asked)
+        new = np.flatnonzero(owner < 0)
+        if len(new) or not stages:
+            new = new[np.argsort(first[new])]
+            pieces = [np.sort(each) for each in np.split(new, range(ROWS_A_STAGE, len(new), ROWS_A_STAGE))]
+            for piece, made in zip(pieces, compute([first[piece] for piece in pieces]), strict=True):
+                stages.append(_built(workspace, name, made_by, asked[piece], *made))
+            owner, row = _found(stages, asked)
+        if len(np.unique(owner)) > MOST_STAGES:
+            stages = [_merged(workspace, name, made_by, asked, stages, owner, row)]
+            owner, row = _found(stages, asked)
+        for number in np.unique(owner):
+            workspace.use(stages[number])
+        sizes, arrays = _gathered(stages, owner[place], row[place])
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64), arrays
 
 
-def _inputs(made_by: dict[str, Any], keys: Iterable[bytes]) -> dict[str, Any]:
-    return {"made_by": made_by, "rows": digest_of([key.hex() for key in keys])}
+def _found(stages: Sequence[Stage], keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each of n sorted and distinct keys the number of a stage that has it, -1 where none has, and its row
+    there: int64 [n]. Where several have it, that which has most of the keys, of those the one used last."""
+    owner, row = np.full(len(keys), -1), np.zeros(len(keys), np.int64)
+    shared = [_shared(keys, _keys(stage)) for stage in stages]
+    for number in sorted(range(len(stages)), key=lambda number: (len(shared[number][0]), -number)):
+        here, there = shared[number]
+        owner[here], row[here] = number, there
+    return owner, row
 
 
-def _keys(stage: Stage) -> list[bytes]:
-    keys = (stage.path / "keys.bin").read_bytes()
-    return [keys[at : at + _KEY] for at in range(0, len(keys), _KEY)]
+def _shared(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the keys that both have stand in either, both being sorted and distinct: int64 [k]."""
+    if len(one) > len(other):
+        there, here = _shared(other, one)
+        return here, there
+    place = np.minimum(np.searchsorted(other, one), len(other) - 1)
+    here = np.flatnonzero(other[place] == one)
+    return here, place[here]
 
 
-def _save(folder: Path, keys: Sequence[bytes], sizes: np.ndarray, arrays: Arrays) -> None:
-    (folder / "keys.bin").write_bytes(b"".join(keys))
-    np.save(folder / "sizes.npy", sizes, allow_pickle=False)
-    for name, values in arrays.items():
-        np.save(folder / f"values_{name}.npy", values, allow_pickle=False)
+def _keys(stage: Stage) -> np.ndarray:
+    return np.fromfile(stage.path / "keys.bin", _KEY)
 
 
-def _merged(workspace: Workspace, name: str, stages: Sequence[Stage], made_by: dict[str, Any]) -> Stage:
-    """One stage with the rows of all; the others are removed."""
-    keys = list(dict.fromkeys(key for stage in stages for key in _keys(stage)))
+def _built(
+    workspace: Workspace,
+    name: str,
+    made_by: dict[str, Any],
+    keys: np.ndarray,
+    sizes: np.ndarray,
+    arrays: Arrays,
+) -> Stage:
+    """The stage of these rows, their keys sorted and distinct."""
 
     def make(folder: Path) -> None:
-        _save(folder, keys, *_gathered(stages, keys))
+        keys.tofile(folder / "keys.bin")
+        np.save(folder / "sizes.npy", sizes, allow_pickle=False)
+        for array, values in arrays.items():
+            np.save(folder / f"values_{array}.npy", values, allow_pickle=False)
 
-    merged = workspace.build(name, _inputs(made_by, keys), make)
+    return workspace.build(name, {"made_by": made_by, "rows": digest_of(keys.tobytes().hex())}, make)
+
+
+def _merged(
+    workspace: Workspace,
+    name: str,
+    made_by: dict[str, Any],
+    keys: np.ndarray,
+    stages: Sequence[Stage],
+    owner: np.ndarray,
+    row: np.ndarray,
+) -> Stage:
+    """One stage with the rows of these keys; stages that have no others are removed."""
+    merged = _built(workspace, name, made_by, keys, *_gathered(stages, owner, row))
     for stage in stages:
-        if stage.path != merged.path:
+        known = _keys(stage)
+        if stage.path != merged.path and len(_shared(keys, known)[0]) == len(known):
             shutil.rmtree(stage.path, ignore_errors=True)
     return merged
 
 
-def _gathered(stages: Sequence[Stage], keys: Sequence[bytes]) -> tuple[np.ndarray, Arrays]:
-    """The sizes [n] and the arrays of these rows, in the order of ``keys``."""
-    known = {key: (place, row) for place, stage in enumerate(stages) for row, key in enumerate(_keys(stage))}
-    where = np.array([known[key] for key in keys], np.int64).reshape(-1, 2)
-    stored = [np.load(stage.path / "sizes.npy") for stage in stages]
-    sizes = np.zeros(len(keys), np.int64)
-    for place, each in enumerate(stored):
-        here = where[:, 0] == place
-        sizes[here] = each[where[here, 1]]
-    owner = np.repeat(np.arange(len(keys)), sizes)
-    within = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+def _gathered(stages: Sequence[Stage], owner: np.ndarray, row: np.ndarray) -> tuple[np.ndarray, Arrays]:
+    """The sizes [n] and the arrays of the rows that ``_found`` has found; without rows the arrays of any
+    stage tell what these are."""
+    numbers = np.unique(owner).tolist() or [0]
+    stored = {number: np.load(stages[number].path / "sizes.npy") for number in numbers}
+    rows = {number: np.flatnonzero(owner == number) for number in numbers}
+    sizes = np.zeros(len(owner), np.int64)
+    for number, here in rows.items():
+        sizes[here] = stored[number][row[here]]
+    ends = np.cumsum(sizes)
     arrays: Arrays = {}
-    for place, (stage, each) in enumerate(zip(stages, stored, strict=True)):
-        items = where[owner, 0] == place
-        begin = np.cumsum(each) - each
-        wanted = begin[where[owner[items], 1]] + within[items]
-        for path in sorted(stage.path.glob("values_*.npy")):
+    for number, here in rows.items():
+        each = stored[number]
+        into = _items((ends - sizes)[here], sizes[here])
+        wanted = _items((np.cumsum(each) - each)[row[here]], sizes[here])
+        for path in sorted(stages[number].path.glob("values_*.npy")):
             values = np.load(path, mmap_mode="r")
-            name = path.stem.removeprefix("values_")
-            found = arrays.setdefault(name, np.empty((len(owner), *values.shape[1:]), values.dtype))
-            found[items] = values[wanted]
+            array = path.stem.removeprefix("values_")
+            if array not in arrays:
+                arrays[array] = np.empty((int(sizes.sum()), *values.shape[1:]), values.dtype)
+            arrays[array][into] = values[wanted]
     return sizes, arrays
+
+
+def _items(begins: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """From each of these begins as many numbers as its size: int64 [items]."""
+    return np.arange(int(sizes.sum())) + np.repeat(begins - (np.cumsum(sizes) - sizes), sizes)

@@ -41,7 +41,8 @@ class KnownTokens:
     """The packed rows of earlier tokenise stages that were ``made_by`` the same."""
 
     def __init__(self, workspace: Workspace, made_by: dict[str, Any]) -> None:
-        self.packs: list[Packed] = []
+        self.folders: list[Path] = []
+        #: Where a row is: the number of its folder, and its row there.
         self.places: dict[bytes, tuple[int, int]] = {}
         stages = [
             each for each in workspace.all("tokenise") if each.manifest["inputs"].get("made_by") == made_by
@@ -51,8 +52,8 @@ class KnownTokens:
                 self._add(file)
 
     def _add(self, file: Path) -> None:
-        number = len(self.packs)
-        self.packs.append(Packed.load(file.parent))
+        number = len(self.folders)
+        self.folders.append(file.parent)
         for row, key in enumerate(np.load(file)):
             self.places.setdefault(key.tobytes(), (number, row))
 
@@ -60,27 +61,32 @@ class KnownTokens:
         """The rows of these keys, those that are not known by ``tokenise``, which is given their numbers."""
         wanted = [key.tobytes() for key in keys]
         missing = [row for row, key in enumerate(wanted) if key not in self.places]
-        fresh = tokenise(missing)
         if len(missing) == len(wanted):
-            return fresh
-        place = {row: (-1, number) for number, row in enumerate(missing)}
-        rows = [place.get(row) or self.places[key] for row, key in enumerate(wanted)]
-        parts = [(self.packs[pack] if pack >= 0 else fresh, row) for pack, row in rows]
-        return _joined(parts)
+            return tokenise(missing)
+        parts = [tokenise(missing)] if missing else []
+        order, known = list(missing), np.array([self.places.get(key, (-1, -1)) for key in wanted])
+        for number in np.unique(known[known[:, 0] >= 0, 0]):
+            here = np.flatnonzero(known[:, 0] == number)
+            parts.append(_rows(Packed.load(self.folders[number]), known[here, 1]))
+            order += here.tolist()
+        return _rows(_joined(parts), np.argsort(order))
 
 
-def _joined(parts: Sequence[tuple[Packed, int]]) -> Packed:
-    """These rows, one after the other."""
-    slices = [(pack, slice(pack.starts[row], pack.starts[row + 1])) for pack, row in parts]
-    lengths = [part.stop - part.start for _, part in slices]
-
-    def every(name: str) -> np.ndarray | None:
-        if getattr(parts[0][0], name) is None:
-            return None
-        return np.concatenate([getattr(pack, name)[part] for pack, part in slices])
-
-    ids = every("ids")
-    assert ids is not None
-    cut = np.array([pack.cut[row] for pack, row in parts], bool)
+def _rows(packed: Packed, rows: np.ndarray) -> Packed:
+    """A copy of these rows [k], one after the other."""
+    lengths = packed.lengths[rows]
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return Packed(ids, starts, every("types"), every("words"), cut)
+    tokens = np.arange(starts[-1]) + np.repeat(packed.starts[rows] - starts[:-1], lengths)
+    types, words = (None if each is None else each[tokens] for each in (packed.types, packed.words))
+    return Packed(packed.ids[tokens], starts, types, words, packed.cut[rows])
+
+
+def _joined(parts: Sequence[Packed]) -> Packed:
+    """The rows of all parts; either all have types, or words, or none has."""
+
+    def every(name: str) -> Any:
+        arrays = [getattr(each, name) for each in parts]
+        return None if arrays[0] is None else np.concatenate(arrays)
+
+    starts = np.concatenate([[0], np.cumsum(np.concatenate([each.lengths for each in parts]))])
+    return Packed(every("ids"), starts.astype(np.int64), every("types"), every("words"), every("cut"))

@@ -5,7 +5,7 @@ what is new, and training and drift share the rows that both look at. Float16 ro
 in which the products are made; pooled states are far from its bounds, and what is not is cut there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,7 +33,7 @@ Pooling = Literal["mean", "first", "words"]
 @dataclass(frozen=True)
 class Pooled:
     """``starts`` int64 [n + 1]: row i has the items from starts[i] to starts[i + 1], one, or one a word;
-    ``last`` float32 [items, hidden]; ``below`` float32 [items, depths, hidden], normed. Of each item's row
+    ``last`` float16 [items, hidden]; ``below`` float16 [items, depths, hidden], normed. Of each item's row
     ``tokens`` int64 [items], without special ones, and ``unknown`` float64 [items], the share of them that
     the tokenizer does not know, 0 for a row without any."""
 
@@ -43,22 +43,23 @@ class Pooled:
     tokens: np.ndarray
     unknown: np.ndarray
 
-    @property
-    def features(self) -> np.ndarray:
-        """All states side by side: float32 [items, (1 + depths) * hidden], the last ones first."""
-        return np.concatenate([self.last, self.below.reshape(len(self.below), -1)], axis=1)
+    def features(self, items: slice | np.ndarray = slice(None)) -> np.ndarray:
+        """All states of k items side by side: float16 [k, (1 + depths) * hidden], the last ones first. No
+        copy of all items without depths."""
+        last, below = self.last[items], self.below[items]
+        return np.hstack([last, *below.swapaxes(0, 1)]) if below.shape[1] else last
 
 
 def pooled_states(
     workspace: Workspace,
     encoder: Encoder,
-    keys: Sequence[bytes],
+    keys: np.ndarray,
     pack: Pack,
     pooling: Pooling,
     progress: Callable[[int, int], None],
     depths: Sequence[int] = (),
 ) -> Pooled:
-    """The states of n rows that ``keys`` [n] name, of ``known_tokens.row_keys``.
+    """The states of n rows that ``keys`` uint64 [n, 2] name, of ``known_tokens.row_keys``.
 
     mean: over the tokens of a row; first: of its first token; words: of the first sub-word of each word that
     the row's packed tokens hold. ``depths``: further layers (0: the embeddings), each token's states brought
@@ -74,55 +75,52 @@ def pooled_states(
         "versions": versions_of("torch", "transformers", "tokenizers"),
     }
 
-    def compute(places: list[int]) -> tuple[np.ndarray, Arrays]:
-        packed, rows = pack(places)
-        return _compute(encoder, packed, rows, pooling, depths, progress)
+    def compute(pieces: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, Arrays]]:
+        packed, rows = pack(np.concatenate(pieces).tolist())
+        ends = np.cumsum([len(each) for each in pieces])
+        return _compute(encoder, packed, np.split(rows, ends[:-1]), pooling, depths, progress)
 
     starts, found = kept_rows(workspace, "pooled", made_by, keys, compute)
-    last, below = (found[name].astype(np.float32) for name in ("last", "below"))
-    return Pooled(starts, last, below, found["tokens"], found["unknown"])
+    return Pooled(starts, **found)
 
 
 def _compute(
     encoder: Encoder,
     packed: Packed,
-    rows: np.ndarray,
+    pieces: Sequence[np.ndarray],
     pooling: Pooling,
     depths: Sequence[int],
     progress: Callable[[int, int], None],
-) -> tuple[np.ndarray, Arrays]:
-    """Items of each row, and the arrays of ``Pooled``, states in float16."""
-    model, lengths = encoder.load(), packed.lengths[rows]
-    found: list[np.ndarray] = [np.empty(0)] * len(rows)
-    done, total = 0, int(lengths.sum())
-    for chosen in by_tokens(lengths, TOKENS_A_PASS):
-        parts = parts_of(packed, rows[chosen])
-        inputs = inputs_of(parts, model.pad_id).to(compute_device())
-        with torch.inference_mode(), autocast(encoder.precision):
-            last, layers = model.run(inputs)
-        below = [functional.layer_norm(layers[depth].float(), last.shape[-1:]) for depth in depths]
-        stacked = torch.stack([last.float(), *below], dim=2)
-        for place, states in zip(chosen, _pool(stacked, inputs, parts, pooling), strict=True):
-            found[place] = states
-        done += int(lengths[chosen].sum())
-        progress(done, total)
-    sizes = np.array([len(each) for each in found], np.int64)
-    states = np.concatenate([np.empty((0, 1 + len(depths), model.hidden), np.float16), *found])
-    tokens, unknown = _counted(model, packed, rows)
-    return sizes, {
-        "last": states[:, 0],
-        "below": states[:, 1:],
-        "tokens": np.repeat(tokens, sizes),
-        "unknown": np.repeat(unknown, sizes),
-    }
+) -> Iterator[tuple[np.ndarray, Arrays]]:
+    """For the packed rows of each piece the items of each row, and the arrays of ``Pooled``."""
+    model = encoder.load()
+    tokens, unknown = _counted(model, packed)
+    done, total = 0, sum(int(packed.lengths[rows].sum()) for rows in pieces)
+    for rows in pieces:
+        lengths = packed.lengths[rows]
+        found: list[np.ndarray] = [np.empty(0)] * len(rows)
+        for chosen in by_tokens(lengths, TOKENS_A_PASS):
+            parts = parts_of(packed, rows[chosen])
+            inputs = inputs_of(parts, model.pad_id).to(compute_device())
+            with torch.inference_mode(), autocast(encoder.precision):
+                last, layers = model.run(inputs)
+            below = [functional.layer_norm(layers[depth].float(), last.shape[-1:]) for depth in depths]
+            stacked = torch.stack([last.float(), *below], dim=2)
+            for place, states in zip(chosen, _pool(stacked, inputs, parts, pooling), strict=True):
+                found[place] = states
+            done += int(lengths[chosen].sum())
+            progress(done, total)
+        sizes = np.array([len(each) for each in found], np.int64)
+        states = np.concatenate([np.empty((0, 1 + len(depths), model.hidden), np.float16), *found])
+        of_items = {"tokens": np.repeat(tokens[rows], sizes), "unknown": np.repeat(unknown[rows], sizes)}
+        yield sizes, {"last": states[:, 0], "below": states[:, 1:], **of_items}
 
 
-def _counted(model: Loaded, packed: Packed, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens of these rows, and the share of unknown ones."""
-    special = model.special[packed.types is not None]
-    tokens = packed.lengths[rows] - special
+def _counted(model: Loaded, packed: Packed) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens of the rows, and the share of unknown ones."""
+    tokens = packed.lengths - model.special[packed.types is not None]
     strange = np.zeros(len(packed.ids), bool) if model.unknown_id is None else packed.ids == model.unknown_id
-    counted = np.diff(np.append(0, np.cumsum(strange))[packed.starts])[rows]
+    counted = np.diff(np.append(0, np.cumsum(strange))[packed.starts])
     return tokens, counted / np.maximum(tokens, 1)
 
 

@@ -6,13 +6,13 @@ of 0.49 on WNUT-17's dev rows (0.40 on its test rows), from the 3rd 0.48, the 5t
 to 5th side by side give 0.50 (0.40) for three times the work.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from doubleroute.config import Project
-from doubleroute.data.tokens import encode_texts, join_tokens, word_spans
+from doubleroute.data.tokens import Packed, encode_texts, join_tokens, word_spans
 from doubleroute.digests import code_digest, versions_of
 from doubleroute.modeling.backbone import Source, locate, source_digest
 from doubleroute.training.embeddings import Progress
@@ -46,20 +46,23 @@ def word_states(
         "versions": versions_of("torch", "transformers", "tokenizers"),
     }
 
-    def compute(places: list[int]) -> tuple[np.ndarray, Arrays]:
-        some = [rows[place] for place in places]
-        sizes = np.array([len(words) for words in some], np.int64)
-        return sizes, {"states": _compute(source, project.backbone.max_tokens, precision, some, progress)}
+    def compute(pieces: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, Arrays]]:
+        some = [[rows[place] for place in piece] for piece in pieces]
+        return _compute(source, project.backbone.max_tokens, precision, some, progress)
 
-    keys = [key.tobytes() for key in row_keys([], None, rows)]
-    starts, found = kept_rows(workspace, "word_states", made_by, keys, compute)
+    starts, found = kept_rows(workspace, "word_states", made_by, row_keys([], None, rows), compute)
     return found["states"].astype(np.float32), starts
 
 
 def _compute(
-    source: Source, max_tokens: int, precision: str, rows: Sequence[Sequence[str]], progress: Progress
-) -> np.ndarray:
-    """Run the backbone over all rows: float16 [words, hidden]."""
+    source: Source,
+    max_tokens: int,
+    precision: str,
+    pieces: Sequence[Sequence[Sequence[str]]],
+    progress: Progress,
+) -> Iterator[tuple[np.ndarray, Arrays]]:
+    """Run the backbone over the rows of each piece: the words of each row, and their states float16 [words,
+    hidden]."""
     import torch
 
     from doubleroute.data.batches import by_tokens, inputs_of, parts_of
@@ -69,24 +72,30 @@ def _compute(
     backbone, tokenizer = load_backbone(source).to(compute_device()).eval(), load_tokenizer(source)
     refuse_long_texts(backbone, max_tokens)
     layer = max(1, round(HEIGHT * int(backbone.config.num_hidden_layers)))
+    packs = [_packed(tokenizer, rows, max_tokens) for rows in pieces]
+    done, total = 0, sum(len(packed.ids) for packed in packs)
+    for rows, packed in zip(pieces, packs, strict=True):
+        assert packed.words is not None
+        sizes = np.array([len(words) for words in rows], np.int64)
+        first = np.cumsum(sizes) - sizes
+        states = np.zeros((int(sizes.sum()), int(backbone.config.hidden_size)), np.float16)
+        for chosen in by_tokens(packed.lengths, TOKENS_A_PASS):
+            with torch.inference_mode(), autocast(precision):
+                inputs = inputs_of(parts_of(packed, chosen), tokenizer.pad_token_id or 0).to(compute_device())
+                given = _states(backbone, inputs, layer)
+            for row, each in zip(chosen, given, strict=True):
+                words = packed.words[packed.starts[row] : packed.starts[row + 1]]
+                places = np.flatnonzero(words >= 0)
+                states[first[row] + words[places]] = each[places]
+            done += int(packed.lengths[chosen].sum())
+            progress("word states", {"step": done, "total": total, "unit": "tokens"})
+        yield sizes, {"states": states}
+
+
+def _packed(tokenizer: Any, rows: Sequence[Sequence[str]], max_tokens: int) -> Packed:
     texts = [join_tokens(words) for words in rows]
     spans = [word_spans(text, words) for text, words in zip(texts, rows, strict=True)]
-    packed = encode_texts(tokenizer, texts, max_tokens, spans=spans)
-    assert packed.words is not None
-    first = np.concatenate([[0], np.cumsum([len(words) for words in rows])]).astype(np.int64)
-    states = np.zeros((int(first[-1]), int(backbone.config.hidden_size)), np.float16)
-    done, total = 0, len(packed.ids)
-    for chosen in by_tokens(packed.lengths, TOKENS_A_PASS):
-        with torch.inference_mode(), autocast(precision):
-            inputs = inputs_of(parts_of(packed, chosen), tokenizer.pad_token_id or 0).to(compute_device())
-            given = _states(backbone, inputs, layer)
-        for row, each in zip(chosen, given, strict=True):
-            words = packed.words[packed.starts[row] : packed.starts[row + 1]]
-            places = np.flatnonzero(words >= 0)
-            states[first[row] + words[places]] = each[places]
-        done += int(packed.lengths[chosen].sum())
-        progress("word states", {"step": done, "total": total, "unit": "tokens"})
-    return states
+    return encode_texts(tokenizer, texts, max_tokens, spans=spans)
 
 
 def _states(backbone: Any, inputs: Any, layer: int) -> np.ndarray:
