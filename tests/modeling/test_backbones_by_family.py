@@ -26,7 +26,9 @@ from doubleroute.modeling.inference import Answerer
 from doubleroute.modeling.model import DoublerouteConfig, DoublerouteModel, assemble
 from doubleroute.modeling.onnx_answerer import open_session, run_graph
 from doubleroute.modeling.onnx_graph import write_graph
-from doubleroute.modeling.trunk import Trunk, around, first_of, layers_of
+from doubleroute.modeling.quick import narrow
+from doubleroute.modeling.trunk import Trunk, around, caught_layers, first_of, layers_of
+from doubleroute.modeling.vocabulary import cut_vocabulary
 from doubleroute.training.encode import encode
 from doubleroute.training.fit import Learner
 from doubleroute.training.ladder import store
@@ -313,6 +315,47 @@ def test_no_dropout_means_none_also_where_a_family_writes_it_as_a_number(folder:
     assert torch.equal(one, other)
     freeze(model, None, dropout=0.5)
     assert not torch.equal(model.encode(**inputs(folder)), one)
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_narrow_states_are_those_of_float32_but_for_rounding(folder: Path, depth: int) -> None:
+    model, given = routed(folder).eval(), inputs(folder)
+    with torch.inference_mode():
+        wanted = model.encode(**given)
+        narrow(model.backbone, depth)
+        assert torch.equal(model.encode(**given), wanted)  # without autocast nothing is rounded
+        with torch.autocast("cpu", torch.bfloat16), caught_layers(model.backbone, [depth + 1]) as caught:
+            found = model.encode(**given)
+    assert caught[depth + 1].dtype == torch.bfloat16
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, wanted, atol=0.05, rtol=0.05)
+
+
+def test_a_cut_vocabulary_gives_the_same_states_and_gradients_and_is_put_back_whole(folder: Path) -> None:
+    model, given = routed(folder).eval(), inputs(folder)
+    table = model.backbone.get_input_embeddings()
+    names, before = list(model.state_dict()), table.weight.detach().clone()
+    model.encode(**given).square().sum().backward()
+    wanted, gradient = model.encode(**given).detach(), table.weight.grad.clone()
+    pad = model.backbone.config.pad_token_id
+    cut = cut_vocabulary(model.backbone, [given["input_ids"].numpy()], pad)
+    assert cut is not None
+    small = model.backbone.get_input_embeddings().weight
+    assert len(small) == len(set(given["input_ids"].flatten().tolist()) | {pad}) < len(before)
+    states = model.encode(**given)
+    states.square().sum().backward()
+    assert torch.equal(states, wanted)
+    assert small.grad is not None
+    assert torch.equal(small.grad, gradient[cut.used])
+    assert not gradient[[token for token in range(len(before)) if token not in cut.used]].any()
+    with torch.no_grad():
+        small += 1
+    cut.put_back()
+    assert model.backbone.get_input_embeddings() is table
+    assert list(model.state_dict()) == names
+    moved = torch.zeros(len(before), dtype=torch.bool)
+    moved[cut.used] = True
+    assert torch.equal(table.weight.detach(), before + moved[:, None])
 
 
 def _trunk_states(model: DoublerouteModel, folder: Path, depth: int) -> Tensor:

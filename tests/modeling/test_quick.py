@@ -16,11 +16,14 @@ def encoder(**options: float) -> BertModel:
 
 
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 1.0])
-def test_dropout_zeroes_a_share_of_p_and_keeps_the_mean(p: float) -> None:
+@pytest.mark.parametrize("form", [torch.float32, torch.bfloat16])
+def test_dropout_zeroes_a_share_of_p_and_keeps_the_mean(p: float, form: torch.dtype) -> None:
     torch.manual_seed(0)
-    given = dropout(torch.ones(1000, 401), p)
+    given = dropout(torch.ones(1000, 401, dtype=form), p)
+    assert given.dtype == form
     assert float((given == 0).float().mean()) == pytest.approx(p, abs=0.005)
-    assert float(given.max()) == pytest.approx(1 / (1 - p) if p < 1 else 0, rel=1e-4)
+    factor = torch.tensor(1 / (1 - p) if p < 1 else 0.0).to(form)
+    assert float(given.max()) == pytest.approx(float(factor), rel=1e-4)
 
 
 def test_dropout_follows_from_the_generator_of_torch() -> None:

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import eager_mask
 
+from doubleroute.errors import ModelError
 from doubleroute.modeling.backbone import states_of
+from doubleroute.modeling.trunk import layers_of
 
 _NAME = "doubleroute"
 #: Values of the bits that are drawn for an element.
@@ -40,6 +42,32 @@ def make_quick(model: nn.Module, backbone: PreTrainedModel, device: str) -> None
         found = _states(backbone)
         if not (torch.equal(found, wanted) if exact else torch.allclose(found, wanted, atol=1e-4)):
             backbone.set_attn_implementation("eager")
+
+
+def narrow(backbone: PreTrainedModel, depth: int) -> None:
+    """Let the states between the layers from ``depth`` on be bfloat16 under autocast, in which their products
+    are anyway; norms still sum in float32, and the last states are float32 again. Without it each sum of a
+    layer's input and output is float32, and is made bfloat16 anew for each product that reads it."""
+    try:
+        layers = layers_of(backbone)
+    except ModelError:
+        return
+    if depth >= len(layers):
+        return
+
+    def before(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        if not torch.is_autocast_enabled("cpu"):
+            return None
+        form = torch.get_autocast_dtype("cpu")
+        if given:
+            return (given[0].to(form), *given[1:]), named
+        return given, {**named, "hidden_states": named["hidden_states"].to(form)}
+
+    def after(_: nn.Module, __: object, output: Any) -> None:
+        output.last_hidden_state = output.last_hidden_state.float()
+
+    layers[depth].register_forward_pre_hook(before, with_kwargs=True)
+    backbone.register_forward_hook(after)
 
 
 def _states(backbone: PreTrainedModel) -> Tensor:
@@ -73,9 +101,14 @@ def dropout(values: Tensor, p: float) -> Tensor:
         return values * 0.0
     stream = np.random.SFC64(int(torch.randint(1 << 62, ())))
     count = values.numel()
-    bits = torch.from_numpy(stream.random_raw(-(-count // 4)).view(np.int16)[:count]).view(values.shape)
-    kept = (bits >= dropped - _VALUES // 2).to(values.dtype)
-    return values * kept.mul_(_VALUES / (_VALUES - dropped))
+    # In numpy: torch takes several times as long to compare bytes and to turn truths into numbers.
+    kept = stream.random_raw(-(-count // 4)).view(np.uint16)[:count] >= dropped
+    factor = torch.tensor(_VALUES / (_VALUES - dropped), dtype=values.dtype)
+    if values.dtype == torch.bfloat16:  # numpy has none: the 16 bits of the factor, or of zero
+        factors = np.multiply(kept, factor.view(torch.int16).numpy(), dtype=np.int16)
+    else:
+        factors = np.multiply(kept, factor.numpy())
+    return values * torch.from_numpy(factors).view(values.dtype).view(values.shape)
 
 
 def attention(

@@ -14,7 +14,8 @@ from torch import Tensor
 from doubleroute.config import Project
 from doubleroute.data.batches import Answers, Batch
 from doubleroute.errors import ConfigError
-from doubleroute.modeling.quick import make_quick
+from doubleroute.modeling.quick import make_quick, narrow
+from doubleroute.modeling.vocabulary import cut_vocabulary
 from doubleroute.training import checkpoints
 from doubleroute.training.encode import ANSWERS, load_split
 from doubleroute.training.feed import Feed, load_states
@@ -79,6 +80,7 @@ class Learner:
         self.precision, self.parallel = precision, parallel
         self._build_model(variant, encoded)
         self._open_data(variant, validated, encoded, stored)
+        self._leave_out_unread_tokens()
         self._build_optimizer()
         self.step, self.best = 0, dict[str, Tensor]()
         self.history = History(self.total, self._go_on_from())
@@ -97,6 +99,8 @@ class Learner:
             self.adapters = adapt(self.model.backbone, self.training.lora, self.project.seed)
         if self.training.gradient_checkpointing:
             checkpoint_gradients(self.model.backbone)
+        if self.precision == "bfloat16" and compute_device().type == "cpu":
+            narrow(self.model.backbone, variant.depth or 0)
         self.model.to(compute_device())
 
     def _go_on_from(self) -> dict[str, Any] | None:
@@ -134,6 +138,11 @@ class Learner:
             task: Truths(validated.path, task, "validation", each, tasks[task]["labels"])
             for task, each in self.validation.items()
         }
+
+    def _leave_out_unread_tokens(self) -> None:
+        read = [*self.feed.encoded.values(), *self.validation.values(), *self.answers.values()]
+        ids = (each.packed.ids for each in read)
+        self.vocabulary = cut_vocabulary(self.model.backbone, ids, self.feed.pad_id)
 
     def _build_optimizer(self) -> None:
         share = self.plan.rate(self.project)
@@ -260,6 +269,8 @@ class Learner:
             value.data.copy_(self.best[name])
         if self.trunk is not None:
             self.trunk.put_back()
+        if self.vocabulary is not None:
+            self.vocabulary.put_back()
         trained = count(checkpoints.learned(self.model).values())
         if self.adapters is not None:
             self.adapters.merge_and_unload()
