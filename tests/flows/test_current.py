@@ -76,12 +76,21 @@ def test_conll_columns_are_read_by_tasks_of_tags_alone(tmp_path: Path) -> None:
     assert list(given(load_project(tmp_path), path, {})) == ["tags"]
 
 
-def test_rows_that_moved_or_are_of_another_time_or_slice_are_checked_anew() -> None:
+def test_rows_that_moved_or_are_of_another_letter_label_time_or_slice_are_checked_anew() -> None:
     about = {"file": "a.csv", "row": 1, "time": "2026-01-01T00:00:00", "slice_source": "mail"}
     frame = pd.DataFrame({"text": ["a good film"], "label": ["pos"], "split": ["train"], **about})
-    others = {"file": "b.csv", "row": 2, "time": "2026-01-02T00:00:00", "slice_source": "web"}
+    others = {"file": "b.csv", "row": 2, "time": "2026-01-02T00:00:00", "slice_source": "web", "label": "Pos"}
+    texts = ("A good film", "a  good film", "a good film ")
     found = {watching._digest(frame.assign(**{name: value})) for name, value in others.items()}
-    assert len(found | {watching._digest(frame)}) == 5
+    found |= {watching._digest(frame.assign(text=text)) for text in texts}
+    assert len(found | {watching._digest(frame)}) == 9
+
+
+def test_a_second_text_or_words_to_the_letter_are_part_of_what_was_checked() -> None:
+    place = {"file": "a.csv", "row": 1, "label": None}
+    pairs = [pd.DataFrame({"text": ["a"], "text_pair": [pair], **place}) for pair in ("b", "B")]
+    words = [pd.DataFrame({"tokens": [tokens], **place}) for tokens in (["a b"], ["a", "b"], ["A", "b"])]
+    assert len({watching._digest(frame) for frame in (*pairs, *words)}) == 5
 
 
 def test_a_blank_cell_of_a_given_file_is_what_validation_takes_it_for(tmp_path: Path) -> None:
