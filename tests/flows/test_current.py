@@ -7,7 +7,7 @@ import pytest
 
 from doubleroute.config import Project, load_project
 from doubleroute.flows import watching
-from doubleroute.flows.current import asked, given
+from doubleroute.flows.current import as_logged, asked, given
 from doubleroute.serving.log import RequestLog
 
 PROJECT = """\
@@ -45,6 +45,29 @@ def test_what_was_asked_are_the_rows_of_the_tasks_that_answered_with_a_pair_wher
     assert found["mood"][["file", "row"]].to_numpy().tolist() == [[file.name, row] for row in (1, 2, 3)]
     assert found["qa"]["text_pair"].tolist() == ["zwei"]
     assert found["mood"]["label"].isna().all()
+
+
+def test_what_the_champion_knows_is_redacted_as_the_log_is(tmp_path: Path) -> None:
+    tags = "  tags: {kind: tagging, files: {train: a.jsonl}}\n"
+    redact = "serving: {redact: [phone, 'python:our_words:clean']}"
+    text = PROJECT.replace("serving: {log: true}", redact) + tags
+    (tmp_path / "project.yaml").write_text(text, encoding="utf-8")
+    code = "def clean(text):\n    assert 'odd' not in text\n    return text\n"
+    (tmp_path / "our_words.py").write_text(code, encoding="utf-8")
+    project = load_project(tmp_path)
+    words = [["call", "030", "1234567"], ["call", "me"]]
+    sample = {
+        "same": pd.DataFrame({"text": ["a", "odd"], "text_pair": ["030 1234567", "b"], "label": ["x", "y"]}),
+        "tags": pd.DataFrame(
+            {"text": [" ".join(each) for each in words], "tokens": words, "label": [["O"] * 3, ["O"] * 2]}
+        ),
+    }
+    found = {task: frame.to_dict("records") for task, frame in as_logged(project, sample).items()}
+    assert found["same"] == [{"text": "a", "text_pair": "[phone]", "label": "x"}]
+    assert found["tags"] == [
+        {"text": "call [phone]", "tokens": ["call", "[phone]"], "label": None},
+        {"text": "call me", "tokens": ["call", "me"], "label": ["O", "O"]},
+    ]
 
 
 def test_a_file_is_read_by_the_tasks_whose_texts_it_has(project: Project) -> None:

@@ -60,6 +60,7 @@ def check(
     keys = {task: _digest(frame) for task, frame in frames.items()}
     inputs = {
         "champion": champion.digest,
+        "reference": {task: _digest(frame) for task, frame in champion.sample.items() if task in frames},
         "current": keys,
         "labels": {task: labels[task] for task in frames},
         "drift": project.drift.model_dump(mode="json"),
