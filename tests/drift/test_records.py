@@ -1,6 +1,7 @@
 """Decision records: written once, read by id, decided again."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from doubleroute.config import Retraining
 from doubleroute.drift import records
+from doubleroute.drift.policy import moment
 from doubleroute.errors import DataError, InputError
 
 DATA = {"git_commit": "1f0c", "git_dirty": False, "dvc_md5": "abc.dir", "digest": "abc"}
@@ -51,7 +53,8 @@ def test_the_same_decision_is_written_once_and_keeps_its_outcome(tmp_path: Path)
     records.write(tmp_path, made)
 
     outcome = records.read(tmp_path, made["id"])["outcome"]
-    assert outcome == {"version": "2", "verdict": "promote", "reasons": [], "seconds": None, "error": None}
+    nothing = {"began": None, "reasons": [], "seconds": None, "error": None}
+    assert outcome == {**nothing, "version": "2", "verdict": "promote"}
     assert len(list((tmp_path / "decisions").iterdir())) == 1
 
 
@@ -116,6 +119,17 @@ def test_retrainings_are_decisions_that_were_carried_out_and_did_not_end_in_an_e
         "2026-03-11T02:00:00",
         "2026-03-10T02:00:00",
     ]
+
+
+def test_a_retraining_began_when_it_was_begun_and_not_when_it_was_decided(tmp_path: Path) -> None:
+    made = record()
+    records.write(tmp_path, made)
+    before = datetime.now(UTC).replace(microsecond=0)
+    records.begin(tmp_path, made["id"])
+    records.set_outcome(tmp_path, made["id"], {"version": "2", "verdict": "promote"})
+
+    (began,) = records.retrainings(records.read_all(tmp_path)[0])
+    assert before <= moment(began) <= datetime.now(UTC)
 
 
 def test_the_newest_decision_to_retrain_is_unfinished_until_something_came_of_it(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -99,12 +100,19 @@ def read_all(root: Path) -> tuple[list[Record], list[str]]:
     return sorted(records, key=lambda record: record["id"], reverse=True), damaged
 
 
+def begin(root: Path, name: str) -> Record:
+    """Note in a record that it is carried out from now on. Gives the record. Raises as ``read`` does."""
+    return set_outcome(root, name, {"began": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"})
+
+
 def set_outcome(root: Path, name: str, outcome: Mapping[str, Any]) -> Record:
-    """Note in a record what became of it: {"version", "verdict", "reasons", "seconds", "error"}, those
-    that are known. Gives the record. Raises as ``read`` does."""
+    """Note in a record what became of it: {"began", "version", "verdict", "reasons", "seconds", "error"},
+    those that are known; when it began stays. Gives the record. Raises as ``read`` does."""
     with Workspace(root).lock(FOLDER):
         record = read(root, name)
-        empty: Record = {"version": None, "verdict": None, "reasons": [], "seconds": None, "error": None}
+        began = (record["outcome"] or {}).get("began")
+        empty: Record = {"began": began, "version": None, "verdict": None, "reasons": []}
+        empty |= {"seconds": None, "error": None}
         unknown = sorted(set(outcome) - set(empty))
         if unknown:
             raise InputError(f"an outcome has no '{unknown[0]}'; it has: {', '.join(empty)}")
@@ -114,10 +122,12 @@ def set_outcome(root: Path, name: str, outcome: Mapping[str, Any]) -> Record:
 
 
 def retrainings(records: Iterable[Mapping[str, Any]]) -> list[str]:
-    """When retrainings began, newest first, for cooldown and the weekly maximum: the times of the
-    decisions that were carried out, those under way included, those that ended in an error not."""
+    """When retrainings began, newest first, for cooldown and the weekly maximum: of the decisions that were
+    carried out, those under way included, those that ended in an error not."""
     began = [
-        each["time"] for each in records if each["outcome"] is not None and not each["outcome"].get("error")
+        each["outcome"].get("began") or each["time"]  # an older record does not say
+        for each in records
+        if each["outcome"] is not None and not each["outcome"].get("error")
     ]
     return sorted(began, key=moment, reverse=True)
 

@@ -79,7 +79,7 @@ def retrain(
         overtaken = records.is_overtaken(record, champion.number if champion else None)
         done = (record["outcome"] or {}).get("version") or overtaken
         if force or (record["verdict"] == "retrain" and not done):
-            records.set_outcome(loaded.root, record["id"], {})
+            records.begin(loaded.root, record["id"])
             try:
                 trained = produce.challenger(loaded, workspace, registry, data, validated, record, clock)
             except DoublerouteError as error:
