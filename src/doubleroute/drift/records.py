@@ -123,13 +123,19 @@ def set_outcome(root: Path, name: str, outcome: Mapping[str, Any]) -> Record:
 
 def retrainings(records: Iterable[Mapping[str, Any]]) -> list[str]:
     """When retrainings began, newest first, for cooldown and the weekly maximum: of the decisions that were
-    carried out, those under way included, those that ended in an error not."""
-    began = [
-        each["outcome"].get("began") or each["time"]  # an older record does not say
-        for each in records
-        if each["outcome"] is not None and not each["outcome"].get("error")
+    carried out, those under way included. Of attempts in a row that ended in an error the first does not
+    count: one more is made at the next look, and no more than the policy allows after that."""
+    carried_out = [each for each in records if each["outcome"] is not None]
+    tried = [
+        (each["outcome"].get("began") or each["time"], bool(each["outcome"].get("error")))
+        for each in carried_out  # an older record does not say when it began
     ]
-    return sorted(began, key=moment, reverse=True)
+    counted, failed = list[str](), False
+    for began, error in sorted(tried, key=lambda attempt: moment(attempt[0])):
+        if failed or not error:
+            counted.append(began)
+        failed = error
+    return counted[::-1]
 
 
 def unfinished(
