@@ -53,7 +53,19 @@ def test_what_was_asked_and_answered_is_read_back_in_its_order(tmp_path: Path) -
     assert (len(found), found.read, found.skipped) == (3, 3, 0)
     assert lines(tmp_path / "log")[0]["id"] == 7
     assert found.times[0] == lines(tmp_path / "log")[0]["time"]
-    assert (tmp_path / "log" / ".gitignore").read_text() == "*\n"
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_git_takes_no_log_along_and_sees_what_else_is_in_the_folder(tmp_path: Path, there: bool) -> None:
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    folder = tmp_path / "log"
+    if there:
+        folder.mkdir()
+        (folder / "ours.txt").write_text("x")
+    RequestLog(folder).write([{"text": "one"}], [ANSWER])
+    words = ["git", "status", "--porcelain", "--untracked-files=all"]
+    seen = subprocess.run(words, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert seen == ("?? log/ours.txt\n" if there else "")
 
 
 def test_hostile_texts_are_one_line_each_and_come_back(tmp_path: Path) -> None:
