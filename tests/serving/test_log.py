@@ -14,7 +14,14 @@ import pytest
 
 from doubleroute.errors import InputError, MachineError
 from doubleroute.modeling.inference import Answerer
-from doubleroute.serving.log import MOST_LABELS, RequestLog, from_environment, read_log, short_answer
+from doubleroute.serving.log import (
+    MOST_LABELS,
+    RequestLog,
+    _records,
+    from_environment,
+    read_log,
+    short_answer,
+)
 from doubleroute.serving.predictor import predict
 from doubleroute.serving.redaction import redactor
 from doubleroute.serving.requests import Request
@@ -283,6 +290,10 @@ def test_no_folder_is_no_row_and_what_cannot_be_read_is_told(tmp_path: Path) -> 
         read_log(tmp_path)
     with pytest.raises(InputError, match="'yesterday' is not an ISO 8601"):
         read_log(tmp_path, since="yesterday")
+
+
+def test_a_file_that_rotation_removed_before_it_was_opened_holds_no_row(tmp_path: Path) -> None:
+    assert list(_records(tmp_path / "requests-1.jsonl")) == []
 
 
 def test_answers_lose_the_tail_of_many_labels_and_the_text_of_entities() -> None:
