@@ -26,7 +26,7 @@ from doubleroute.digests import digest_of, file_digest
 from doubleroute.errors import MachineError
 
 MANIFEST = "manifest.json"
-#: Seconds after its last use in which a stage is never trimmed.
+#: Seconds after its last use in which a stage or a copy of a model is never removed.
 _IN_USE = 86400
 #: What nobody comes back for after this many days: half-written files, large states and checkpoints of other
 #: settings.
@@ -125,12 +125,22 @@ class Workspace:
     @contextmanager
     def bounded(self, most: float, tell: Callable[[list[str]], None]) -> Iterator[None]:
         """``trim`` to ``most`` bytes when the block ends well, without what was used in it; ``tell`` the
-        names of what was removed, if anything was."""
+        names of what was removed, if anything was. Copies of models go as ``_drop_copies`` says."""
         since = time.time()
         yield
+        self._drop_copies()
         removed = self.trim(most, since)
         if removed:
             tell(removed)
+
+    def _drop_copies(self) -> None:
+        """Remove copies of a server's models that nobody used within _IN_USE: they are fetched again when
+        they are wanted. A training uses the champion's and that of its own version."""
+        for path in (self.root / "registry").glob("[!.]*"):
+            with suppress(FileNotFoundError):  # damaged, and another run fetches it anew
+                used = path.stat().st_mtime
+                if path.is_dir() and used < time.time() - _IN_USE:
+                    self._remove(path, f"registry-{path.name}", used)
 
     def trim(self, most: float, since: float) -> list[str]:
         """Remove whole stages, the one used longest ago first, until all together have at most ``most``
@@ -149,16 +159,23 @@ class Workspace:
         for used, path, size in sorted(stages):
             if left <= most or used >= since:
                 break
-            lock = filelock.FileLock(self.root / "locks" / f"{path.name}.lock")
-            with suppress(filelock.Timeout), lock.acquire(timeout=0):
-                if path.stat().st_mtime != used:  # found by somebody since it was looked at
-                    continue
-                beside = path.with_name(f".{path.name}-trimmed")  # what is half gone has no stage's name
-                path.rename(beside)
-                shutil.rmtree(beside, ignore_errors=True)
+            if self._remove(path, path.name, used):
                 removed.append(path.name)
                 left -= size
         return removed
+
+    def _remove(self, path: Path, lock_name: str, used: float) -> bool:
+        """Remove a folder that was used at this time last (seconds since 1970), unless somebody holds its
+        lock or has found it since; whether it went."""
+        lock = filelock.FileLock(self.root / "locks" / f"{lock_name}.lock")
+        with suppress(filelock.Timeout), lock.acquire(timeout=0):
+            if path.stat().st_mtime != used:
+                return False
+            beside = path.with_name(f".{path.name}-trimmed")  # what is half gone has no whole one's name
+            path.rename(beside)
+            shutil.rmtree(beside, ignore_errors=True)
+            return True
+        return False
 
     def partial(self, name: str, inputs: Mapping[str, Any]) -> Path:
         """A folder for the checkpoints of a stage that is being built; it outlives a kill.

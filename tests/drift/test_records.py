@@ -1,6 +1,7 @@
 """Decision records: written once, read by id, decided again."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from doubleroute.config import Retraining
 from doubleroute.drift import records
+from doubleroute.drift.policy import moment
 from doubleroute.errors import DataError, InputError
 
 DATA = {"git_commit": "1f0c", "git_dirty": False, "dvc_md5": "abc.dir", "digest": "abc"}
@@ -103,20 +105,39 @@ def test_an_outcome_of_another_shape_is_refused(tmp_path: Path) -> None:
         records.set_outcome(tmp_path, made["id"], {"score": 1})
 
 
-def test_retrainings_are_decisions_that_were_carried_out_and_did_not_end_in_an_error(tmp_path: Path) -> None:
-    made = [record(f"2026-03-{day}T02:00:00") for day in ("10", "11", "12", "14")]
-    waiting = record("2026-03-13T02:00:00", rows=1)
-    for each in (*made, waiting):
+def test_retrainings_are_decisions_that_were_carried_out_but_for_the_first_of_errors_in_a_row(
+    tmp_path: Path,
+) -> None:
+    outcomes: dict[str, dict[str, Any]] = {
+        "10": {"error": "the tracking server does not answer"},
+        "11": {"version": "2", "verdict": "refuse"},
+        "12": {"error": "no space is left on the disk"},
+        "13": {"error": "no space is left on the disk"},
+        "14": {"error": "no space is left on the disk"},
+        "15": {},
+    }
+    waiting, untouched = record("2026-03-16T02:00:00", rows=1), record("2026-03-17T02:00:00")
+    for each in (waiting, untouched):
         records.write(tmp_path, each)
-    records.set_outcome(tmp_path, made[0]["id"], {"version": "2", "verdict": "refuse"})
-    records.set_outcome(tmp_path, made[1]["id"], {})
-    records.set_outcome(tmp_path, made[2]["id"], {"error": "the tracking server does not answer"})
+    for day, outcome in outcomes.items():
+        made = record(f"2026-03-{day}T02:00:00")
+        records.write(tmp_path, made)
+        records.set_outcome(tmp_path, made["id"], outcome)
 
     assert waiting["verdict"] == "wait"
-    assert records.retrainings(records.read_all(tmp_path)[0]) == [
-        "2026-03-11T02:00:00",
-        "2026-03-10T02:00:00",
-    ]
+    found = [time[8:10] for time in records.retrainings(records.read_all(tmp_path)[0])]
+    assert found == ["15", "14", "13", "11"]
+
+
+def test_a_retraining_began_when_it_was_begun_and_not_when_it_was_decided(tmp_path: Path) -> None:
+    made = record()
+    records.write(tmp_path, made)
+    before = datetime.now(UTC).replace(microsecond=0)
+    records.begin(tmp_path, made["id"])
+    records.set_outcome(tmp_path, made["id"], {"version": "2", "verdict": "promote"})
+
+    (began,) = records.retrainings(records.read_all(tmp_path)[0])
+    assert before <= moment(began) <= datetime.now(UTC)
 
 
 def test_a_retraining_began_when_it_was_started_and_not_when_it_was_decided(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The tests and estimates behind the drift check, against scipy, small cases by hand, and simulation."""
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -171,6 +172,47 @@ def test_a_label_that_many_resamples_lack_has_wide_bounds() -> None:
     assert shares.why is None
     assert np.isfinite([*shares.low, *shares.high]).all()
     assert shares.high[1] - shares.low[1] > 0.2
+
+
+def all_at_once(confusion: np.ndarray, predicted: np.ndarray, seed: int) -> np.ndarray:
+    """The bootstrap of ``bbse`` with every whole matrix in memory: [1 + resamples, k]."""
+    generator, k = np.random.default_rng(seed), len(predicted)
+    rows, resamples = (confusion.sum(), predicted.sum()), 1000 if k <= 20 else 200
+    tables = generator.multinomial(rows[0], confusion.ravel() / rows[0], resamples).reshape(-1, k, k)
+    drawn = generator.multinomial(rows[1], predicted / rows[1], resamples)
+    tables, drawn = np.concatenate([confusion[None], tables]), np.concatenate([predicted[None], drawn])
+    given = tables / np.maximum(tables.sum(1, keepdims=True), 1)
+    shares = np.maximum(np.linalg.solve(given + 1e-9 * np.eye(k), drawn[..., None] / rows[1])[..., 0], 0)
+    return np.asarray(shares / shares.sum(1, keepdims=True))
+
+
+@pytest.mark.parametrize("k", [3, 40])
+@pytest.mark.parametrize("turned", [False, True])
+def test_resamples_of_the_filled_cells_alone_are_those_of_the_whole_matrix(k: int, turned: bool) -> None:
+    generator = np.random.default_rng(14)
+    confusion = table(answers(generator, 2000, [1 / k] * k, 0.8), k)
+    if turned:  # the last cell is empty
+        confusion = np.roll(confusion, 1, axis=1)
+        confusion[-1, -1] = 0
+    predicted = generator.integers(1, 20, k)
+    found, wanted = statistics.bbse(confusion, predicted, 3), all_at_once(confusion, predicted, 3)
+    assert found.why is None
+    assert (found.value == wanted[0]).all()
+    assert (np.stack([found.low, found.high]) == np.percentile(wanted[1:], [2.5, 97.5], axis=0)).all()
+
+
+@pytest.mark.parametrize("right", [0.97, 0.0])
+def test_the_memory_of_many_labels_is_that_of_a_few_matrices(right: float) -> None:
+    k = 400
+    labels = np.arange(3 * k) % k
+    predicted = np.where(np.arange(3 * k) < right * 3 * k, labels, 0)
+    confusion = table(np.stack([predicted, labels]), k)
+    tracemalloc.start()
+    shares = statistics.bbse(confusion, np.bincount(predicted, minlength=k), 1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (shares.why is None) == (right > 0)
+    assert peak < 100e6  # all matrices at once would be 257e6
 
 
 def test_a_label_without_reference_rows_has_no_estimated_share() -> None:

@@ -8,7 +8,7 @@ import pytest
 from doubleroute.config import Project, load_project
 from doubleroute.data.arrivals import ROWS, Seen, hold_out, remember
 from doubleroute.flows import watching
-from doubleroute.flows.current import arrived, asked, given
+from doubleroute.flows.current import arrived, as_logged, asked, given
 from doubleroute.integrations.validation import validate
 from doubleroute.serving.log import RequestLog
 from doubleroute.workspace import Stage, Workspace
@@ -50,6 +50,29 @@ def test_what_was_asked_are_the_rows_of_the_tasks_that_answered_with_a_pair_wher
     assert found["mood"]["label"].isna().all()
 
 
+def test_what_the_champion_knows_is_redacted_as_the_log_is(tmp_path: Path) -> None:
+    tags = "  tags: {kind: tagging, files: {train: a.jsonl}}\n"
+    redact = "serving: {redact: [phone, 'python:our_words:clean']}"
+    text = PROJECT.replace("serving: {log: true}", redact) + tags
+    (tmp_path / "project.yaml").write_text(text, encoding="utf-8")
+    code = "def clean(text):\n    assert 'odd' not in text\n    return text\n"
+    (tmp_path / "our_words.py").write_text(code, encoding="utf-8")
+    project = load_project(tmp_path)
+    words = [["call", "030", "1234567"], ["call", "me"]]
+    sample = {
+        "same": pd.DataFrame({"text": ["a", "odd"], "text_pair": ["030 1234567", "b"], "label": ["x", "y"]}),
+        "tags": pd.DataFrame(
+            {"text": [" ".join(each) for each in words], "tokens": words, "label": [["O"] * 3, ["O"] * 2]}
+        ),
+    }
+    found = {task: frame.to_dict("records") for task, frame in as_logged(project, sample).items()}
+    assert found["same"] == [{"text": "a", "text_pair": "[phone]", "label": "x"}]
+    assert found["tags"] == [
+        {"text": "call [phone]", "tokens": ["call", "[phone]"], "label": None},
+        {"text": "call me", "tokens": ["call", "me"], "label": ["O", "O"]},
+    ]
+
+
 def test_a_file_is_read_by_the_tasks_whose_texts_it_has(project: Project) -> None:
     path = project.root / "more.csv"
     path.write_text("text,label\na good film,pos\n")
@@ -79,12 +102,21 @@ def test_conll_columns_are_read_by_tasks_of_tags_alone(tmp_path: Path) -> None:
     assert list(given(load_project(tmp_path), path, {})) == ["tags"]
 
 
-def test_rows_that_moved_or_are_of_another_time_or_slice_are_checked_anew() -> None:
+def test_rows_that_moved_or_are_of_another_letter_label_time_or_slice_are_checked_anew() -> None:
     about = {"file": "a.csv", "row": 1, "time": "2026-01-01T00:00:00", "slice_source": "mail"}
     frame = pd.DataFrame({"text": ["a good film"], "label": ["pos"], "split": ["train"], **about})
-    others = {"file": "b.csv", "row": 2, "time": "2026-01-02T00:00:00", "slice_source": "web"}
+    others = {"file": "b.csv", "row": 2, "time": "2026-01-02T00:00:00", "slice_source": "web", "label": "Pos"}
+    texts = ("A good film", "a  good film", "a good film ")
     found = {watching._digest(frame.assign(**{name: value})) for name, value in others.items()}
-    assert len(found | {watching._digest(frame)}) == 5
+    found |= {watching._digest(frame.assign(text=text)) for text in texts}
+    assert len(found | {watching._digest(frame)}) == 9
+
+
+def test_a_second_text_or_words_to_the_letter_are_part_of_what_was_checked() -> None:
+    place = {"file": "a.csv", "row": 1, "label": None}
+    pairs = [pd.DataFrame({"text": ["a"], "text_pair": [pair], **place}) for pair in ("b", "B")]
+    words = [pd.DataFrame({"tokens": [tokens], **place}) for tokens in (["a b"], ["a", "b"], ["A", "b"])]
+    assert len({watching._digest(frame) for frame in (*pairs, *words)}) == 5
 
 
 def test_a_blank_cell_of_a_given_file_is_what_validation_takes_it_for(tmp_path: Path) -> None:

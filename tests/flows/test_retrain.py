@@ -118,6 +118,19 @@ def test_what_the_model_was_asked_is_looked_at_instead_of_the_rows(root: Path) -
     assert "None was asked for" in page  # who looks decides nothing
 
 
+def test_texts_that_the_log_redacts_are_no_drift(root: Path) -> None:
+    changes = ["serving.folder=blotted", "serving.redact=['re:the|model|line']"]
+    project = load_project(root, [*CHANGES, *changes])
+    log = RequestLog(root / project.serving.folder, redact=project.serving.redact)
+    answer = {"sentiment": {"label": "pos", "probabilities": {"pos": 1.0}}}
+    known = (root / "data" / "sentiment.csv").read_text(encoding="utf-8").splitlines()[1:]
+    log.write([{"text": line.split(",")[0]} for line in known], [answer] * len(known))
+    _, found = look_at(project, from_log=True)
+    assert found.arrived == {"sentiment": 60, "entities": 0}
+    assert found.drift is not None
+    assert found.drift["verdict"] != "moved", found.drift
+
+
 def test_new_rows_of_another_kind_are_found_decided_about_and_trained_on(root: Path) -> None:
     champion = Registry(root, "tiny").champion()
     assert champion is not None

@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
-from doubleroute.config import METRICS
+from doubleroute.config import METRICS, load_project
 from doubleroute.errors import GateError, InputError, MachineError, ModelError
+from doubleroute.flows.candidate import parameters
 from doubleroute.integrations import registry_package as package
+from doubleroute.integrations import registry_run as runs
 from doubleroute.integrations import registry_store as stores
 from doubleroute.integrations.registry import Candidate, DatasetUse, Registry, Version, model_digest
 from doubleroute.integrations.registry_reviews import log_review
@@ -165,6 +167,24 @@ def test_the_run_holds_parameters_metrics_data_and_artifacts(registry: Registry,
     folder = root / "mlflow" / "artifacts" / "demo" / run.info.run_id / "artifacts"
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert found == {"report.html", "answers/renamed.html", "folder/report.html"}
+
+
+def test_weights_of_labels_that_differ_in_special_characters_alone_are_one_parameter(
+    registry: Registry, candidate: Candidate, tmp_path: Path
+) -> None:
+    weights = "{a+: 2, a*: 3, /: 4}"
+    mood = f"mood: {{kind: classification, files: {{train: a.csv}}, class_weights: {weights}}}"
+    text = f"name: desk\nbackbone: {{source: x}}\ntasks:\n  {mood}\n"
+    (tmp_path / "project.yaml").write_text(text, encoding="utf-8")
+    logged = replace(candidate, params=parameters(load_project(tmp_path)))
+    client = registry._connect()
+    run = client.create_run(client.get_experiment_by_name("demo").experiment_id).info
+    model = client.create_logged_model(run.experiment_id, name="model", source_run_id=run.run_id)
+    runs._log_numbers(client, run.run_id, model.model_id, logged)
+    found = client.get_run(run.run_id).data.params["tasks.mood.class_weights"]
+    assert json.loads(found) == {"a+": 2, "a*": 3, "/": 4}
+    client.delete_logged_model(model.model_id)
+    client.delete_run(run.run_id)
 
 
 def test_a_version_holds_no_pickle_and_pins_what_answering_imports(registry: Registry) -> None:

@@ -83,6 +83,9 @@ def test_register_promote_and_download_with_every_digest_checked(
     folder = elsewhere.model_folder(champion)
     assert folder.is_relative_to(tmp_path / "two")
     assert Answerer(folder, threads=1).answer(EXAMPLES) == golden
+    os.utime(folder.parents[1], (1e9, 1e9))
+    assert elsewhere.model_folder(champion) == folder
+    assert folder.parents[1].stat().st_mtime > 1e9, "it was used now: no training removes it within a day"
     (folder / "config.json").write_text("{}")
     assert elsewhere.model_folder(champion) == folder
     assert (folder / "config.json").read_bytes() == (tiny_model / "config.json").read_bytes()

@@ -14,7 +14,14 @@ import pytest
 
 from doubleroute.errors import InputError, MachineError
 from doubleroute.modeling.inference import Answerer
-from doubleroute.serving.log import MOST_LABELS, RequestLog, from_environment, read_log, short_answer
+from doubleroute.serving.log import (
+    MOST_LABELS,
+    RequestLog,
+    _records,
+    from_environment,
+    read_log,
+    short_answer,
+)
 from doubleroute.serving.predictor import predict
 from doubleroute.serving.redaction import redactor
 from doubleroute.serving.requests import Request
@@ -53,7 +60,19 @@ def test_what_was_asked_and_answered_is_read_back_in_its_order(tmp_path: Path) -
     assert (len(found), found.read, found.skipped) == (3, 3, 0)
     assert lines(tmp_path / "log")[0]["id"] == 7
     assert found.times[0] == lines(tmp_path / "log")[0]["time"]
-    assert (tmp_path / "log" / ".gitignore").read_text() == "*\n"
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_git_takes_no_log_along_and_sees_what_else_is_in_the_folder(tmp_path: Path, there: bool) -> None:
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    folder = tmp_path / "log"
+    if there:
+        folder.mkdir()
+        (folder / "ours.txt").write_text("x")
+    RequestLog(folder).write([{"text": "one"}], [ANSWER])
+    words = ["git", "status", "--porcelain", "--untracked-files=all"]
+    seen = subprocess.run(words, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert seen == ("?? log/ours.txt\n" if there else "")
 
 
 def test_hostile_texts_are_one_line_each_and_come_back(tmp_path: Path) -> None:
@@ -271,6 +290,10 @@ def test_no_folder_is_no_row_and_what_cannot_be_read_is_told(tmp_path: Path) -> 
         read_log(tmp_path)
     with pytest.raises(InputError, match="'yesterday' is not an ISO 8601"):
         read_log(tmp_path, since="yesterday")
+
+
+def test_a_file_that_rotation_removed_before_it_was_opened_holds_no_row(tmp_path: Path) -> None:
+    assert list(_records(tmp_path / "requests-1.jsonl")) == []
 
 
 def test_answers_lose_the_tail_of_many_labels_and_the_text_of_entities() -> None:

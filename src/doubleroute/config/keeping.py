@@ -43,7 +43,9 @@ class Retraining(Section):
     min_new_labels: int = Field(
         20, ge=0, description="with fewer new labelled training rows there is nothing to learn: ask"
     )
-    cooldown_hours: float = Field(20.0, ge=0, description="after a retraining nothing but a wait")
+    cooldown_hours: float = Field(
+        20.0, ge=0, description="after a retraining nothing but a wait; one that fails is tried once more"
+    )
     max_per_week: int = Field(3, ge=0, description="retrainings in any seven days")
     max_seconds: Positive | None = Field(
         None, description="ask instead when a retraining is expected to cost more training seconds"

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -99,14 +100,19 @@ def read_all(root: Path) -> tuple[list[Record], list[str]]:
     return sorted(records, key=lambda record: record["id"], reverse=True), damaged
 
 
+def begin(root: Path, name: str) -> Record:
+    """Note in a record that it is carried out from now on. Gives the record. Raises as ``read`` does."""
+    return set_outcome(root, name, {"began": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"})
+
+
 def set_outcome(root: Path, name: str, outcome: Mapping[str, Any]) -> Record:
     """Note in a record what became of it: {"began", "version", "verdict", "reasons", "seconds", "error"},
-    those that are known. ``began``, the ISO time at which its retraining began, stays when what came of it is
-    noted later. Gives the record. Raises as ``read`` does."""
+    those that are known; when it began stays. Gives the record. Raises as ``read`` does."""
     with Workspace(root).lock(FOLDER):
         record = read(root, name)
-        empty: Record = {"began": (record["outcome"] or {}).get("began"), "version": None, "verdict": None}
-        empty |= {"reasons": [], "seconds": None, "error": None}
+        began = (record["outcome"] or {}).get("began")
+        empty: Record = {"began": began, "version": None, "verdict": None, "reasons": []}
+        empty |= {"seconds": None, "error": None}
         unknown = sorted(set(outcome) - set(empty))
         if unknown:
             raise InputError(f"an outcome has no '{unknown[0]}'; it has: {', '.join(empty)}")
@@ -116,15 +122,20 @@ def set_outcome(root: Path, name: str, outcome: Mapping[str, Any]) -> Record:
 
 
 def retrainings(records: Iterable[Mapping[str, Any]]) -> list[str]:
-    """When retrainings began, newest first, for cooldown and the weekly maximum: those of the decisions that
-    were carried out, those under way included, those that ended in an error not. A record that does not say
-    when its retraining began gives the time of the decision."""
-    began = [
-        each["outcome"].get("began") or each["time"]
-        for each in records
-        if each["outcome"] is not None and not each["outcome"].get("error")
+    """When retrainings began, newest first, for cooldown and the weekly maximum: of the decisions that were
+    carried out, those under way included. Of attempts in a row that ended in an error the first does not
+    count: one more is made at the next look, and no more than the policy allows after that."""
+    carried_out = [each for each in records if each["outcome"] is not None]
+    tried = [
+        (each["outcome"].get("began") or each["time"], bool(each["outcome"].get("error")))
+        for each in carried_out  # an older record does not say when it began
     ]
-    return sorted(began, key=moment, reverse=True)
+    counted, failed = list[str](), False
+    for began, error in sorted(tried, key=lambda attempt: moment(attempt[0])):
+        if failed or not error:
+            counted.append(began)
+        failed = error
+    return counted[::-1]
 
 
 def unfinished(

@@ -20,6 +20,8 @@ TIE = 1e-9
 EXPECTED = 5.0
 #: A confusion matrix whose smallest singular value is below this says nothing about shares of labels.
 SINGULAR = 0.1
+#: Cells of the confusion matrices that are solved at once.
+CELLS = 2**20
 #: Half the width of a 95% interval in standard errors.
 Z95 = 1.959964
 
@@ -193,23 +195,40 @@ def bbse(confusion: np.ndarray, predicted: np.ndarray, seed: int) -> Shares:
     nothing = np.full(k, np.nan)
     if (confusion.sum(0) == 0).any() or not predicted.sum():
         return Shares(nothing, nothing, nothing, "a label has no reference row with a prediction")
-    generator = np.random.default_rng(seed)
-    resamples = 1000 if k <= 20 else 200
-    whole = confusion.sum(), predicted.sum()
-    tables = generator.multinomial(whole[0], confusion.ravel() / whole[0], resamples).reshape(-1, k, k)
-    tables = np.concatenate([confusion[None], tables]).astype(np.float64)
-    drawn = generator.multinomial(whole[1], predicted / whole[1], resamples)
-    right = np.concatenate([predicted[None], drawn])[..., None] / whole[1]
-    given = tables / np.maximum(tables.sum(1, keepdims=True), 1)  # P(prediction | label)
-    smallest = float(np.linalg.svd(given[0], compute_uv=False)[-1])
+    smallest = float(np.linalg.svd(_given(confusion[None])[0], compute_uv=False)[-1])
     if smallest < SINGULAR:
         why = f"the confusion matrix is near singular (smallest singular value {smallest:.3f})"
         return Shares(nothing, nothing, nothing, why)
-    # A resample may be singular; solved all the same, it makes the bounds as wide as they should be.
-    shares = np.maximum(np.linalg.solve(given + 1e-9 * np.eye(k), right)[..., 0], 0)
-    shares /= shares.sum(1, keepdims=True)
+    generator = np.random.default_rng(seed)
+    resamples = 1000 if k <= 20 else 200
+    # A cell without a row draws none: what is drawn grows with the rows. The last takes what is left over.
+    cells = np.union1d(np.flatnonzero(confusion), k * k - 1)
+    tables, drawn = (
+        np.concatenate([counts[None], generator.multinomial(counts.sum(), counts / counts.sum(), resamples)])
+        for counts in (confusion.ravel()[cells], predicted)
+    )
+    block, solved = max(1, CELLS // k**2), list[np.ndarray]()
+    for first in range(0, resamples + 1, block):
+        some = np.zeros((len(tables[first : first + block]), k * k))
+        some[:, cells] = tables[first : first + block]
+        solved.append(_shares(some.reshape(-1, k, k), drawn[first : first + block]))
+    shares = np.concatenate(solved)
     low, high = np.percentile(shares[1:], [2.5, 97.5], axis=0)
     return Shares(shares[0], low, high, None)
+
+
+def _given(tables: np.ndarray) -> np.ndarray:
+    """P(prediction | label) of counts [r, k, k] by prediction and label; 0 for a label without a row."""
+    return tables / np.maximum(tables.sum(1, keepdims=True), 1)
+
+
+def _shares(tables: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Shares of labels [r, k] that give these counts of predictions [r, k] by these tables [r, k, k]. A
+    resample may be singular; solved all the same, it makes the bounds as wide as they should be."""
+    right = predicted[..., None] / predicted.sum(1)[:, None, None]
+    solved = np.linalg.solve(_given(tables) + 1e-9 * np.eye(tables.shape[1]), right)[..., 0]
+    shares = np.maximum(solved, 0)
+    return shares / shares.sum(1, keepdims=True)
 
 
 class Estimate(NamedTuple):

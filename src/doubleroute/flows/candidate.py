@@ -1,5 +1,6 @@
 """What goes with a trained model into its report and into the registry."""
 
+import json
 import os
 import platform
 from collections.abc import Mapping
@@ -98,7 +99,7 @@ def candidate(
         model_folder=fit.path / "model",
         examples=examples,
         golden=Answerer(fit.path / "model").answer(examples),
-        params=project.model_dump(mode="json"),
+        params=parameters(project),
         metrics=_metrics(read_evaluation(evaluated), history),
         history=[{"step": each["step"], "train_loss": each["loss"]} for each in history["steps"]]
         + [_flat_epoch(each) for each in history["epochs"]],
@@ -113,6 +114,16 @@ def candidate(
         datasets=_datasets(project, validated, data_tags),
         tags={**data_tags, **decision_tags, "seed": str(project.seed), "evaluation": evaluated.digest},
     )
+
+
+def parameters(project: Project) -> dict[str, Any]:
+    """What project.yaml says, nested. Weights by label are one text: no label has to be a name that MLflow
+    takes, and no two are one."""
+    found = project.model_dump(mode="json")
+    for task in found["tasks"].values():
+        if isinstance(task["class_weights"], dict):
+            task["class_weights"] = json.dumps(task["class_weights"], ensure_ascii=False)
+    return found
 
 
 def _examples(project: Project, validated: Stage) -> list[dict[str, str]]:

@@ -3,7 +3,7 @@ a file that somebody has."""
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from doubleroute.flows.held_out import usable
 from doubleroute.flows.watching import Frames, Known
 from doubleroute.integrations.registry import Registry, Version
 from doubleroute.serving.log import read_log
+from doubleroute.serving.redaction import NotRedactedError, redactor
 from doubleroute.workspace import Stage
 
 
@@ -99,6 +100,31 @@ def asked(project: Project, since: str | None) -> Frames:
             own = own.drop(columns="text_pair")
         asked_of[task] = own
     return asked_of
+
+
+def as_logged(project: Project, sample: Frames) -> Frames:
+    """A champion's sample as the log would hold it, so that what was asked differs from it by what people
+    wrote alone: redacted by ``serving.redact``, without the rows that cannot be. A label that points into a
+    redacted text, tags or a span, is left out.
+    """
+    redact = redactor(project.serving.redact, home=project.root)
+    found = {}
+    for task, frame in sample.items():
+        points = project.tasks[task].kind in ("tagging", "span")
+        rows = []
+        for row in frame.to_dict("records"):
+            try:
+                said: dict[Hashable, Any] = {
+                    name: redact(row[name]) for name in ("text", "text_pair") if row.get(name) is not None
+                }
+            except NotRedactedError:
+                continue
+            if any(row[name] != text for name, text in said.items()):
+                said |= {"tokens": said["text"].split()} if "tokens" in row else {}
+                said |= {"label": None} if points else {}
+            rows.append({**row, **said})
+        found[task] = pd.DataFrame(rows, columns=frame.columns, dtype=object)
+    return found
 
 
 def given(project: Project, path: Path, labels: Mapping[str, Sequence[str]]) -> Frames:

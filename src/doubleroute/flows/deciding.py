@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -65,8 +65,10 @@ def look(
             task: int((each[each["split"] == "train"]["label"].notna()).sum()) for task, each in fresh.items()
         }
         labels = json.loads((validated.path / "labels.json").read_text(encoding="utf-8"))
+        known = champion
         if from_log:
             frames = current.asked(project, _about(champion.version, now)["registered"])
+            known = replace(champion, sample=current.as_logged(project, champion.sample))
         elif file is not None:
             frames = current.given(project, file, labels)
         else:
@@ -74,7 +76,7 @@ def look(
             relabelled = {task: len(each) - len(frames[task]) for task, each in fresh.items()}
         arrived = {task: len(frame) for task, frame in frames.items()}
         if any(arrived.values()):
-            stage = watching.check(project, workspace, champion, frames, labels, progress)
+            stage = watching.check(project, workspace, known, frames, labels, progress)
             found = watching.read_check(stage)
     drift, performance = (found["drift"], found["performance"]) if found else (None, {})
     past, _ = records.read_all(project.root)

@@ -80,8 +80,7 @@ def retrain(
         overtaken = records.is_overtaken(record, champion.number if champion else None)
         done = (record["outcome"] or {}).get("version") or overtaken
         if force or (record["verdict"] == "retrain" and not done):
-            began = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"  # the decision may be days old
-            records.set_outcome(loaded.root, record["id"], {"began": began})
+            records.begin(loaded.root, record["id"])
             try:
                 trained = produce.challenger(loaded, workspace, registry, data, validated, record, clock)
             except DoublerouteError as error:

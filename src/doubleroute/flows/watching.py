@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from doubleroute.config import LOWER_IS_BETTER, NAMELESS, Project
-from doubleroute.data.arrivals import row_keys, row_texts, text_keys
+from doubleroute.data.arrivals import row_texts
 from doubleroute.data.checks import unknown_label
 from doubleroute.digests import code_digest, digest_of, versions_of
 from doubleroute.drift.detectors import measure
@@ -60,6 +60,7 @@ def check(
     keys = {task: _digest(frame) for task, frame in frames.items()}
     inputs = {
         "champion": champion.digest,
+        "reference": {task: _digest(frame) for task, frame in champion.sample.items() if task in frames},
         "current": keys,
         "labels": {task: labels[task] for task in frames},
         "drift": project.drift.model_dump(mode="json"),
@@ -106,11 +107,12 @@ def check(
 
 
 def _digest(frame: "pd.DataFrame") -> str:
-    """Of all that a check reads of the rows: what they say, their labels, places, times and slices."""
+    """Of all that a check reads of the rows: what they say to the letter, their labels, places, times and
+    slices."""
+    read = ("file", "row", "text", "text_pair", "tokens", "label", "time")
     names = [str(name) for name in frame]
-    about = [name for name in names if name in ("file", "row", "time") or name.startswith("slice_")]
-    told = {name: [str(value) for value in frame[name]] for name in about}
-    return digest_of({"rows": row_keys(frame, text_keys(frame)).astype(str).tolist(), **told})
+    about = [name for name in names if name in read or name.startswith("slice_")]
+    return digest_of({name: [json.dumps(value, default=str) for value in frame[name]] for name in about})
 
 
 def short(drift: Mapping[str, Any]) -> dict[str, Any]:

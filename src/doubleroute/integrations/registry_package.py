@@ -151,6 +151,7 @@ def fetch(store: Store, source: str, manifest_digest: str, what: str, workspace:
             except MachineError:
                 shutil.rmtree(place)  # a damaged copy; the store may have a whole one
             else:
+                os.utime(place)  # copies that nobody uses any more are removed after a training
                 return place
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".download-", dir=place.parent) as scratch:

@@ -1,5 +1,7 @@
 """What `doubleroute status` shows: the registry, the data version, the last stages, the workspace's size."""
 
+import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -71,19 +73,27 @@ def _data(project: Project) -> dict[str, Any]:
 
 def _stages(root: Path) -> list[dict[str, Any]]:
     """The stage of each name that was made or used last, oldest first."""
-    stages = Workspace(root).stages
-    folders = [path for path in (stages.iterdir() if stages.is_dir() else ()) if (path / MANIFEST).is_file()]
+    stages, found = Workspace(root).stages, list[tuple[float, Path]]()
+    for folder in stages.iterdir() if stages.is_dir() else ():
+        with suppress(FileNotFoundError):  # a training at work removed it meanwhile
+            if (folder / MANIFEST).is_file():
+                found.append((folder.stat().st_mtime, folder))
     newest: dict[str, dict[str, Any]] = {}
-    for folder in sorted(folders, key=lambda path: path.stat().st_mtime):
+    for used, folder in sorted(found):
         name, _, digest = folder.name.rpartition("-")
-        when = datetime.fromtimestamp(folder.stat().st_mtime, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        when = datetime.fromtimestamp(used, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         newest.pop(name, None)
         newest[name] = {"name": name, "digest": digest, "used": when, "path": str(folder)}
     return list(newest.values())
 
 
 def _size(folder: Path) -> dict[str, Any]:
-    files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
+    """Stages and bytes of all files, without what a training at work removes meanwhile."""
+    size = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                size += Path(place, name).stat().st_size
     stages = folder / "stages"
     count = sum((path / MANIFEST).is_file() for path in stages.iterdir()) if stages.is_dir() else 0
-    return {"folder": str(folder), "stages": count, "bytes": sum(path.stat().st_size for path in files)}
+    return {"folder": str(folder), "stages": count, "bytes": size}

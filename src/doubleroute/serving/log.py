@@ -273,8 +273,13 @@ def _moment(since: str) -> str:
 
 
 def _records(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
-    """Number and record of every line of a file; None for one that is not whole or none of ours."""
-    with path.open("rb") as file:
+    """Number and record of every line of a file; None for one that is not whole or none of ours. Nothing of
+    a file that is gone: whoever writes the log removes the oldest."""
+    try:
+        opened = path.open("rb")
+    except FileNotFoundError:
+        return
+    with opened as file:
         number, within = 0, False
         while line := file.readline(MAX_LINE_BYTES):
             ends = line.endswith(b"\n")

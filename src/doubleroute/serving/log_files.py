@@ -79,9 +79,10 @@ class Appender:
             if fits and self._owner == os.getpid() and about.st_nlink:
                 return self._file, about.st_size
             self.close()
-        if not self.folder.is_dir():
-            self.folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-            (self.folder / ".gitignore").write_text("*\n", encoding="utf-8")
+        self.folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        ignored = self.folder / ".gitignore"
+        if not ignored.exists():  # of the log alone: somebody else's files may lie in the folder
+            ignored.write_text(f"{PATTERN}\n.gitignore\n", encoding="utf-8")
         self._owner = os.getpid()
         there = files_of(self.folder)
         for each in there:
