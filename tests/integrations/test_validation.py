@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from doubleroute.config import Project
+from doubleroute.data.splits import position, text_key
 from doubleroute.data.tables import read_validated
 from doubleroute.errors import DataError, DoublerouteError, GateError, InputError
 from doubleroute.integrations.validation import read_summary, summary_lines, validate
@@ -285,6 +286,23 @@ def test_a_wrong_table_of_answers_is_told_with_its_row(tmp_path: Path, answers: 
 def test_a_query_whose_answer_is_not_in_the_table_is_quarantined(tmp_path: Path) -> None:
     queries(tmp_path, "id,text\nr,a\n8,b\n")
     assert "label '7' is not one of r, 8" in refused(tmp_path, {"help": HELP}, GateError)
+
+
+def test_a_label_whose_rows_were_all_split_off_is_told_as_that(tmp_path: Path) -> None:
+    rare = next(n for n in range(100) if position(text_key(f"rare {n}"), 17) < 0.1)
+    jsonl(tmp_path / "data/all.jsonl", [*reviews(60), {"text": f"rare {rare}", "label": "urgent"}])
+    task = {"kind": "classification", "files": {"train": "data/all.jsonl"}}
+    stage, _ = run(tmp_path, {"sentiment": task})
+    (bad,) = quarantine(stage)
+    assert (bad["split"], bad["value"], bad["reason"]) == (
+        "test",
+        "urgent",
+        "label 'urgent' is in no row that is left for train once test is split off: give more rows of it or "
+        "list it under labels",
+    )
+    stage, summary = run(tmp_path, {"sentiment": {**task, "labels": ["bad", "good", "urgent"]}})
+    assert quarantine(stage) == []
+    assert summary["class_counts"]["sentiment"]["test"]["urgent"] == 1
 
 
 def test_a_rare_label_is_warned_of_with_what_was_probably_meant(tmp_path: Path) -> None:

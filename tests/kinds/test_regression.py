@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from doubleroute.errors import InputError
-from doubleroute.kinds.regression import RegressionKind
+from doubleroute.kinds.regression import RegressionKind, unit_of
 
 KIND = RegressionKind()
 
@@ -39,6 +39,20 @@ def test_the_answer_is_the_logit() -> None:
 def test_the_loss_is_the_mean_square_over_targets_that_are_known() -> None:
     logits, targets = torch.tensor([[1.0], [2.0], [5.0]]), torch.tensor([0.0, math.nan, 3.0])
     assert KIND.loss(logits, targets, 0.3).item() == 2.5
+
+
+def test_answers_are_in_the_unit_of_the_labels_and_logits_in_their_spread() -> None:
+    labels = KIND.encode([270.0, 300.0, 330.0, 300.0], [])
+    head = KIND.head(4, [], {"pooling": "mean", "dropout": 0.0, **unit_of(labels)})
+    kept = head.kept()
+    logits = torch.tensor([[-1.0], [0.0], [1.0], [0.0]]) * math.sqrt(2)
+    assert KIND.loss(logits, torch.from_numpy(labels), 0.0, kept).item() == pytest.approx(0, abs=1e-9)
+    answers = KIND.decode(list(logits.numpy()), [], {name: each.numpy() for name, each in kept.items()})
+    assert [each["value"] for each in answers] == pytest.approx(labels.tolist())
+
+
+def test_labels_that_are_all_the_same_have_a_spread_of_one() -> None:
+    assert unit_of(np.full(7, 0.1, np.float32)) == {"mean": pytest.approx(0.1), "spread": 1.0}
 
 
 small = st.integers(-4, 4).map(float)

@@ -23,6 +23,7 @@ OPTIONS = {"pooling": "mean", "dropout": 0.0, "weight": 1.0}
 TASKS: dict[str, dict[str, Any]] = {
     "entities": {"kind": "tagging", "labels": ["O", "B-per", "I-per"], "crf": True, **OPTIONS},
     "stars": {"kind": "ordinal", "labels": ["1", "2", "3"], **OPTIONS},
+    "minutes": {"kind": "regression", "labels": [], "mean": 300.0, "spread": 20.0, **OPTIONS},
     "help": {"kind": "retrieval", "labels": ["a", "b"], "answers": ["a good film", "plain words"], **OPTIONS},
 }
 
@@ -46,6 +47,7 @@ def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_exported_model_answers_as_the_saved_one(model: Path, tmp_path: Path) -> None:
     graph, plain = OnnxAnswerer(exported(tmp_path / "onnx", model)), Answerer(model)
     assert (tmp_path / "onnx" / KEPT).is_file()
+    assert graph.kept["minutes"] == {"mean": 300, "spread": 20}
     for found, wanted in zip(graph.answer(ROWS), plain.answer(ROWS), strict=True):
         assert found["entities"]["tags"] == wanted["entities"]["tags"]
         assert [each["id"] for each in found["help"]["answers"]] == [
@@ -53,6 +55,7 @@ def test_an_exported_model_answers_as_the_saved_one(model: Path, tmp_path: Path)
         ]
         assert found["help"]["score"] == pytest.approx(wanted["help"]["score"], abs=1e-4)
         assert found["stars"]["label"] == wanted["stars"]["label"]
+        assert found["minutes"]["value"] == pytest.approx(wanted["minutes"]["value"], abs=1e-2)
         assert found["entities"]["confidences"] == pytest.approx(wanted["entities"]["confidences"], abs=1e-4)
 
 

@@ -94,6 +94,24 @@ def test_what_is_copied_and_what_is_tokenised_are_the_same(tiny_backbone: Path, 
         assert (grown.path / name).read_bytes() == (fresh.path / name).read_bytes(), name
 
 
+def test_a_question_that_was_cut_counts_once_and_not_once_a_window(tiny_project: Path) -> None:
+    rows = []
+    for number in range(40):
+        context = f"row {number} has 42 " + "plain words " * 15
+        answers = [{"text": "42", "start": context.index("42")}]
+        question = "the good numbers " * (4 if number % 2 else 1)
+        rows.append(json.dumps({"question": question, "context": context, "answers": answers}) + "\n")
+    (tiny_project / "data" / "questions.jsonl").write_text("".join(rows), encoding="utf-8")
+    _, encoded = stages(
+        tiny_project,
+        "tasks={place: {kind: span, files: {train: data/questions.jsonl}, columns: {text: question, "
+        "text_pair: context, label: answers}, head: {overlap: 4, answer_tokens: 5}}}",
+    )
+    splits = read_meta(encoded.path)["tasks"]["place"]["splits"].values()
+    assert sum(each["rows"] for each in splits) == 40
+    assert sum(each["truncated"] for each in splits) == 20
+
+
 def test_stored_answers_that_were_cut_are_counted(tiny_project: Path) -> None:
     questions = write_questions(tiny_project)
     for longest, cut in ((16, 0), (8, 60)):

@@ -17,6 +17,14 @@ def test_the_best_epoch_is_that_of_the_best_mean() -> None:
     assert [each["mean"] for each in history.log["epochs"]] == pytest.approx([-0.25, -0.15, -0.55])
 
 
+def test_an_error_counts_in_the_unit_of_its_task_and_is_noted_as_it_is() -> None:
+    history = History(total=2, units={"minutes": 20.0})
+    assert history.note_epoch(1, {"a": {"accuracy": 0.5}, "minutes": {"mae": 10.0}})
+    assert not history.note_epoch(2, {"a": {"accuracy": 0.2}, "minutes": {"mae": 8.0}})
+    assert history.log["epochs"][0]["mean"] == 0.0
+    assert history.log["epochs"][1]["validation"]["minutes"] == {"mae": 8.0}
+
+
 @pytest.mark.parametrize(("metric", "value"), [("mae", 1e6), ("rmse", 1e6)])
 def test_an_error_that_is_no_number_is_worse_than_any_other(metric: str, value: float) -> None:
     history = History(total=2)

@@ -9,7 +9,8 @@ from doubleroute.console import Terminal
 
 
 def show_answers(terminal: Terminal, answers: Mapping[str, Mapping[str, Any]]) -> None:
-    """The answers to one text for people: a line a task, the likeliest labels first."""
+    """The answers to one text for people: a line a task, what is answered first, and behind one label the
+    likeliest others."""
     for task, answer in answers.items():
         if "value" in answer:
             said = f"{answer['value']:.3f}"
@@ -20,7 +21,11 @@ def show_answers(terminal: Terminal, answers: Mapping[str, Mapping[str, Any]]) -
             said = "; ".join(f"{each.get('text') or each['id']} ({each['score']:.2f})" for each in best)
         elif "probabilities" in answer:
             chances = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
-            said = ", ".join(f"{label} {chance:.2f}" for label, chance in chances[:3])
+            if "labels" in answer:
+                chosen = [each for each in chances if each[0] in answer["labels"]]
+            else:  # of an order the median label is answered, which need not be the likeliest
+                chosen = sorted(chances, key=lambda item: item[0] != answer["label"])[:3]
+            said = ", ".join(f"{label} {chance:.2f}" for label, chance in chosen) or "none"
         else:
             said = ", ".join(f"{each['text']} ({each['type']})" for each in answer["entities"]) or "nothing"
         print(f"{task}: {said}", file=terminal.out)

@@ -176,10 +176,16 @@ def unknown_label(labels: Sequence[Any], known: Collection[str]) -> list[str | N
     return [_first([row] if isinstance(row, str) else row, good.__contains__, good) for row in labels]
 
 
-def unknown_reason(label: str, known: Sequence[str], noun: str, hinted: bool = True) -> str:
-    """Why a label is wrong, where it is ``hinted`` with the one that was probably meant."""
-    hint = near(label, known).replace(";", ",", 1) if hinted else ""
-    return f"{noun} '{short(label)}' is not one of {listed(known)}{hint}"
+def unknown_reason(
+    label: str, known: Sequence[str], noun: str, hinted: bool = True, split_off: str | None = None
+) -> str:
+    """Why a label is wrong, where it is ``hinted`` with the one that was probably meant. ``split_off``: the
+    split of its row, where that was drawn from the rows that the labels are taken from."""
+    hint = near(label, known) if hinted else ""
+    if split_off is None:
+        return f"{noun} '{short(label)}' is not one of {listed(known)}{hint.replace(';', ',', 1)}"
+    gone = f"{noun} '{short(label)}' is in no row that is left for train once {split_off} is split off"
+    return f"{gone}: give more rows of it or list it under labels{hint.replace(';', ', or', 1)}"
 
 
 def classes(label: Any, kind: str) -> Collection[str]:

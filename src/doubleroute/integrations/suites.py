@@ -164,16 +164,18 @@ def _labels(
     if task.kind in NAMELESS:
         return found
     noun = "tag" if tagging else "label"
+    stored = task.kind == "retrieval"  # its labels are all answers, many and some without a row
+    of_train = not task.labels and not stored
+    split_off = split if of_train and not getattr(task.files, split) else None
 
     @cache  # many rows may have one wrong label
     def reason(label: str) -> str:
         compared = reason.cache_info().misses * len(labels)
-        return checks.unknown_reason(label, labels, noun, hinted=compared <= _COMPARED)
+        return checks.unknown_reason(label, labels, noun, compared <= _COMPARED, split_off)
 
     def explain(row: Mapping[str, Any]) -> str:
         return reason(row[checks.UNKNOWN_LABEL])
 
-    stored = task.kind == "retrieval"  # its labels are all answers, many and some without a row
     listed_all = task.labelled_as == "classification" and not stored
     if listed_all:
         kwargs: dict[str, Any] = {"column": column, "value_set": list(labels)}

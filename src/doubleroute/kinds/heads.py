@@ -56,6 +56,19 @@ class RowHead(Head):
         return torch.einsum("rs,rsh->rh", weights, states)
 
 
+class RegressionHead(RowHead):
+    """One logit a row: by how many ``spread`` the label lies above the ``mean`` of the training labels, so
+    that it is learned alike whatever its unit is and however far from zero it lies."""
+
+    def __init__(self, hidden: int, pooling: str, dropout: float, mean: float, spread: float) -> None:
+        super().__init__(hidden, 1, pooling, dropout)
+        self.mean, self.spread = mean, spread
+
+    def kept(self) -> dict[str, Tensor]:
+        """Mean and spread, in the unit of the labels."""
+        return {"mean": torch.tensor(self.mean), "spread": torch.tensor(self.spread)}
+
+
 class TokenHead(Head):
     """One linear layer on the routed state of each token."""
 

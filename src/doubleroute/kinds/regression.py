@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -10,16 +10,19 @@ from torch import Tensor
 from doubleroute.data.rows import LARGEST
 from doubleroute.errors import InputError
 from doubleroute.kinds import NOTHING, Kind, Scorer
-from doubleroute.kinds.heads import RowHead
+from doubleroute.kinds.heads import RegressionHead
 from doubleroute.kinds.losses import squared_error
 
 #: Rows that the report draws, and bars of its residual histogram.
 POINTS = 500
 BARS = 20
 
+_Labels = TypeVar("_Labels", np.ndarray, Tensor)
+
 
 class RegressionKind(Kind):
-    """One number a row: mean squared error, in the unit of the labels."""
+    """One number a row. Logits and loss are in spreads of the training labels from their mean, answers and
+    metrics in the unit of the labels; a model without mean and spread was trained in that unit: 0 and 1."""
 
     name: ClassVar[str] = "regression"
 
@@ -32,30 +35,37 @@ class RegressionKind(Kind):
                 raise InputError(f"label {value!r} is not a finite number of at most {LARGEST:.2g}")
         return np.array(values, np.float32)
 
-    def head(self, hidden: int, labels: Sequence[str], options: Mapping[str, Any]) -> RowHead:  # noqa: ARG002
-        """One number: it is the answer."""
-        return RowHead(hidden, 1, options["pooling"], options["dropout"])
+    def head(
+        self,
+        hidden: int,
+        labels: Sequence[str],  # noqa: ARG002
+        options: Mapping[str, Any],
+    ) -> RegressionHead:
+        """One number; ``options`` has what ``unit_of`` gives."""
+        mean, spread = options.get("mean", 0.0), options.get("spread", 1.0)
+        return RegressionHead(hidden, options["pooling"], options["dropout"], mean, spread)
 
     def loss(
         self,
         logits: Tensor,
         targets: Tensor,
         label_smoothing: float,  # noqa: ARG002
-        kept: Mapping[str, Tensor] = NOTHING,  # noqa: ARG002
+        kept: Mapping[str, Tensor] = NOTHING,
         class_weights: Tensor | None = None,  # noqa: ARG002
     ) -> Tensor:
-        """Mean squared error: logits [rows, 1], targets float32 [rows], NaN does not count. Label
-        smoothing has no meaning for numbers and does nothing."""
-        return squared_error(logits.squeeze(-1), targets)
+        """Mean squared error in spreads: logits [rows, 1], targets float32 [rows] in their unit, NaN does
+        not count. Label smoothing has no meaning for numbers and does nothing."""
+        return squared_error(logits.squeeze(-1), in_spreads(targets, kept))
 
     def decode(
         self,
         logits: Sequence[np.ndarray],
         labels: Sequence[str],  # noqa: ARG002
-        kept: Mapping[str, np.ndarray] = NOTHING,  # noqa: ARG002
+        kept: Mapping[str, np.ndarray] = NOTHING,
     ) -> list[dict[str, Any]]:
-        """Logits of n rows, each [1] -> numbers."""
-        return [{"value": float(row[0])} for row in logits]
+        """Logits of n rows, each [1] -> numbers, in the unit of the labels."""
+        mean, spread = float(kept.get("mean", 0.0)), float(kept.get("spread", 1.0))
+        return [{"value": mean + spread * float(row[0])} for row in logits]
 
     def scorer(
         self,
@@ -65,6 +75,18 @@ class RegressionKind(Kind):
     ) -> "RegressionScorer":
         """Compare n answers with the numbers of n labelled rows."""
         return RegressionScorer(answers, truths)
+
+
+def unit_of(labels: np.ndarray) -> dict[str, float]:
+    """What a head that learns from these labels [n], n >= 1, counts in: {"mean", "spread"}, the standard
+    deviation; a spread of 1 where all are the same."""
+    values = np.asarray(labels, np.float64)
+    return {"mean": float(values.mean()), "spread": float(values.std()) if np.ptp(values) else 1.0}
+
+
+def in_spreads(labels: _Labels, kept: Mapping[str, Any]) -> _Labels:
+    """Labels [n] as the logits that answer them: in spreads from the mean, of what the head keeps."""
+    return (labels - kept.get("mean", 0.0)) / kept.get("spread", 1.0)
 
 
 class RegressionScorer(Scorer):

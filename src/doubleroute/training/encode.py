@@ -137,10 +137,11 @@ def _labelled(frame: "pd.DataFrame", task: str, split: str) -> "tuple[np.ndarray
 
 def _counts(tokenizer: "PreTrainedTokenizerBase", packed: Packed, rows: int) -> dict[str, int]:
     unknown = tokenizer.unk_token_id
+    cut = np.flatnonzero(packed.cut)
     return {
         "rows": rows,
         "tokens": len(packed.ids),
-        "truncated": int(packed.cut.sum()),
+        "truncated": len(cut if packed.owners is None else np.unique(packed.owners[cut])),
         "unknown": 0 if unknown is None else int((packed.ids == unknown).sum()),
     }
 

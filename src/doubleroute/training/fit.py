@@ -19,7 +19,7 @@ from doubleroute.modeling.vocabulary import cut_vocabulary
 from doubleroute.training import checkpoints
 from doubleroute.training.encode import ANSWERS, load_split
 from doubleroute.training.feed import Feed, load_states
-from doubleroute.training.history import History, read_history
+from doubleroute.training.history import History, read_history, units_of
 from doubleroute.training.lora import adapt
 from doubleroute.training.machine import autocast, compute_device, keep_freed_memory
 from doubleroute.training.objective import Objective
@@ -83,7 +83,7 @@ class Learner:
         self._leave_out_unread_tokens()
         self._build_optimizer()
         self.step, self.best = 0, dict[str, Tensor]()
-        self.history = History(self.total, self._go_on_from())
+        self.history = History(self.total, self._go_on_from(), units_of(self.model.config.tasks))
         self._note_finished()  # a rung knows from its first epoch on who finished on those before it
 
     def _build_model(self, variant: Variant, encoded: Stage) -> None:

@@ -10,11 +10,12 @@ from doubleroute.config import Project
 from doubleroute.data.batches import Encoded
 from doubleroute.data.tokens import Packed
 from doubleroute.kinds import kind
+from doubleroute.kinds.regression import in_spreads
 from doubleroute.modeling.inference import by_word
 from doubleroute.training.encode import load_split
 from doubleroute.training.encoders import Encoder, pretrained, routed
 from doubleroute.training.heads import Examples, Solved, head_of, layers_router, place, solve
-from doubleroute.training.history import History, gain
+from doubleroute.training.history import History, gain, units_of
 from doubleroute.training.known_tokens import KEYS
 from doubleroute.training.machine import autocast, compute_device
 from doubleroute.training.optimise import count
@@ -71,7 +72,7 @@ class HeadsFit:
 
     def run(self, folder: Path, progress: Progress) -> None:
         """Solve and write."""
-        history = History(total=0)
+        history = History(total=0, units=units_of(self.model.config.tasks))
         scores, solved = {}, 0
         for number, task in enumerate(self.tasks):
             scores[task] = self._fit(task, progress)
@@ -106,6 +107,10 @@ class HeadsFit:
         if len(examples.targets) < len(train.last):
             self.left_out[task] = len(train.last) - len(examples.targets)
         others = examples_of(held, self.rows["validation"][task], seed)
+        if options["kind"] == "regression":
+            unit = self.model.kept(task)
+            examples = examples._replace(targets=in_spreads(examples.targets, unit))
+            others = others._replace(targets=in_spreads(others.targets, unit))
         solved = solve(options["kind"], examples, others, head_of(self.model, task).out.out_features)
         if self.plan.start is not None and task not in self.fresh:
             before, after = self._score_before(task, held), self._score(task, held, solved)
@@ -171,7 +176,8 @@ class HeadsFit:
                 by_word(values, places[places >= 0], size)
                 for values, places, size in zip(logits, words, truths.words, strict=True)
             ]
-        return self._scored(task, kind(options["kind"]).decode(logits, truths.labels))
+        answers = kind(options["kind"]).decode(logits, truths.labels, self.model.kept(task))
+        return self._scored(task, answers)
 
     def _scored(self, task: str, answers: list[dict[str, Any]]) -> dict[str, float]:
         options = self.model.config.tasks[task]

@@ -26,11 +26,23 @@ def read_history(fit: Path) -> dict[str, Any]:
     return found
 
 
-class History:
-    """The notes of a fit of ``total`` steps; ``before``: ``history.json`` of the fit that it goes on from."""
+def units_of(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """The size of an error that counts one in the mean over tasks, from the model's config: of regression the
+    labels' spread, so that minutes count no more than hours do, of others one."""
+    return {name: float(task.get("spread", 1.0)) for name, task in tasks.items()}
 
-    def __init__(self, total: int, before: Mapping[str, Any] | None = None) -> None:
-        self.total = total
+
+class History:
+    """The notes of a fit of ``total`` steps; ``before``: ``history.json`` of the fit that it goes on from;
+    ``units``: of each task's errors, by default 1 (``units_of``)."""
+
+    def __init__(
+        self,
+        total: int,
+        before: Mapping[str, Any] | None = None,
+        units: Mapping[str, float] | None = None,
+    ) -> None:
+        self.total, self.units = total, units or {}
         self.log: dict[str, Any] = {
             "steps": [],
             "epochs": [],
@@ -94,10 +106,14 @@ class History:
         """Note the validation scores {task: {its metric: value}}; whether their mean is the best so far.
         ``rung``: of a ladder of fits.
 
-        In the mean an error such as mae counts negative. A correlation or F1 that is undefined counts
-        as 0, an error that is undefined as the worst.
+        In the mean an error such as mae counts negative, in the task's unit. A correlation or F1 that is
+        undefined counts as 0, an error that is undefined as the worst.
         """
-        gains = [gain(metric, value) for each in scores.values() for metric, value in each.items()]
+        gains = [
+            gain(metric, value / self.units.get(task, 1.0) if metric in LOWER_IS_BETTER else value)
+            for task, each in scores.items()
+            for metric, value in each.items()
+        ]
         log, mean = self.log, sum(gains) / len(gains)
         log["epochs"].append(
             {

@@ -9,6 +9,7 @@ from doubleroute.config import Project
 from doubleroute.data.tables import rows_digest
 from doubleroute.digests import code_digest, versions_of
 from doubleroute.errors import InputError
+from doubleroute.kinds.regression import unit_of
 from doubleroute.training.class_weights import class_weights
 from doubleroute.training.encode import load_split, read_meta
 from doubleroute.training.extras import extras
@@ -191,7 +192,7 @@ def fit_inputs(
 def task_options(project: Project, encoded: Path) -> dict[str, dict[str, Any]]:
     """For each task what the model's config says of it. Raises ConfigError for class weights of labels that
     it has not."""
-    about = read_meta(encoded)["tasks"]
+    about, train = read_meta(encoded)["tasks"], load_split(encoded, "train")
     found = {
         task: {
             "kind": options.kind,
@@ -202,6 +203,7 @@ def task_options(project: Project, encoded: Path) -> dict[str, dict[str, Any]]:
             "weight": options.weight,
             "metric": options.judged_by,
             **({"answers": about[task]["answers"]} if options.kind == "retrieval" else {}),
+            **(unit_of(train[task].labels) if options.kind == "regression" else {}),
             **(
                 options.head.model_dump(include={"overlap", "answer_tokens"})
                 if options.kind == "span"
@@ -210,8 +212,7 @@ def task_options(project: Project, encoded: Path) -> dict[str, dict[str, Any]]:
         }
         for task, options in project.tasks.items()
     }
-    weighted = {task: options for task, options in project.tasks.items() if options.class_weights}
-    train = load_split(encoded, "train") if weighted else {}
-    for task, options in weighted.items():
-        found[task]["class_weights"] = class_weights(task, options, found[task]["labels"], train[task])
+    for task, options in project.tasks.items():
+        if options.class_weights:
+            found[task]["class_weights"] = class_weights(task, options, found[task]["labels"], train[task])
     return found

@@ -49,11 +49,14 @@ class Begun:
 
 def begin(project: Project, variant: Variant, encoded: Stage, plan: Plan) -> Begun:
     """The model that a fit begins with. Raises ConfigError when no task is to learn."""
-    from doubleroute.modeling.model import DoublerouteConfig, assemble
+    from doubleroute.modeling.model import DoublerouteConfig, assemble, load_model
 
     source = locate(project.backbone.source, project.root)
     backbone = load_backbone(source)
+    given = load_model(plan.start.folder) if plan.start else None
     tasks = task_options(project, encoded.path)
+    if given is not None:
+        _keep_units(tasks, given.config.tasks)
     if plan.alone is not None:
         tasks = {plan.alone: tasks[plan.alone]}
     config = DoublerouteConfig(
@@ -64,7 +67,7 @@ def begin(project: Project, variant: Variant, encoded: Stage, plan: Plan) -> Beg
         origin=origin(project, read_meta(encoded.path)["backbone"]),
     )
     model = assemble(config, backbone, project.seed, project.root)
-    fresh = take_over(model, plan.start) if plan.start else []
+    fresh = [] if given is None else take_over(model, given)
     learning = list(config.tasks)
     if plan.moved is not None:
         learning = [task for task in config.tasks if task in {*plan.moved, *fresh}]
@@ -127,8 +130,16 @@ def _another(what: str, theirs: str, ours: str) -> ConfigError:
     )
 
 
-def take_over(model: "DoublerouteModel", start: Start) -> list[str]:
-    """Copy the weights of the start into a fresh model; give the tasks that it has not got (whole).
+def _keep_units(tasks: Mapping[str, dict[str, Any]], theirs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Heads of regression that are taken over go on in the unit that they have learned in: in another their
+    weights would give other answers."""
+    for name, task in tasks.items():
+        if task["kind"] == "regression" and theirs.get(name, {}).get("kind") == "regression":
+            task |= {"mean": theirs[name].get("mean", 0.0), "spread": theirs[name].get("spread", 1.0)}
+
+
+def take_over(model: "DoublerouteModel", given: "DoublerouteModel") -> list[str]:
+    """Copy the weights of an earlier model into a fresh one; give the tasks that it has not got (whole).
 
     Backbone and router are taken; of the router's parameters of single tasks those of the tasks that both
     have with the same kind. Of such a task the head is taken too: of its last layer the rows of the labels
@@ -136,9 +147,6 @@ def take_over(model: "DoublerouteModel", start: Start) -> list[str]:
     labels of an order begins fresh as a whole.
     The caller has seen to it that backbone and router are the same (``refuse_another``).
     """
-    from doubleroute.modeling.model import load_model
-
-    given = load_model(start.folder)
     both = [
         name
         for name, task in model.config.tasks.items()
