@@ -250,6 +250,20 @@ def test_the_routed_model_alone_is_fitted_from_the_champion_and_found_again(
     assert again["routed"].reused
 
 
+def test_the_trunk_of_a_start_that_learned_deeper_is_part_of_a_fit_s_digest(
+    root: Path, champion: Start
+) -> None:
+    run, plan = Run(root), Plan(champion)
+    theirs = store(run.project, run.workspace, run.encoded, lambda *_: None, plan, ["routed"])
+    found = [
+        fit_inputs(
+            run.project, variant(run.project, "routed"), run.validated, run.encoded, stored, "float32", plan
+        )
+        for stored in (run.stored, theirs)
+    ]
+    assert found[0]["activations"] != found[1]["activations"]
+
+
 def test_start_effort_and_what_moved_are_part_of_a_fit_s_digest(root: Path, champion: Start) -> None:
     run, more = Run(root), Run(root, "retraining.effort=0.9")
     plans = [Plan(), Plan(champion), Plan(Start(champion.folder, "x")), Plan(champion, moved=("sentiment",))]

@@ -168,7 +168,7 @@ def fit_inputs(
     return {
         "rows": rows_digest(validated),
         "encoded": encoded.digest,
-        "activations": stored.digest if stored and variant.stored else None,
+        "activations": _read_of(stored, variant) if stored and variant.stored else None,
         "tasks": task_options(project, encoded.path),
         "router": variant.router,
         "depth": variant.depth,
@@ -179,6 +179,11 @@ def fit_inputs(
         "code": code_digest("kinds", "data/batches", "data/mixture", "modeling", "linear", *_CODE),
         "versions": versions_of("torch", "transformers", "numpy", *extras(project.training)),
     }
+
+
+def _read_of(stored: Stage, variant: Variant) -> dict[str, Any]:
+    """What a fit reads of a store that several models share: its own layers, and what computed them."""
+    return {"trunk": stored.manifest["inputs"]["trunk"], "layers": list(variant.stored)}
 
 
 def task_options(project: Project, encoded: Path) -> dict[str, dict[str, Any]]:
