@@ -162,6 +162,9 @@ def test_the_ladder_ends_with_the_budget_and_with_the_patience(root: Path, tmp_p
     assert ladder == ("heads", "whole")  # one layer may learn: there is no upper half of it
     going, late = history_of(tmp_path / "going", seconds=60.0), history_of(tmp_path / "late", seconds=85.0)
     tired = history_of(tmp_path / "tired", epochs=[{}, {}, {}])
+    lowest = next_plan(project, FROM_NOTHING, ladder, 0, None)
+    assert lowest is not None
+    assert lowest.rung == Rung("heads", None, share=0.0)
     plan = next_plan(project, FROM_NOTHING, ladder, 1, going)
     assert plan is not None
     assert plan.rung == Rung("whole", 30.0, first=False, retraining=False)

@@ -25,7 +25,7 @@ from doubleroute.data.tokens import Packed
 from doubleroute.digests import code_digest, file_digest, versions_of
 from doubleroute.modeling.backbone import load_backbone, locate, refuse_long_texts, states_of
 from doubleroute.modeling.trunk import Trunk, caught_layers
-from doubleroute.training.encode import ANSWERS, load_split, read_meta
+from doubleroute.training.encode import ANSWERS, learned_digest, load_split, read_meta
 from doubleroute.training.machine import autocast, compute_device
 from doubleroute.training.plan import Start
 from doubleroute.training.start import trunk_weights
@@ -93,7 +93,9 @@ def activations(
             progress(done, total)
         sheet.close()
 
-    return workspace.build("activations", {"encoded": encoded.digest, "layers": wanted, "trunk": trunk}, make)
+    return workspace.build(
+        "activations", {"encoded": learned_digest(encoded), "layers": wanted, "trunk": trunk}, make
+    )
 
 
 def read(stage: Path, layer: int, split: str, packed: dict[str, Packed]) -> dict[str, np.ndarray]:
