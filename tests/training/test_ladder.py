@@ -1,6 +1,7 @@
 """Ladders of fits: heads solved on stored states, then the upper layers, then all of them."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,22 @@ def test_a_budget_decides_how_many_steps_there_are_also_after_a_kill(root: Path,
     again._resume(partial)
     assert again.step > 10
     assert (again.total, again.history.total) == (killed.total, killed.total)
+
+
+def test_storing_states_takes_nothing_of_a_budget(root: Path, tmp_path: Path) -> None:
+    run = Run(root, "backbone.max_tokens=14")  # no other test has stored states of such rows
+    stages = (variant(run.project, "routed", rung="heads"), run.validated, run.encoded)
+    slept = 0.0
+
+    def tell(_: dict[str, Any]) -> None:
+        nonlocal slept
+        slept += 0.5
+        time.sleep(0.5)
+
+    begun = time.monotonic()
+    HeadsFit(run.project, run.workspace, *stages, "float32", HEADS).run(tmp_path, tell)
+    assert slept > 0
+    assert 0 < read_history(tmp_path)["seconds"] <= time.monotonic() - begun - slept
 
 
 def test_who_finished_on_the_rung_before_is_drawn_rarely_from_the_first_epoch_on_also_after_a_kill(

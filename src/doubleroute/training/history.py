@@ -6,7 +6,8 @@ All of it is plain JSON and travels in every checkpoint, so that a fit that goes
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,13 @@ class History:
     def go_on(self, log: dict[str, Any] | None = None) -> None:
         """Count time from now on, after the notes of a checkpoint if there is one."""
         self.log, self._since = log or self.log, time.monotonic()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out the time that the block takes."""
+        self.kept()
+        yield
+        self.go_on()
 
     def kept(self) -> dict[str, Any]:
         """The notes up to now, for a checkpoint."""

@@ -29,7 +29,7 @@ def kept_rows(
 
     ``name`` is that of the stages; ``made_by`` all that the values depend on beside the keys.
     """
-    with workspace.lock(name):
+    with workspace.lock(f"{name}-{digest_of(made_by)}"):  # nobody waits for what another encoder computes
         stages = [each for each in workspace.all(name) if each.manifest["inputs"].get("made_by") == made_by]
         for stage in stages:
             workspace.use(stage)
