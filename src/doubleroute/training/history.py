@@ -44,14 +44,15 @@ class History:
             "epoch_count": 0,
             "tokens": 0,
             "steps_before": 0,
+            "seconds_before": 0.0,
             "rows_before": {},
             "epochs_before": 0,
         }
         if before is not None:
             self.log |= {name: before[name] for name in _CARRIED}
-            #: Of the fits before this one: their steps, and what they drew.
+            #: Of the fits before this one: their steps and seconds, and what they drew.
             self.log |= {"steps_before": before["total_steps"], "rows_before": before["rows"]}
-            self.log["epochs_before"] = len(before["epochs"])
+            self.log |= {"seconds_before": before["seconds"], "epochs_before": len(before["epochs"])}
         self._since = time.monotonic()
 
     @property
@@ -76,7 +77,8 @@ class History:
         return self.log
 
     def note_step(self, step: int, loss: float, tokens: int, rate: float) -> dict[str, Any] | None:
-        """Note one step; now and then, and at the last, give a new point of the training curve."""
+        """Note one step; now and then, and at the last, give a new point of the training curve, with
+        the steps, their ``total`` and the seconds of this fit alone."""
         log, spent = self.log, self.seconds
         log["loss_sum"] += loss
         log["loss_count"] += 1
@@ -94,7 +96,8 @@ class History:
         }
         log["steps"].append(point)
         log["loss_sum"], log["loss_count"] = 0.0, 0
-        return {**point, "step": step, "total": self.total}
+        seconds = round(spent - log["seconds_before"], 3)
+        return {**point, "step": step, "total": self.total, "seconds": seconds}
 
     def note_epoch(
         self, step: int, scores: Mapping[str, Mapping[str, float]], rung: str | None = None
