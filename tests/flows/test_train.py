@@ -173,7 +173,8 @@ def test_a_second_run_reuses_every_stage_and_is_the_same_version(
 def test_a_changed_row_is_a_new_version_and_a_decision_with_reasons(copied: Path) -> None:
     (copied / "data.dvc").unlink()
     table = copied / "data" / "sentiment.csv"
-    table.write_text(table.read_text(encoding="utf-8").replace(",pos,", " good,pos,", 1), encoding="utf-8")
+    longer = table.read_text(encoding="utf-8").replace(",neg,", " bad,neg,", 1)  # a training row
+    table.write_text(longer, encoding="utf-8")
     result = run(load_project(copied))
     reused = {stage["name"]: stage["reused"] for stage in result["stages"]}
     assert not any(reused[name] for name in ("validate", "tokenise", "fit"))
