@@ -144,6 +144,16 @@ evaluation: {{bootstrap: 100}}
     return root
 
 
+def relabel(root: Path, text: str) -> None:
+    """Give a sentence of a tiny project the other label."""
+    table = root / "data" / "sentiment.csv"
+    lines = table.read_text(encoding="utf-8").splitlines()
+    row = next(number for number, line in enumerate(lines) if line.startswith(f"{text},"))
+    _, label, source = lines[row].split(",")
+    lines[row] = f"{text},{'neg' if label == 'pos' else 'pos'},{source}"
+    table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def write_questions(root: Path) -> str:
     """Write questions and their stored answers beside the data of a tiny project; give the change of its
     tasks that has them in the place of the entities. Each question is its answer's text."""

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,15 @@ def test_a_stage_with_a_damaged_manifest_is_built_again(tmp_path: Path, text: st
     workspace = Workspace(tmp_path)
     (workspace.build("fit", {}, _one_file).path / "manifest.json").write_text(text, encoding="utf-8")
     assert not workspace.build("fit", {}, _one_file).reused
+
+
+def test_a_stage_that_another_run_removes_still_tells_what_went_in(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    workspace.build("fit", {"seed": 1}, _one_file)
+    (found,) = workspace.all("fit")
+    shutil.rmtree(found.path)
+    assert found.manifest["inputs"] == {"seed": 1}
+    assert workspace.all("fit") == []
 
 
 def test_processes_that_want_the_same_stage_build_it_once(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +44,9 @@ class Stage:
     path: Path
     reused: bool
 
-    @property
+    @cached_property
     def manifest(self) -> dict[str, Any]:
-        """What went in (``inputs``) and the sha256 and size of every file (``files``)."""
+        """What went in (``inputs``) and the sha256 and size of every file (``files``), read once."""
         manifest: dict[str, Any] = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
         return manifest
 
@@ -117,10 +119,15 @@ class Workspace:
             os.utime(stage.path)
 
     def all(self, name: str) -> list[Stage]:
-        """Every whole stage of this name, the one used last first. Looking is no use: see ``use``."""
-        folders = [path for path in self.stages.glob(f"{name}-*") if _is_whole(path)]
-        folders.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-        return [Stage(name, path.name.rpartition("-")[2], path, reused=True) for path in folders]
+        """Every whole stage of this name, the one used last first. Looking is no use: see ``use``. Their
+        manifests are known, also of those that another run removes meanwhile."""
+        found: list[tuple[float, Stage]] = []
+        for path in self.stages.glob(f"{name}-*"):
+            stage = Stage(name, path.name.rpartition("-")[2], path, reused=True)
+            with suppress(FileNotFoundError):
+                if _is_whole(path) and stage.manifest:
+                    found.append((path.stat().st_mtime, stage))
+        return [stage for _, stage in sorted(found, key=itemgetter(0), reverse=True)]
 
     @contextmanager
     def bounded(self, most: float, tell: Callable[[list[str]], None]) -> Iterator[None]:

@@ -1,6 +1,8 @@
 """What a run says on stderr while it works."""
 
+import io
 import re
+import sys
 import time
 from typing import Any
 
@@ -49,3 +51,34 @@ def test_a_fit_tells_its_loss_its_speed_and_the_time_left(capsys: pytest.Capture
         point = {"step": 5, "total": 20, "loss": 0.5, "tokens_per_second": 1234.5, "seconds": 30.0}
         progress("routed", point)
     assert capsys.readouterr().err == "routed: 5 of 20  loss 0.500  1,234 tokens/s  1:30 left\n"
+
+
+def test_the_time_left_counts_from_the_first_of_the_things_that_are_counted_now(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FitProgress, "_EVERY", 0.0)
+    with FitProgress() as progress:
+        progress("routed", {"step": 10, "total": 100, "unit": "tokens of a, train"})
+        time.sleep(1)
+        progress("routed", {"step": 10, "total": 1000, "unit": "tokens of b, train"})
+        progress("routed", {"step": 20, "total": 1000, "unit": "tokens of b, train"})
+        progress("routed", {"step": 10, "total": 1000, "unit": "tokens of b, train"})  # once more
+    said = capsys.readouterr().err.splitlines()
+    assert said[1] == "routed: 10 of 1,000 tokens of b, train"
+    assert re.fullmatch(r"routed: 20 of 1,000 tokens of b, train  0:\d\d left", said[2])
+    assert said[3] == said[1]
+
+
+def test_a_bar_fills_up_whatever_it_counted_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with FitProgress() as progress:
+        progress("routed", {"step": 900, "total": 900, "unit": "tokens of a, train"})
+        point = {"step": 20, "total": 20, "loss": 0.5, "tokens_per_second": 1234.5, "seconds": 30.0}
+        progress("routed", point)
+    assert isinstance(sys.stderr, Terminal)
+    assert "20/20" in sys.stderr.getvalue()

@@ -14,16 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import write_tiny_project
+from conftest import relabel, write_tiny_project
 from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_HOME
 
 from doubleroute.config import load_project
+from doubleroute.data.tables import read_validated
 from doubleroute.errors import DataError, GateError, MachineError
+from doubleroute.flows.candidate import run_key
 from doubleroute.flows.server import prefect_api
 from doubleroute.flows.train import run
-from doubleroute.integrations.registry import CHAMPION, Registry
+from doubleroute.integrations.registry import CHAMPION, Registry, Version
 from doubleroute.workspace import Workspace
 
 pytestmark = pytest.mark.filterwarnings(
@@ -88,6 +90,13 @@ def stages(root: Path, name: str) -> set[str]:
     return {path.name for path in (root / ".doubleroute" / "stages").glob(f"{name}-*")}
 
 
+def fit_of(root: Path, version: Version) -> Path:
+    """The stage of the model that the version is."""
+    workspace = Workspace(root)
+    (validated,) = workspace.all("validate")
+    return next(fit.path for fit in workspace.all("fit") if run_key(fit, validated) == version.run_key)
+
+
 def test_every_step_is_a_task_run_in_prefect(trained: tuple[Path, dict[str, Any]]) -> None:
     root, result = trained
     assert [stage["name"] for stage in result["stages"]] == STEPS
@@ -124,9 +133,8 @@ def test_the_one_version_is_champion_and_knows_its_data_and_its_run_key(
     (version,) = Registry(root, "tiny").versions()
     assert (version.number, version.aliases) == (result["version"], (CHAMPION,))
     assert result["decision"]["verdict"] == "promote"
-    fits = stages(root, "fit")
-    assert f"fit-{version.run_key}" in fits
-    assert len(fits) == 3
+    assert fit_of(root, version).is_dir()
+    assert len(stages(root, "fit")) == 3
     commit = command("git", "rev-parse", "HEAD", at=root)
     pointer = command("git", "show", "HEAD:data.dvc", at=root).split("md5: ")[1].split()[0]
     data = {name: version.tags[name] for name in ("git_commit", "git_dirty", "dvc_md5")}
@@ -165,7 +173,8 @@ def test_a_second_run_reuses_every_stage_and_is_the_same_version(
 def test_a_changed_row_is_a_new_version_and_a_decision_with_reasons(copied: Path) -> None:
     (copied / "data.dvc").unlink()
     table = copied / "data" / "sentiment.csv"
-    table.write_text(table.read_text(encoding="utf-8").replace(",pos,", " good,pos,", 1), encoding="utf-8")
+    longer = table.read_text(encoding="utf-8").replace(",neg,", " bad,neg,", 1)  # a training row
+    table.write_text(longer, encoding="utf-8")
     result = run(load_project(copied))
     reused = {stage["name"]: stage["reused"] for stage in result["stages"]}
     assert not any(reused[name] for name in ("validate", "tokenise", "fit"))
@@ -181,11 +190,23 @@ def test_a_changed_row_is_a_new_version_and_a_decision_with_reasons(copied: Path
     assert new.as_dict()["verdict"] == result["decision"]["verdict"]
 
 
+def test_a_corrected_test_label_is_a_new_version_of_the_same_weights(copied: Path) -> None:
+    (copied / "data.dvc").unlink()
+    (validated,) = Workspace(copied).all("validate")
+    relabel(copied, read_validated(validated.path, "sentiment", "test")["text"].iloc[0])
+    result = run(load_project(copied))
+    reused = {stage["name"]: stage["reused"] for stage in result["stages"]}
+    assert {name for name in STEPS[1:7] if reused[name]} == {"activations", "fit"}
+    old, new = (Registry(copied, "tiny").version(number) for number in ("1", "2"))
+    assert (result["version"], new.digest) == ("2", old.digest)
+    assert old.tags["evaluation"] != new.tags["evaluation"]
+
+
 def test_a_model_that_is_fitted_again_alone_has_the_same_weights(copied: Path) -> None:
     """As after a kill when the others were done: it must not take the processors that they leave free."""
     champion = Registry(copied, "tiny").champion()
     assert champion is not None
-    fit = copied / ".doubleroute" / "stages" / f"fit-{champion.run_key}"
+    fit = fit_of(copied, champion)
     before = {name: (fit / name).read_bytes() for name in ("model/model.safetensors", "model/config.json")}
     threads = json.loads((fit / "history.json").read_text(encoding="utf-8"))["threads"]
     shutil.rmtree(fit)

@@ -45,7 +45,7 @@ def weights(root: Path) -> str:
     """The sha256 of the routed model that the champion is."""
     champion = Registry(root, "tiny").champion()
     assert champion is not None
-    file = root / ".doubleroute" / "stages" / f"fit-{champion.run_key}" / "model" / "model.safetensors"
+    file = Registry(root, "tiny").model_folder(champion) / "model.safetensors"
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 

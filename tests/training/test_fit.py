@@ -17,10 +17,11 @@ from doubleroute.config import load_project
 from doubleroute.errors import ConfigError, ModelError
 from doubleroute.integrations.validation import validate
 from doubleroute.training import checkpoints
+from doubleroute.training.activations import activations
 from doubleroute.training.encode import encode
 from doubleroute.training.fit import Learner
 from doubleroute.training.ladder import fit, store
-from doubleroute.training.plan import FROM_NOTHING, Plan
+from doubleroute.training.plan import FROM_NOTHING, Plan, fit_inputs
 from doubleroute.training.variants import variant
 from doubleroute.workspace import Stage, Workspace
 
@@ -133,6 +134,24 @@ def test_the_trunk_s_stored_states_change_nothing_but_their_rounding(run: Run, t
     frozen = [name for name in live if "layer.0." in name or "embeddings" in name]
     assert frozen
     assert all(torch.equal(live[name], stored[name]) for name in frozen)
+
+
+def test_a_fit_depends_on_the_stored_layers_that_it_reads_and_on_what_computed_them(root: Path) -> None:
+    run = Run(root, "tasks.entities.head.crf=true")  # trained, the frozen model reads a layer of its own
+    alone = store(run.project, run.workspace, run.encoded, lambda *_: None, names=["routed"])
+    assert alone is not None
+    assert run.stored is not None
+    assert alone.manifest["inputs"]["layers"] < run.stored.manifest["inputs"]["layers"]
+
+    def inputs(name: Any, stored: Stage | None) -> dict[str, Any]:
+        stages = (run.validated, run.encoded, stored)
+        return fit_inputs(run.project, variant(run.project, name), *stages, "float32")
+
+    assert inputs("routed", alone) == inputs("routed", run.stored)
+    others = [inputs("routed", None), inputs("frozen", run.stored)]
+    rounded = activations(run.project, run.workspace, run.encoded, (1,), "bfloat16", lambda *_: None)
+    others.append(inputs("routed", rounded))
+    assert all(each["activations"] != inputs("routed", alone)["activations"] for each in others)
 
 
 def test_the_model_learns_what_there_is_to_learn(root: Path, tmp_path: Path) -> None:

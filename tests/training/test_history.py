@@ -64,6 +64,20 @@ def test_notes_and_time_go_on_after_a_checkpoint() -> None:
     assert 100 <= second.seconds < 200
 
 
+def test_a_fit_that_goes_on_from_another_tells_of_its_own_steps_and_seconds() -> None:
+    first = History(total=2)
+    first.note_step(2, 2.0, 10, 1e-3)
+    first.note_epoch(2, {"a": {"accuracy": 1.0}})
+    second = History(total=4, before={**first.as_dict(2, {"a": 16}), "seconds": 100.0})
+    second.go_on()
+    told = second.note_step(1, 4.0, 10, 1e-3)
+    assert told is not None
+    assert (told["step"], told["total"]) == (1, 4)
+    assert told["seconds"] < 50
+    kept = second.log["steps"][-1]
+    assert (kept["step"], kept["seconds"] >= 100) == (3, True)
+
+
 def test_a_task_has_finished_when_its_own_score_was_not_better_for_long_enough_and_stays_so() -> None:
     history = History(total=6)
     scores = [(0.5, 3.0), (0.6, math.nan), (0.6, 2.0), (0.6, 2.5), (0.9, 2.5), (0.9, 2.5)]

@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+import time
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,22 @@ def test_a_budget_decides_how_many_steps_there_are_also_after_a_kill(root: Path,
     assert (again.total, again.history.total) == (killed.total, killed.total)
 
 
+def test_storing_states_takes_nothing_of_a_budget(root: Path, tmp_path: Path) -> None:
+    run = Run(root, "backbone.max_tokens=14")  # no other test has stored states of such rows
+    stages = (variant(run.project, "routed", rung="heads"), run.validated, run.encoded)
+    slept = 0.0
+
+    def tell(_: dict[str, Any]) -> None:
+        nonlocal slept
+        slept += 0.5
+        time.sleep(0.5)
+
+    begun = time.monotonic()
+    HeadsFit(run.project, run.workspace, *stages, "float32", HEADS).run(tmp_path, tell)
+    assert slept > 0
+    assert 0 < read_history(tmp_path)["seconds"] <= time.monotonic() - begun - slept
+
+
 def test_who_finished_on_the_rung_before_is_drawn_rarely_from_the_first_epoch_on_also_after_a_kill(
     root: Path, tmp_path: Path
 ) -> None:
@@ -166,6 +183,9 @@ def test_the_ladder_ends_with_the_budget_and_with_the_patience(root: Path, tmp_p
     assert ladder == ("heads", "whole")  # one layer may learn: there is no upper half of it
     going, late = history_of(tmp_path / "going", seconds=60.0), history_of(tmp_path / "late", seconds=85.0)
     tired = history_of(tmp_path / "tired", epochs=[{}, {}, {}])
+    lowest = next_plan(project, FROM_NOTHING, ladder, 0, None)
+    assert lowest is not None
+    assert lowest.rung == Rung("heads", None, share=0.0)
     plan = next_plan(project, FROM_NOTHING, ladder, 1, going)
     assert plan is not None
     assert plan.rung == Rung("whole", 30.0, first=False, retraining=False)

@@ -1,5 +1,6 @@
 """Pooled states: what they are, and that every user of a row's states shares them."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,12 @@ from doubleroute.training.embeddings import embeddings
 from doubleroute.training.encode import load_split
 from doubleroute.training.encoders import pretrained
 from doubleroute.training.heads_fit import HeadsFit
+from doubleroute.training.kept_rows import Arrays, Compute, kept_rows
 from doubleroute.training.known_tokens import KEYS
 from doubleroute.training.plan import Plan, Rung
 from doubleroute.training.pooled import Pooled, Pooling, pooled_states
 from doubleroute.training.variants import variant
+from doubleroute.workspace import Workspace
 
 #: Float16 keeps eleven bits.
 CLOSE = {"rtol": 2**-10, "atol": 1e-3}
@@ -88,3 +91,32 @@ def test_drift_finds_the_states_that_training_has_stored(run: Run, tmp_path: Pat
     assert told == []
     embeddings(project, run.workspace, ["words unheard of"], [None], lambda name, _: told.append(name))
     assert told
+
+
+def test_nobody_waits_for_the_states_of_another_encoder(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    computing, enough = threading.Event(), threading.Event()
+
+    def compute(places: list[int]) -> tuple[np.ndarray, Arrays]:
+        return np.ones(len(places), np.int64), {"last": np.zeros((len(places), 1))}
+
+    def slowly(places: list[int]) -> tuple[np.ndarray, Arrays]:
+        computing.set()
+        enough.wait(60)
+        return compute(places)
+
+    def started(weights: str, how: Compute) -> threading.Thread:
+        given = (workspace, "pooled", {"weights": weights}, [bytes(16)], how)
+        thread = threading.Thread(target=kept_rows, args=given)
+        thread.start()
+        return thread
+
+    slow = started("one", slowly)
+    assert computing.wait(60)
+    other = started("other", compute)
+    other.join(20)
+    waited = other.is_alive()
+    enough.set()
+    slow.join()
+    other.join()
+    assert not waited

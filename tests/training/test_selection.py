@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import write_tiny_project
+from conftest import relabel, write_tiny_project
 from test_fit import Run
 
 from doubleroute.config import Retraining
@@ -116,6 +116,17 @@ def test_all_rows_of_weight_one_are_read_in_the_order_of_no_selection(root: Path
     chosen, plain = run.learner(plan=Plan(selection=stage)).feed, run.learner().feed
     for one, other in zip(chosen.plan(1), plain.plan(1), strict=True):
         assert all((rows == other[task]).all() for task, rows in one.items())
+
+
+def test_a_test_row_has_no_part_in_what_is_drawn(tiny_project: Path) -> None:
+    found = []
+    for _ in range(2):
+        run = Run(tiny_project, "retraining.new_rows_weight=3")
+        stage = selection(run.project, run.workspace, run.validated, seen(run, 4))
+        assert stage is not None
+        found.append(stage.digest)
+        relabel(tiny_project, read_validated(run.validated.path, "sentiment", "test")["text"].iloc[0])
+    assert found[0] == found[1]
 
 
 def test_a_task_without_any_row_left_is_an_error_that_says_what_to_write(root: Path) -> None:

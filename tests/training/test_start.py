@@ -1,19 +1,21 @@
 """Fits that begin with the weights of an earlier model."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import write_tiny_project
+from conftest import relabel, write_tiny_project
 from safetensors.torch import load_file
 from test_fit import Killed, Run, kill_after, same, weights
 
+from doubleroute.data.tables import read_validated
 from doubleroute.errors import ConfigError, InputError, ModelError
 from doubleroute.modeling.inference import Answerer
 from doubleroute.modeling.model import load_model
 from doubleroute.training.ladder import fit, store
-from doubleroute.training.plan import Plan, Start, fit_inputs
+from doubleroute.training.plan import Plan, Rung, Start, fit_inputs
 from doubleroute.training.start import refuse_another
 from doubleroute.training.variants import variant
 
@@ -250,6 +252,20 @@ def test_the_routed_model_alone_is_fitted_from_the_champion_and_found_again(
     assert again["routed"].reused
 
 
+def test_the_trunk_of_a_start_that_learned_deeper_is_part_of_a_fit_s_digest(
+    root: Path, champion: Start
+) -> None:
+    run, plan = Run(root), Plan(champion)
+    theirs = store(run.project, run.workspace, run.encoded, lambda *_: None, plan, ["routed"])
+    found = [
+        fit_inputs(
+            run.project, variant(run.project, "routed"), run.validated, run.encoded, stored, "float32", plan
+        )
+        for stored in (run.stored, theirs)
+    ]
+    assert found[0]["activations"] != found[1]["activations"]
+
+
 def test_start_effort_and_what_moved_are_part_of_a_fit_s_digest(root: Path, champion: Start) -> None:
     run, more = Run(root), Run(root, "retraining.effort=0.9")
     plans = [Plan(), Plan(champion), Plan(Start(champion.folder, "x")), Plan(champion, moved=("sentiment",))]
@@ -263,3 +279,45 @@ def test_start_effort_and_what_moved_are_part_of_a_fit_s_digest(root: Path, cham
     assert found[0] == found[4]
     assert len({json.dumps(each, sort_keys=True) for each in found}) == 7
     assert all(Plan.from_dict(json.loads(json.dumps(plan.as_dict()))) == plan for plan in plans)
+
+
+@pytest.mark.parametrize(("split", "same"), [("test", True), ("validation", False), ("train", False)])
+def test_a_corrected_label_fits_again_only_where_it_is_learned_or_chosen_by(
+    tiny_project: Path, split: str, same: bool
+) -> None:
+    before = Run(tiny_project)
+    relabel(tiny_project, read_validated(before.validated.path, "sentiment", split)["text"].iloc[0])
+    after = Run(tiny_project)
+    assert before.encoded.digest != after.encoded.digest
+    found = [
+        [
+            fit_inputs(
+                run.project,
+                variant(run.project, "routed", rung=plan.on),
+                *(run.validated, run.encoded, run.stored),
+                "float32",
+                plan,
+            )
+            for plan in (Plan(), Plan(rung=Rung("heads")))
+        ]
+        for run in (before, after)
+    ]
+    assert all((one == other) == same for one, other in zip(*found, strict=True))
+    assert before.stored is not None
+    assert after.stored is not None
+    assert (before.stored.digest == after.stored.digest) == same
+
+
+def test_effort_and_rate_are_part_of_a_digest_only_where_a_champion_is_trained(
+    root: Path, champion: Start
+) -> None:
+    run, more = Run(root), Run(root, "retraining.effort=0.9", "retraining.rate=0.9")
+    whole = Rung("whole", first=False)
+
+    def same(plan: Plan) -> bool:
+        return plan.inputs(run.project) == plan.inputs(more.project)
+
+    assert same(Plan(champion, rung=whole))
+    assert same(Plan(champion, rung=Rung("heads", retraining=True)))
+    assert not same(Plan(champion, rung=replace(whole, retraining=True)))
+    assert not same(Plan(champion))

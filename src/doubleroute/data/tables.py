@@ -103,11 +103,15 @@ def read_frame(path: Path) -> "pd.DataFrame":
     return pd.DataFrame(columns)
 
 
-def rows_digest(validated: Stage) -> str:
-    """A digest of the rows and labels that the validation stage holds, whatever rules led to them: what
-    was made from the same rows is found again after a change of the rules."""
+def rows_digest(validated: Stage, split: str | None = None) -> str:
+    """A digest of the rows and labels that the validation stage holds, or of the rows of one ``split``,
+    whatever rules led to them: what was made from the same rows is found again after a change of the
+    rules."""
     files = validated.manifest["files"]
-    names = [name for name in files if name.endswith(".parquet") or name == "labels.json"]
+    if split is None:
+        names = [name for name in files if name.endswith(".parquet") or name == "labels.json"]
+    else:
+        names = [name for name in files if name.endswith(f"/{split}.parquet")]
     return digest_of({name: files[name]["sha256"] for name in names})
 
 

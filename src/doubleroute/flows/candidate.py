@@ -9,9 +9,9 @@ from typing import Any
 
 from doubleroute.config import Project
 from doubleroute.data.arrivals import REFERENCE, ROWS
-from doubleroute.data.tables import read_validated
+from doubleroute.data.tables import read_validated, rows_digest
 from doubleroute.data.tokens import join_tokens
-from doubleroute.digests import code_digest, versions_of
+from doubleroute.digests import code_digest, digest_of, versions_of
 from doubleroute.integrations.registry import Candidate, DatasetUse, Registry, Version
 from doubleroute.integrations.versions import DataVersion
 from doubleroute.reports.evaluation import write_report
@@ -33,6 +33,12 @@ _LIBRARIES = (
     "dvc",
     "matplotlib",
 )
+
+
+def run_key(fit: Stage, validated: Stage) -> str:
+    """What a version is known by: its model, and all rows. The same model beside other test rows is another
+    version: it has the scores on them and, as champion, keeps them out of training."""
+    return digest_of({"fit": fit.digest, "rows": rows_digest(validated)})
 
 
 def champion_of(registry: Registry, version: Version) -> Champion:
@@ -95,7 +101,7 @@ def candidate(
     decision_tags = {} if decided is None else {RETRAINING_DECISION: decided}
     data_tags = {name: str(value) for name, value in data.as_dict().items() if value is not None}
     return Candidate(
-        run_key=fit.digest,
+        run_key=run_key(fit, validated),
         model_folder=fit.path / "model",
         examples=examples,
         golden=Answerer(fit.path / "model").answer(examples),

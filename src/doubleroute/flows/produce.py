@@ -41,7 +41,7 @@ def challenger(
         fits = clock(
             steps.fit_models, project, workspace, validated, encoded, stored, progress, plan, ["routed"]
         )
-    against, champion = steps.champion_to_compare(registry, fits["routed"])
+    against, champion = steps.champion_to_compare(registry, fits["routed"], validated)
     evaluated = clock(steps.evaluate_models, project, workspace, validated, encoded, fits, champion)
     evaluation = read_evaluation(evaluated)
     reported = clock(

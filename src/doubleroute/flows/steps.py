@@ -17,7 +17,7 @@ from doubleroute.config import Project
 from doubleroute.data.arrivals import ROWS, hold_out, remember
 from doubleroute.errors import MachineError
 from doubleroute.flows import deciding
-from doubleroute.flows.candidate import candidate, champion_of, report
+from doubleroute.flows.candidate import candidate, champion_of, report, run_key
 from doubleroute.flows.held_out import rows_of_champions, tested
 from doubleroute.integrations.registry import CHAMPION, Registry, Version
 from doubleroute.integrations.validation import validate
@@ -67,7 +67,7 @@ def _register(
     """The version of the routed model: the champion if it is that very model, else a challenger.
     ``decided``: the decision to retrain that it comes of."""
     champion = registry.champion()
-    if champion is not None and champion.run_key == fits["routed"].digest:
+    if champion is not None and champion.run_key == run_key(fits["routed"], validated):
         registry.model_folder(champion)  # checks its files
         return champion
     warm = is_of_champion(fits["routed"].manifest["inputs"])
@@ -102,12 +102,14 @@ def _promote(
     return decision
 
 
-def champion_to_compare(registry: Registry, fit: Stage) -> tuple[str | None, Champion | None]:
-    """Number and model of the champion; no model when it is the one that was just fitted."""
+def champion_to_compare(
+    registry: Registry, fit: Stage, validated: Stage
+) -> tuple[str | None, Champion | None]:
+    """Number and model of the champion; no model when it is this very version."""
     version = registry.champion()
     if version is None:
         return None, None
-    if version.run_key == fit.digest:
+    if version.run_key == run_key(fit, validated):
         return version.number, None
     return version.number, champion_of(registry, version)
 

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from doubleroute.workspace import Stage
@@ -57,6 +58,16 @@ def say_trimmed(removed: list[str]) -> None:
     print(f"workspace.max_gb: {count} removed, those used longest ago", file=sys.stderr, flush=True)
 
 
+@dataclass
+class _Count:
+    """Steps of one ``unit``, told from the ``first`` on, at the time ``begun``, up to ``step``."""
+
+    unit: str
+    first: int
+    begun: float
+    step: int
+
+
 class FitProgress:
     """Bars on a terminal, a line every quarter of a minute elsewhere; always on stderr."""
 
@@ -64,7 +75,7 @@ class FitProgress:
 
     def __init__(self) -> None:
         self._said: dict[str, float] = {}
-        self._begun: dict[str, tuple[int, float]] = {}
+        self._counts: dict[str, _Count] = {}
         self._bars: Any = None
         self._tasks: dict[str, Any] = {}
 
@@ -86,27 +97,29 @@ class FitProgress:
     def __call__(self, name: str, point: dict[str, Any]) -> None:
         """Show a point of a model's training curve, or of another long step: ``step`` of ``total`` done,
         of what ``unit`` names."""
-        now, step = time.monotonic(), point["step"]
-        if step < self._begun.setdefault(name, (step, now))[0]:
-            self._begun[name] = (step, now)  # the same once more
-        about = _describe(point, *self._begun[name], now)
+        now, step, unit = time.monotonic(), point["step"], point.get("unit", "")
+        count = self._counts.get(name)
+        if count is None or unit != count.unit or step < count.step:  # another thing, or the same once more
+            count = self._counts[name] = _Count(unit, step, now, step)
+        count.step = step
+        about = _describe(point, count, now)
         if self._bars is not None:
             if name not in self._tasks:
                 self._tasks[name] = self._bars.add_task(f"{name:7}", total=point["total"], about=about)
-            self._bars.update(self._tasks[name], completed=step, about=about)
+            self._bars.update(self._tasks[name], completed=step, total=point["total"], about=about)
             return
         if now - self._said.get(name, 0.0) >= self._EVERY or step == point["total"]:
             self._said[name] = now
             print(f"{name}: {step:,} of {point['total']:,} {about}".rstrip(), file=sys.stderr, flush=True)
 
 
-def _describe(point: dict[str, Any], first: int, begun: float, now: float) -> str:
-    """What is known beside the count. A fit knows the time that is left; of other steps it follows from
-    what was done since ``begun``, when ``first`` was."""
+def _describe(point: dict[str, Any], count: _Count, now: float) -> str:
+    """What is known beside the count. A fit knows the time that is left; of other steps it follows from what
+    was done since the first of them was told."""
     if "loss" not in point:
-        done = point["step"] - first
-        left = _left((now - begun) * (point["total"] - point["step"]) / done) if done else ""
-        return f"{point.get('unit', '')}  {left}".rstrip()
+        done = count.step - count.first
+        left = _left((now - count.begun) * (point["total"] - count.step) / done) if done else ""
+        return f"{count.unit}  {left}".rstrip()
     left = _left(point["seconds"] * (point["total"] / point["step"] - 1))
     return f" loss {point['loss']:.3f}  {point['tokens_per_second']:,.0f} tokens/s  {left}"
 

@@ -67,7 +67,7 @@ def train(project: str = ".", changes: list[str] | None = None) -> dict[str, Any
         with FitProgress() as progress:
             stored = clock(steps.store_activations, loaded, workspace, encoded, progress)
             fits = clock(steps.fit_models, loaded, workspace, validated, encoded, stored, progress)
-        against, champion = steps.champion_to_compare(registry, fits["routed"])
+        against, champion = steps.champion_to_compare(registry, fits["routed"], validated)
         evaluated = clock(steps.evaluate_models, loaded, workspace, validated, encoded, fits, champion)
         evaluation = read_evaluation(evaluated)
         reported = clock(

@@ -37,7 +37,7 @@ class Version:
 
     @property
     def run_key(self) -> str | None:
-        """The digest of all that the model was made of."""
+        """The digest of all that the model was made of and judged by."""
         return self.tags.get(RUN_KEY)
 
     @property

@@ -53,8 +53,8 @@ def _table(evaluation: Mapping[str, Any], name: str, epochs: list[Mapping[str, A
         rows.append((RUNGS[epoch["rung"]], kept, f"{epoch['seconds']:,.1f}", *scores))
     header = ("what learned", "", "seconds", *(f"{shown(task, 70)}, {tasks[task]}" for task in tasks))
     note = (
-        "A line an epoch, on the validation rows; seconds since the first of them began: states that were "
-        "stored before cost nothing. The model that is kept is the best by the mean over the tasks."
+        "A line an epoch, on the validation rows; seconds of training, without those that storing states "
+        "took. The model that is kept is the best by the mean over the tasks."
     )
     title = f"What each stage of training brought, {model_title(name, evaluation)}"
     return Table(title, header, rows, 2, note)

@@ -28,7 +28,7 @@ from doubleroute.data.tokens import Packed
 from doubleroute.digests import code_digest, file_digest, versions_of
 from doubleroute.modeling.backbone import load_backbone, locate, refuse_long_texts, states_of
 from doubleroute.modeling.trunk import Trunk, caught_layers
-from doubleroute.training.encode import ANSWERS, load_split, read_meta
+from doubleroute.training.encode import ANSWERS, learned_digest, load_split, read_meta
 from doubleroute.training.machine import autocast, compute_device
 from doubleroute.training.plan import Start
 from doubleroute.training.start import trunk_weights
@@ -78,7 +78,7 @@ def activations(
         "code": code_digest(*_CODE),
         "versions": versions_of("torch", "transformers"),
     }
-    inputs = {"encoded": encoded.digest, "layers": wanted, "trunk": trunk}
+    inputs = {"encoded": learned_digest(encoded), "layers": wanted, "trunk": trunk}
 
     def make(folder: Path) -> None:
         backbone = _backbone(project, start)

@@ -11,7 +11,7 @@ from doubleroute.data.batches import Encoded
 from doubleroute.data.tables import read_validated, rows_digest
 from doubleroute.data.tokens import Packed, encode_texts, join_tokens, word_spans
 from doubleroute.data.windows import targets, windows
-from doubleroute.digests import code_digest, versions_of
+from doubleroute.digests import code_digest, digest_of, versions_of
 from doubleroute.errors import DataError
 from doubleroute.kinds import IGNORE, Kind, kind
 from doubleroute.modeling.backbone import load_tokenizer, locate, source_digest
@@ -202,6 +202,14 @@ def read_meta(encoded: Path) -> dict[str, Any]:
     of this name."""
     meta: dict[str, Any] = json.loads((encoded / META).read_text(encoding="utf-8"))
     return meta
+
+
+def learned_digest(encoded: Stage) -> str:
+    """A digest of the tokens and labels of the rows that are learned from or chosen by, as test rows are not,
+    and of the stored answers. What ``read_meta`` tells is not in it."""
+    files = encoded.manifest["files"]
+    names = [name for name in files if name != META and Path(name).parent.name != "test"]
+    return digest_of({name: files[name]["sha256"] for name in names})
 
 
 def load_split(encoded: Path, split: str) -> dict[str, Encoded]:

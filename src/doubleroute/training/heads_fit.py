@@ -75,7 +75,7 @@ class HeadsFit:
         history = History(total=0, units=units_of(self.model.config.tasks))
         scores, solved = {}, 0
         for number, task in enumerate(self.tasks):
-            scores[task] = self._fit(task, progress)
+            scores[task] = self._fit(task, history, progress)
             part = layers_router(self.model) if self.plan.start is None else None
             solved += count(self.model.heads[task].parameters())
             if part is not None:
@@ -97,10 +97,11 @@ class HeadsFit:
             },
         )
 
-    def _fit(self, task: str, progress: Progress) -> dict[str, float]:
+    def _fit(self, task: str, history: History, progress: Progress) -> dict[str, float]:
         """Solve one task and give its score on the validation rows."""
         options = self.model.config.tasks[task]
-        train, held = (self.states(task, split, progress) for split in ("train", "validation"))
+        with history.paused():  # a budget is not for storing states, nor for waiting until another fit has
+            train, held = (self.states(task, split, progress) for split in ("train", "validation"))
         weights = None if self.weights is None else self.weights[task]
         seed, class_weights = self.project.seed, options.get("class_weights")
         examples = examples_of(train, self.rows["train"][task], seed, weights, class_weights)

@@ -6,7 +6,8 @@ All of it is plain JSON and travels in every checkpoint, so that a fit that goes
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +56,15 @@ class History:
             "epoch_count": 0,
             "tokens": 0,
             "steps_before": 0,
+            "seconds_before": 0.0,
             "rows_before": {},
             "epochs_before": 0,
         }
         if before is not None:
             self.log |= {name: before[name] for name in _CARRIED}
-            #: Of the fits before this one: their steps, and what they drew.
+            #: Of the fits before this one: their steps and seconds, and what they drew.
             self.log |= {"steps_before": before["total_steps"], "rows_before": before["rows"]}
-            self.log["epochs_before"] = len(before["epochs"])
+            self.log |= {"seconds_before": before["seconds"], "epochs_before": len(before["epochs"])}
         self._since = time.monotonic()
 
     @property
@@ -74,13 +76,21 @@ class History:
         """Count time from now on, after the notes of a checkpoint if there is one."""
         self.log, self._since = log or self.log, time.monotonic()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out the time that the block takes."""
+        self.kept()
+        yield
+        self.go_on()
+
     def kept(self) -> dict[str, Any]:
         """The notes up to now, for a checkpoint."""
         self.log["seconds"], self._since = self.seconds, time.monotonic()
         return self.log
 
     def note_step(self, step: int, loss: float, tokens: int, rate: float) -> dict[str, Any] | None:
-        """Note one step; now and then, and at the last, give a new point of the training curve."""
+        """Note one step; now and then, and at the last, give a new point of the training curve, with
+        the steps, their ``total`` and the seconds of this fit alone."""
         log, spent = self.log, self.seconds
         log["loss_sum"] += loss
         log["loss_count"] += 1
@@ -98,7 +108,8 @@ class History:
         }
         log["steps"].append(point)
         log["loss_sum"], log["loss_count"] = 0.0, 0
-        return {**point, "step": step, "total": self.total}
+        seconds = round(spent - log["seconds_before"], 3)
+        return {**point, "step": step, "total": self.total, "seconds": seconds}
 
     def note_epoch(
         self, step: int, scores: Mapping[str, Mapping[str, float]], rung: str | None = None

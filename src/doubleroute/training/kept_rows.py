@@ -38,7 +38,7 @@ def kept_rows(
     asked, first, place = np.unique(
         np.ascontiguousarray(keys).view(_KEY).ravel(), return_index=True, return_inverse=True
     )
-    with workspace.lock(name):
+    with workspace.lock(f"{name}-{digest_of(made_by)}"):  # nobody waits for what another encoder computes
         stages = [each for each in workspace.all(name) if each.manifest["inputs"].get("made_by") == made_by]
         owner, row = _found(stages, asked)
         new = np.flatnonzero(owner < 0)

@@ -114,6 +114,8 @@ def next_plan(
                 return None
             seconds = round(left, 1)
         start = Start(below.path / "model", below.digest)
+    if name == "heads":  # solved, however long that takes
+        seconds = None
     rung = Rung(name, seconds, _share(name, ladder), first=below is None, retraining=plan.start is not None)
     return replace(plan, start=start, rung=rung)
 

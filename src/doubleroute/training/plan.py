@@ -11,7 +11,7 @@ from doubleroute.digests import code_digest, versions_of
 from doubleroute.errors import InputError
 from doubleroute.kinds.regression import unit_of
 from doubleroute.training.class_weights import class_weights
-from doubleroute.training.encode import load_split, read_meta
+from doubleroute.training.encode import learned_digest, load_split, read_meta
 from doubleroute.training.extras import extras
 from doubleroute.training.variants import RungName, Variant
 from doubleroute.workspace import Stage
@@ -70,7 +70,9 @@ class Plan:
 
     def inputs(self, project: Project) -> dict[str, Any]:
         """Its part in the digest of a fit."""
-        options = project.retraining.model_dump(mode="json", include={"effort", "rate"})
+        options = {}
+        if self.of_champion and self.on != "heads":  # which are solved, without epochs and rates
+            options = project.retraining.model_dump(mode="json", include={"effort", "rate"})
         return {
             "start": self.start and {"model": self.start.digest, **options},
             "selection": self.selection and self.selection.digest,
@@ -132,11 +134,13 @@ def is_of_champion(inputs: Mapping[str, Any]) -> bool:
 #: Training from the pretrained weights on all rows.
 FROM_NOTHING = Plan()
 
+_DATA = ("batches", "mixture", "shared", "spans", "tokens", "windows")
 _CODE = tuple(
     f"training/{name}"
     for name in (
         "checkpoints",
         "class_weights",
+        "encode",
         "encoders",
         "feed",
         "fit",
@@ -167,16 +171,19 @@ def fit_inputs(
     precision: str,
     plan: Plan = FROM_NOTHING,
 ) -> dict[str, Any]:
-    """All that a fit depends on, for its digest. Raises ConfigError when it needs what is not installed."""
+    """All that a fit depends on, for its digest: no test row. Raises ConfigError when it needs what is not
+    installed."""
     training = {}
     if plan.on != "heads":  # which are solved: no option of training has a say
         training = project.training.model_dump(
             mode="json", exclude={"checkpoint_seconds", "trainable", "precision", "mode", "budget"}
         )
     return {
-        "rows": rows_digest(validated),
-        "encoded": encoded.digest,
-        "activations": stored.digest if stored and variant.stored else None,
+        "truths": rows_digest(validated, "validation"),
+        "encoded": learned_digest(encoded),
+        "backbone": read_meta(encoded.path)["backbone"],
+        "max_tokens": project.backbone.max_tokens,
+        "activations": _read_of(stored, variant) if stored and variant.stored else None,
         "tasks": task_options(project, encoded.path),
         "router": variant.router,
         "depth": variant.depth,
@@ -184,9 +191,14 @@ def fit_inputs(
         **plan.inputs(project),
         "precision": precision,
         "seed": project.seed,
-        "code": code_digest("kinds", "data/batches", "data/mixture", "modeling", "linear", *_CODE),
-        "versions": versions_of("torch", "transformers", "numpy", *extras(project.training)),
+        "code": code_digest("kinds", "linear", "modeling", *(f"data/{name}" for name in _DATA), *_CODE),
+        "versions": versions_of("torch", "transformers", "tokenizers", "numpy", *extras(project.training)),
     }
+
+
+def _read_of(stored: Stage, variant: Variant) -> dict[str, Any]:
+    """What a fit reads of a store that several models share: its own layers, and what computed them."""
+    return {"trunk": stored.manifest["inputs"]["trunk"], "layers": list(variant.stored)}
 
 
 def task_options(project: Project, encoded: Path) -> dict[str, dict[str, Any]]:

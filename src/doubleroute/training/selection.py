@@ -61,7 +61,7 @@ def selection(project: Project, workspace: Workspace, validated: Stage, seen: Se
     if options.rows == "all" and (options.new_rows_weight == 1 or seen is None):
         return None
     inputs = {
-        "rows": rows_digest(validated),
+        "rows": rows_digest(validated, "train"),
         "options": options.model_dump(mode="json", include=wanted),
         "tasks": list(project.tasks),
         "learned": None if seen is None else {task: _digest(seen, task) for task in project.tasks},
