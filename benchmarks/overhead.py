@@ -171,6 +171,7 @@ def cost(command: list[str], root: Path, good: Sequence[int] = (0,)) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
     environment["PREFECT_HOME"] = str(root / "prefect")
+    environment["CUDA_VISIBLE_DEVICES"] = ""  # the peer has it that way
     environment |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "ERROR"}
     environment["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = "300"  # 20 are few on a busy machine
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)

@@ -2,11 +2,12 @@
 
     python benchmarks/predict.py [--texts 300] [--compared 1000] [--rounds 3] [--requests 50] [--threads N]
 
-The models are those of contenders.py. Many texts are answered on one thread, for which ratios are wanted, and
-then on all processors, ours and the peers: a pipeline uses them inside each product, and what ONNX Runtime
-runs has a thread a pass, which is quicker for the peer's sessions too. Every round runs every contender once,
-in turns, so that what else the machine does meets all of them; ratios are those of one round. Wall and
-processor time are both printed: on a machine that others use, the processor's is the steadier one.
+The models are those of contenders.py, on processors, also where there is a GPU. Many texts are answered on
+one thread, for which ratios are wanted, and then on all processors, ours and the peers: a pipeline uses them
+inside each product, and what ONNX Runtime runs has a thread a pass, which is quicker for the peer's sessions
+too. Every round runs every contender once, in turns, so that what else the machine does meets all of them;
+ratios are those of one round. Wall and processor time are both printed: on a machine that others use, the
+processor's is the steadier one.
 ``--compared``: other sentences on which answers are compared.
 """
 
@@ -18,6 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a GPU would answer on one side alone
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the commands set them: environment.py
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -49,8 +49,8 @@ def test_a_ratio_that_fell_by_more_than_a_sixth_is_a_regression(run: Any) -> Non
     assert said == "fit, against a peer: 3.08 times, it was 4.00"
 
 
-def kept(*lines: dict[str, Any], cores: int = 2) -> dict[str, Any]:
-    return {"processor": "one", "cores": cores, "lines": list(lines)}
+def kept(*lines: dict[str, Any], cores: int = 2, gpu: str | None = None) -> dict[str, Any]:
+    return {"processor": "one", "cores": cores, "gpu": gpu, "lines": list(lines)}
 
 
 def test_the_comparison_says_what_it_compared_and_fails_on_lines_that_are_gone(run: Any) -> None:
@@ -69,6 +69,35 @@ def test_ratios_of_another_machine_are_named_and_do_not_fail(run: Any) -> None:
     assert said[1].startswith("two machines, one with 8 cores and one with 2 cores")
     assert said[2] == "fit, against a peer: 1.00 times, it was 4.00"
     assert not worse
+
+
+def test_a_gpu_makes_another_machine(run: Any) -> None:
+    before, now = kept(line("fit", [1.0], [4.0]), gpu="a card"), kept(line("fit", [4.0], [4.0]))
+    said, worse = run.compared(before, now, partly=False)
+    assert said[1].startswith("two machines, one with 2 cores and a card and one with 2 cores: ")
+    assert not worse
+    del now["gpu"]  # as figures that were kept earlier
+    assert run.compared(now, now, partly=False)[0][1:] == []
+
+
+def test_the_figures_name_the_gpus_of_the_machine(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert run.gpu() is None
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho a card\necho another\n", encoding="utf-8")
+    tool.chmod(0o755)
+    assert run.gpu() == "a card, another"
+
+
+@pytest.mark.parametrize("name", ["predict", "serving"])
+def test_what_is_held_against_peers_on_processors_sees_no_gpu(name: str) -> None:
+    seen = "torch.cuda.device_count(), repr(os.environ['CUDA_VISIBLE_DEVICES'])"
+    words = [sys.executable, "-c", f"import os, {name}, torch; print({seen})"]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "0"}
+    done = subprocess.run(words, cwd=BENCHMARKS, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "0 ''\n"
 
 
 def test_other_ids_fail_the_comparison_on_any_machine(run: Any) -> None:
