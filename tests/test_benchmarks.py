@@ -100,12 +100,19 @@ def test_what_is_held_against_peers_on_processors_sees_no_gpu(name: str) -> None
     assert done.stdout == "0 ''\n"
 
 
-def test_other_ids_fail_the_comparison_on_any_machine(run: Any) -> None:
+def test_other_answers_fail_the_comparison_on_any_machine(run: Any) -> None:
     before, now = kept(line("fit", [1.0], [4.0]), cores=8), kept(line("fit", [1.0], [4.0]))
     now["lines"][0]["note"] = run.OTHER
     said, worse = run.compared(before, now, partly=True)
-    assert "fit: OTHER IDS" in said
+    assert "fit: OTHER ANSWERS" in said
     assert worse
+
+
+def test_a_line_says_when_fewer_answers_are_the_same_than_should_be(script: Callable[[str], Any]) -> None:
+    measure = script("measure")
+    assert measure.agreeing(0.97, 0.97, "PyTorch") == "97.00% of the answers are those of PyTorch"
+    assert measure.OTHER in measure.agreeing(0.9697, 0.97, "PyTorch")
+    assert measure.OTHER in measure.agreeing(0.9998, 1.0, "PyTorch")
 
 
 @pytest.fixture
