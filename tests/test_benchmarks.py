@@ -192,6 +192,16 @@ def test_the_commands_whose_cost_is_measured_are_ones_that_the_command_line_take
         assert given.params["project"] == tmp_path
 
 
+def test_a_warm_command_stands_beside_the_tools_in_a_fresh_folder_and_run_again(
+    script: Callable[[str], Any],
+) -> None:
+    fresh, again = script("overhead").beside_training("status", [1.0], [20.0], [12.0])
+    assert "in a fresh folder" in fresh.against
+    assert (fresh.ratio, fresh.least) == (20.0, 10)
+    assert "run again in the same folder" in again.against
+    assert (again.ratio, again.least) == (12.0, None)
+
+
 def test_a_measured_command_may_end_with_no_other_exit_code_than_a_good_one(
     script: Callable[[str], Any], tmp_path: Path
 ) -> None:
