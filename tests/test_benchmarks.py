@@ -10,10 +10,16 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 from typer.main import get_command
 
 from doubleroute.cli import app
+from doubleroute.config import load_project
+from doubleroute.data.arrivals import ROWS, remember
+from doubleroute.integrations.validation import validate
+from doubleroute.training.selection import read_selection
+from doubleroute.workspace import Workspace
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -210,6 +216,27 @@ def test_a_measured_command_may_end_with_no_other_exit_code_than_a_good_one(
     assert overhead.cost(ends, tmp_path, (0, 4)) > 0
     with pytest.raises(SystemExit, match="ended with 4"):
         overhead.cost(ends, tmp_path)
+
+
+def test_a_retraining_is_measured_with_new_rows_drawn_as_often_as_retrain_draws_them(
+    script: Callable[[str], Any], tiny_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("OMP_NUM_THREADS", "1"), ("TOKENIZERS_PARALLELISM", "false")):
+        monkeypatch.setenv(name, value)  # which the script sets for its process
+    retraining, new = script("retraining"), 3
+    project, workspace = load_project(tiny_project), Workspace(tiny_project)
+    validated = validate(project, workspace)
+    known = pd.read_parquet(remember(project, workspace, validated).path / ROWS)
+    learned = known.index[(known["task"] == "sentiment") & (known["split"] == "train")]
+    known.drop(learned[:new]).to_parquet(tmp_path / ROWS)
+    (tmp_path / "model.safetensors").touch()
+    champion = retraining.Learned(tmp_path, 1.0, 1.0, 1, 1.0, tmp_path / ROWS)
+    plan = retraining.plan_of(project, workspace, validated, champion)
+    drawn = read_selection(plan.selection, ["sentiment"])
+    assert drawn is not None
+    weight = project.retraining.new_rows_weight
+    assert sorted(drawn["sentiment"]) == [1.0] * (len(learned) - new) + [weight] * new
+    assert retraining.plan_of(project, workspace, validated, None) == retraining.FROM_NOTHING
 
 
 def test_memory_of_a_process_does_not_begin_with_that_of_the_one_that_started_it(
