@@ -12,7 +12,7 @@ VARIABLE = "DOUBLEROUTE_BENCH"
 #: A folder for what several benchmarks of one run need; unset: each makes its own.
 SHARED = "DOUBLEROUTE_BENCH_SHARED"
 #: What a line's note says of answers that should be the same and are not.
-OTHER = "OTHER IDS"
+OTHER = "OTHER ANSWERS"
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,12 @@ class Line:
 def ratio_of(unit: str, ours: float, theirs: float) -> float:
     """How many times better ours is: more is better of a rate, less of anything else."""
     return ours / theirs if "/s" in unit else theirs / ours
+
+
+def agreeing(share: float, least: float, reference: str) -> str:
+    """The note of a line: which share of the answers are the reference's, and OTHER below the least."""
+    said = f"{share:.2%} of the answers are those of {reference}"
+    return said if share >= least else f"{said}: {OTHER}, {least:.0%} should be the same"
 
 
 def grown(stage: str, by_rows: Mapping[int, Mapping[str, float]]) -> None:

@@ -1,12 +1,13 @@
 """What retraining costs after new rows came, against training from nothing and against Trainer.
 
-    python benchmarks/retraining.py [--rows 4000]
+    python benchmarks/retraining.py [--rows 3000]
 
 MiniLM on Rotten Tomatoes reviews, one thread, the three top layers learning from the stored outputs of the
 lower three. A training from nothing on all rows, in an empty workspace, is held against retraining after 10%
 and 2% of them came, which computes the stored outputs of the new rows alone: a champion learns from 90% of
-the rows from nothing, and the one before the last 2% was retrained from that one. Seconds of stored outputs
-and fit, and the accuracy on 1,000 other reviews.
+the rows from nothing, and the one before the last 2% was retrained from that one. As in `doubleroute retrain`
+rows that the champion has not learned from are drawn more often. Seconds of stored outputs and fit, and the
+accuracy on 1,000 other reviews.
 The same with heads that are solved on pooled states (``training.mode: heads``): of the pretrained backbone's
 layers, and (``retraining.mode: heads``) of the champion's last one.
 Trainer does more work: it trains all layers, as people do who retrain with it. Its time is computed from its
@@ -20,7 +21,7 @@ import shutil
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -32,6 +33,7 @@ from reviews import SOURCE, read
 from training import BATCH, apart, fastest
 
 from doubleroute.config import Project, load_project
+from doubleroute.data.arrivals import ROWS, Seen, remember
 from doubleroute.digests import file_digest
 from doubleroute.integrations.validation import validate
 from doubleroute.modeling.inference import Answerer
@@ -41,10 +43,12 @@ from doubleroute.training.heads_fit import HeadsFit
 from doubleroute.training.ladder import store
 from doubleroute.training.machine import resolve_precision
 from doubleroute.training.plan import FROM_NOTHING, Plan, Rung, Start
+from doubleroute.training.selection import selection
 from doubleroute.training.variants import variant
-from doubleroute.workspace import Workspace
+from doubleroute.workspace import Stage, Workspace
 
 TEST = 1000
+WARM = 200
 EPOCHS = 3
 LAYERS = "{kind: layers, bottleneck: 16}"
 
@@ -52,18 +56,19 @@ LAYERS = "{kind: layers, bottleneck: 16}"
 def main() -> None:
     """Print the lines."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rows", type=int, default=4000)
+    parser.add_argument("--rows", type=int, default=3000)
     rows = parser.parse_args().rows
     speed = apart("lengths and bf16", 512)  # of Trainer, tokens a second
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        nothing = learned(root / "empty", rows, FROM_NOTHING)
-        first = learned(root / "first", round(rows * 0.9), FROM_NOTHING)
+        learned(root / "warm", WARM)  # imports and first allocations are nobody's
+        nothing = learned(root / "empty", rows)
+        first = learned(root / "first", round(rows * 0.9))
         shutil.copytree(root / "first", root / "later")
-        later = learned(root / "later", round(rows * 0.98), from_champion(first))
+        later = learned(root / "later", round(rows * 0.98), first)
         after(root / "later", later, (rows, 0.02, 4.0), nothing, speed)
         after(root / "first", first, (rows, 0.1, None), nothing, speed)
-        heads_after(root, round(rows * 0.9), rows, start_of(first), speed)
+        heads_after(root, round(rows * 0.9), rows, first, speed)
         trainer = EPOCHS * nothing.tokens / speed
         work = "an epoch from the stored outputs of layer 3"
         against = "an epoch of Trainer, as above"
@@ -76,7 +81,7 @@ def after(
     """The lines for a share of new rows, ``what``: rows, share, wanted ratio; ``speed`` of Trainer, in tokens
     a second."""
     rows, share, least = what
-    again = learned(root, rows, from_champion(champion))
+    again = learned(root, rows, champion)
     work = f"retraining after {share:.0%} new of {rows:,} reviews, stored outputs and fit"
     scores = f"accuracy on {TEST:,}: {again.accuracy:.3f}, from nothing {nothing.accuracy:.3f}"
     tell(Line(work, "from nothing", "s", [again.seconds], [nothing.seconds], least, note=scores))
@@ -92,31 +97,28 @@ def all_layers() -> str:
     )
 
 
-def start_of(champion: "Learned") -> Start:
-    """What a retraining starts from."""
-    return Start(champion.folder, file_digest(champion.folder / "model.safetensors"))
+def plan_of(project: Project, workspace: Workspace, validated: Stage, champion: "Learned | None") -> Plan:
+    """As `doubleroute retrain` has it: from the champion's weights, rows that are new to it drawn more often;
+    without a champion from nothing."""
+    if champion is None:
+        return FROM_NOTHING
+    start = Start(champion.folder, file_digest(champion.folder / "model.safetensors"))
+    return Plan(start, selection(project, workspace, validated, Seen.read(champion.rows)))
 
 
-def from_champion(champion: "Learned") -> Plan:
-    """A retraining from a champion's weights."""
-    return Plan(start_of(champion))
-
-
-def heads_after(root: Path, old: int, rows: int, champion: Start, speed: float) -> None:
+def heads_after(root: Path, old: int, rows: int, champion: "Learned", speed: float) -> None:
     """The lines of solved heads when ``rows`` - ``old`` reviews are new."""
-    first = Plan(rung=Rung("heads"))
-    solved(root / "heads", old, first, LAYERS)
-    again = solved(root / "heads", rows, first, LAYERS)
-    whole = solved(root / "heads-empty", rows, first, LAYERS)
+    solved(root / "heads", old, None, LAYERS)
+    again = solved(root / "heads", rows, None, LAYERS)
+    whole = solved(root / "heads-empty", rows, None, LAYERS)
     trainer = EPOCHS * whole.tokens / speed
     against = all_layers()
     for new, each in ((f"{rows - old:,}", again), ("all", whole)):
         work = f"heads solved on the states of all layers, {rows:,} reviews, {new} new"
         scores = f"accuracy on {TEST:,}: {each.accuracy:.3f}"
         tell(Line(work, against, "s", [each.seconds], [trainer], note=scores))
-    of_champion = Plan(champion, rung=Rung("heads", retraining=True))
-    solved(root / "first", old, of_champion)
-    again = solved(root / "first", rows, of_champion)
+    solved(root / "first", old, champion)
+    again = solved(root / "first", rows, champion)
     work = f"the champion's head solved anew, {rows - old:,} of {rows:,} reviews new to it"
     scores = f"accuracy on {TEST:,}: {again.accuracy:.3f}"
     scores += "; the states of the others are stored, as a retraining before leaves them"
@@ -126,20 +128,22 @@ def heads_after(root: Path, old: int, rows: int, champion: Start, speed: float) 
 @dataclass(frozen=True)
 class Learned:
     """A trained model: its ``folder``, the ``seconds`` of stored outputs and fit (``fit`` alone), the
-    ``tokens`` of an epoch, and its ``accuracy`` on TEST reviews."""
+    ``tokens`` of an epoch, its ``accuracy`` on TEST reviews, and the file of the keys of its ``rows``."""
 
     folder: Path
     seconds: float
     fit: float
     tokens: int
     accuracy: float
+    rows: Path
 
 
-def learned(root: Path, rows: int, plan: Plan) -> Learned:
-    """Train on the first ``rows`` reviews."""
+def learned(root: Path, rows: int, champion: Learned | None = None) -> Learned:
+    """Train on the first ``rows`` reviews, from nothing or from a champion."""
     project, workspace = written(root, rows), Workspace(root)
     validated = validate(project, workspace)
     encoded = encode(project, workspace, validated)
+    plan = plan_of(project, workspace, validated, champion)
     begun = time.perf_counter()
     stored = store(project, workspace, encoded, lambda *_: None, plan, ["plain"])
     middle = time.perf_counter()
@@ -151,14 +155,17 @@ def learned(root: Path, rows: int, plan: Plan) -> Learned:
     learner.run(out, out / "partial", lambda _: None)
     ended = time.perf_counter()
     tokens = int(sum(each.packed.lengths.sum() for each in learner.feed.encoded.values()))
-    return Learned(out / "model", ended - begun, ended - middle, tokens, accuracy(out / "model"))
+    keys = remember(project, workspace, validated).path / ROWS
+    return Learned(out / "model", ended - begun, ended - middle, tokens, accuracy(out / "model"), keys)
 
 
-def solved(root: Path, rows: int, plan: Plan, router: str = "{kind: none}") -> Learned:
-    """Solve the heads on the first ``rows`` reviews."""
+def solved(root: Path, rows: int, champion: Learned | None, router: str = "{kind: none}") -> Learned:
+    """Solve the heads on the first ``rows`` reviews, of the pretrained backbone or of a champion."""
     project, workspace = written(root, rows, router), Workspace(root)
     validated = validate(project, workspace)
     encoded = encode(project, workspace, validated)
+    rung = Rung("heads", retraining=champion is not None)
+    plan = replace(plan_of(project, workspace, validated, champion), rung=rung)
     out = root / f"heads-{rows}"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
@@ -168,7 +175,8 @@ def solved(root: Path, rows: int, plan: Plan, router: str = "{kind: none}") -> L
     fit.run(out, lambda _: None)
     seconds = time.perf_counter() - begun
     tokens = int(sum(each.packed.lengths.sum() for each in fit.rows["train"].values()))
-    return Learned(out / "model", seconds, seconds, tokens, accuracy(out / "model"))
+    keys = remember(project, workspace, validated).path / ROWS
+    return Learned(out / "model", seconds, seconds, tokens, accuracy(out / "model"), keys)
 
 
 def accuracy(model: Path) -> float:

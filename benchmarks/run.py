@@ -8,8 +8,9 @@ nothing is written, and the exit code is 1.
 
 With --check a line is compared with the kept one of its name. The exit code is 3 when a ratio is more than
 15% below the kept one, when a kept line was not measured (unless --only chose), or when a note says that
-answers are others than they should be; it is 2 when no figures are kept. Where those are of another processor
-or number of cores, slower and gone lines are named without failing: the ratios are of another machine.
+answers are others than they should be; it is 2 when no figures are kept. Where those are of another
+processor, number of cores or GPU, slower and gone lines are named without failing: the ratios are of another
+machine.
 A peer that is our own code (the same without router, from nothing) becomes slower together with ours: the
 ratio does not show it.
 """
@@ -19,6 +20,7 @@ import itertools
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -128,10 +130,20 @@ def machine() -> dict[str, Any]:
         "commit": commit(),
         "processor": model,
         "cores": os.cpu_count(),
+        "gpu": gpu(),
         "load_before": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in LIBRARIES},
     }
+
+
+def gpu() -> str | None:
+    """The names of the GPUs by nvidia-smi; None without one."""
+    if shutil.which("nvidia-smi") is None:
+        return None
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return ", ".join(done.stdout.splitlines()) if done.returncode == 0 and done.stdout else None
 
 
 def commit() -> str:
@@ -153,11 +165,17 @@ def compared(kept: dict[str, Any], found: dict[str, Any], partly: bool) -> tuple
         f"{len(before & now)} compared, {len(now - before)} new, {len(before - now)} gone; "
         f"{len(slower)} of the ratios are more than 15% below the kept ones"
     ]
-    elsewhere = any(kept[key] != found[key] for key in ("processor", "cores"))
+    elsewhere = hardware(kept) != hardware(found)
     if elsewhere:
-        machines = " and ".join(f"{each['processor']} with {each['cores']} cores" for each in (kept, found))
-        said.append(f"two machines, {machines}: their ratios differ, and none of them fails")
+        both = f"{hardware(kept)} and {hardware(found)}"
+        said.append(f"two machines, {both}: their ratios differ, and none of them fails")
     return [*said, *slower, *gone, *others], bool(others or ((slower or gone) and not elsewhere))
+
+
+def hardware(of: Mapping[str, Any]) -> str:
+    """What ratios depend on, in words."""
+    gpu = of.get("gpu")  # figures that were kept earlier do not say
+    return f"{of['processor']} with {of['cores']} cores" + (f" and {gpu}" if gpu else "")
 
 
 def regressions(kept: Sequence[dict[str, Any]], lines: Sequence[dict[str, Any]]) -> list[str]:
@@ -182,7 +200,7 @@ def page(found: dict[str, Any]) -> str:
         "time is computed from its speed on 512 rows in the same run. The lines of routing need labelled",
         "data sets, which are looked for in the folder `shared/data` beside the one of this checkout.",
         "",
-        f"{found['time']}, commit {found['commit']}, {found['processor']}, {found['cores']} cores, "
+        f"{found['time']}, commit {found['commit']}, {hardware(found)}, "
         f"load {found['load_before']} before, {found['seconds'] // 60} minutes. "
         f"Python {found['python']}, {versions}.",
         "",

@@ -2,8 +2,8 @@
 
     python benchmarks/serving.py [--requests 25] [--of-clients 12] [--rounds 3] [--threads N]
 
-The models are those of contenders.py, each served by `mlflow models serve` as the README says, the one of
-all tasks by PyTorch and with its exported int8 graph (DOUBLEROUTE_EXPORT).
+The models are those of contenders.py, on processors, each served by `mlflow models serve` as the README says,
+the one of all tasks by PyTorch and with its exported int8 graph (DOUBLEROUTE_EXPORT).
 Every round asks every contender, in turns: a text at a time (p50), the four models one after the other and
 all at once; and with 16 clients that ask at once (texts/s). ``--threads``: of each server, which is given as
 many processors: others than the servers before it, as long as there are any.
@@ -28,6 +28,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a GPU would answer on one side alone
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the commands set them: environment.py
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -10,10 +10,16 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 from typer.main import get_command
 
 from doubleroute.cli import app
+from doubleroute.config import load_project
+from doubleroute.data.arrivals import ROWS, remember
+from doubleroute.integrations.validation import validate
+from doubleroute.training.selection import read_selection
+from doubleroute.workspace import Workspace
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -49,8 +55,8 @@ def test_a_ratio_that_fell_by_more_than_a_sixth_is_a_regression(run: Any) -> Non
     assert said == "fit, against a peer: 3.08 times, it was 4.00"
 
 
-def kept(*lines: dict[str, Any], cores: int = 2) -> dict[str, Any]:
-    return {"processor": "one", "cores": cores, "lines": list(lines)}
+def kept(*lines: dict[str, Any], cores: int = 2, gpu: str | None = None) -> dict[str, Any]:
+    return {"processor": "one", "cores": cores, "gpu": gpu, "lines": list(lines)}
 
 
 def test_the_comparison_says_what_it_compared_and_fails_on_lines_that_are_gone(run: Any) -> None:
@@ -71,12 +77,48 @@ def test_ratios_of_another_machine_are_named_and_do_not_fail(run: Any) -> None:
     assert not worse
 
 
-def test_other_ids_fail_the_comparison_on_any_machine(run: Any) -> None:
+def test_a_gpu_makes_another_machine(run: Any) -> None:
+    before, now = kept(line("fit", [1.0], [4.0]), gpu="a card"), kept(line("fit", [4.0], [4.0]))
+    said, worse = run.compared(before, now, partly=False)
+    assert said[1].startswith("two machines, one with 2 cores and a card and one with 2 cores: ")
+    assert not worse
+    del now["gpu"]  # as figures that were kept earlier
+    assert run.compared(now, now, partly=False)[0][1:] == []
+
+
+def test_the_figures_name_the_gpus_of_the_machine(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert run.gpu() is None
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho a card\necho another\n", encoding="utf-8")
+    tool.chmod(0o755)
+    assert run.gpu() == "a card, another"
+
+
+@pytest.mark.parametrize("name", ["predict", "serving"])
+def test_what_is_held_against_peers_on_processors_sees_no_gpu(name: str) -> None:
+    seen = "torch.cuda.device_count(), repr(os.environ['CUDA_VISIBLE_DEVICES'])"
+    words = [sys.executable, "-c", f"import os, {name}, torch; print({seen})"]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "0"}
+    done = subprocess.run(words, cwd=BENCHMARKS, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "0 ''\n"
+
+
+def test_other_answers_fail_the_comparison_on_any_machine(run: Any) -> None:
     before, now = kept(line("fit", [1.0], [4.0]), cores=8), kept(line("fit", [1.0], [4.0]))
     now["lines"][0]["note"] = run.OTHER
     said, worse = run.compared(before, now, partly=True)
-    assert "fit: OTHER IDS" in said
+    assert "fit: OTHER ANSWERS" in said
     assert worse
+
+
+def test_a_line_says_when_fewer_answers_are_the_same_than_should_be(script: Callable[[str], Any]) -> None:
+    measure = script("measure")
+    assert measure.agreeing(0.97, 0.97, "PyTorch") == "97.00% of the answers are those of PyTorch"
+    assert measure.OTHER in measure.agreeing(0.9697, 0.97, "PyTorch")
+    assert measure.OTHER in measure.agreeing(0.9998, 1.0, "PyTorch")
 
 
 @pytest.fixture
@@ -156,6 +198,16 @@ def test_the_commands_whose_cost_is_measured_are_ones_that_the_command_line_take
         assert given.params["project"] == tmp_path
 
 
+def test_a_warm_command_stands_beside_the_tools_in_a_fresh_folder_and_run_again(
+    script: Callable[[str], Any],
+) -> None:
+    fresh, again = script("overhead").beside_training("status", [1.0], [20.0], [12.0])
+    assert "in a fresh folder" in fresh.against
+    assert (fresh.ratio, fresh.least) == (20.0, 10)
+    assert "run again in the same folder" in again.against
+    assert (again.ratio, again.least) == (12.0, None)
+
+
 def test_a_measured_command_may_end_with_no_other_exit_code_than_a_good_one(
     script: Callable[[str], Any], tmp_path: Path
 ) -> None:
@@ -164,6 +216,27 @@ def test_a_measured_command_may_end_with_no_other_exit_code_than_a_good_one(
     assert overhead.cost(ends, tmp_path, (0, 4)) > 0
     with pytest.raises(SystemExit, match="ended with 4"):
         overhead.cost(ends, tmp_path)
+
+
+def test_a_retraining_is_measured_with_new_rows_drawn_as_often_as_retrain_draws_them(
+    script: Callable[[str], Any], tiny_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("OMP_NUM_THREADS", "1"), ("TOKENIZERS_PARALLELISM", "false")):
+        monkeypatch.setenv(name, value)  # which the script sets for its process
+    retraining, new = script("retraining"), 3
+    project, workspace = load_project(tiny_project), Workspace(tiny_project)
+    validated = validate(project, workspace)
+    known = pd.read_parquet(remember(project, workspace, validated).path / ROWS)
+    learned = known.index[(known["task"] == "sentiment") & (known["split"] == "train")]
+    known.drop(learned[:new]).to_parquet(tmp_path / ROWS)
+    (tmp_path / "model.safetensors").touch()
+    champion = retraining.Learned(tmp_path, 1.0, 1.0, 1, 1.0, tmp_path / ROWS)
+    plan = retraining.plan_of(project, workspace, validated, champion)
+    drawn = read_selection(plan.selection, ["sentiment"])
+    assert drawn is not None
+    weight = project.retraining.new_rows_weight
+    assert sorted(drawn["sentiment"]) == [1.0] * (len(learned) - new) + [weight] * new
+    assert retraining.plan_of(project, workspace, validated, None) == retraining.FROM_NOTHING
 
 
 def test_memory_of_a_process_does_not_begin_with_that_of_the_one_that_started_it(

@@ -30,6 +30,13 @@ NOT_IMPORTED = {
     "qpsolvers": "torchjd imports it",
     "quadprog": "torchjd's qpsolvers imports it",
 }
+#: Which modules of ours may import a library.
+DOORS = {
+    "prefect": r"flows\..*",
+    "mlflow": r"integrations\.registry(_\w+)?|serving\.model_from_code",
+    "dvc": r"integrations\.(versions|data_objects)",
+    "great_expectations": r"integrations\.expectations",
+}
 
 
 def direct(section: str = "dependencies") -> dict[str, Requirement]:
@@ -244,6 +251,18 @@ def test_the_review_workflow_makes_the_data_that_a_review_compares(tmp_path: Pat
     subprocess.run(command, cwd=tmp_path, env={**os.environ, **places}, check=True, capture_output=True)
     assert (tmp_path / "made").read_text().split() == [fork, head]
     assert fork_point(tmp_path, "main", "topic") == fork
+
+
+@pytest.mark.parametrize("library", DOORS)
+def test_every_module_but_a_library_s_doors_is_kept_from_importing_it(library: str) -> None:
+    contracts = PYPROJECT["tool"]["importlinter"]["contracts"]
+    (kept,) = (each["source_modules"] for each in contracts if each.get("forbidden_modules") == [library])
+    files = [file.relative_to(ROOT / "src") for file in (ROOT / "src" / "doubleroute").rglob("*.py")]
+    # A package's own file stands for the package, and packages with a door are kept module by module.
+    names = [".".join(file.with_suffix("").parts) for file in files if file.name != "__init__.py"]
+    free = [name for name in names if not any(f"{name}.".startswith(f"{each}.") for each in kept)]
+    assert [name for name in free if not re.fullmatch(rf"doubleroute\.({DOORS[library]})", name)] == []
+    assert free
 
 
 def test_the_licence_is_the_one_that_pyproject_names() -> None:

@@ -133,3 +133,7 @@ def test_prefect_deploy_takes_the_repository_s_deployments_and_the_event_that_st
     assert automation["trigger"]["match"] == {"prefect.resource.id": resource}
     (action,) = automation["actions"]
     assert action["deployment_id"] == found["on-drift"]["id"]
+    assert action["parameters"] == {
+        "project": "{{ event.payload.project }}",
+        "decision": "{{ event.payload.decision }}",
+    }

@@ -13,6 +13,7 @@ from conftest import write_tiny_project
 from running import Train
 
 from doubleroute.integrations.registry import Registry
+from doubleroute.workspace import Workspace
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
 
@@ -23,7 +24,10 @@ PROGRESS = re.compile(
     r"|(activations|frozen): [\d,]+ of [\d,]+ tokens( of \w+, \w+)?(  \d+:\d\d left)?"
     r"|(routed|frozen|plain): [\d,]+ of [\d,]+  .* left"
 )
-WAITING = "another run of this project is under way; waiting for it to end"
+WAITING = re.compile(
+    r"another run of this project is under way: "
+    r"(process \d+ since [\d-]+ [\d:]+ UTC \(.*\)|another process); waiting for it to end"
+)
 
 
 @pytest.fixture
@@ -54,8 +58,23 @@ def test_two_runs_at_once_end_with_one_version_and_leave_no_process(
     (version,) = Registry(root, "tiny").versions()
     assert version.aliases == ("champion",)
     assert all("version 1 of tiny is champion" in run.out for run in runs)
-    said = foreign_lines(runs[0].err) + foreign_lines(runs[1].err)
-    assert said == [WAITING]
+    (said,) = foreign_lines(runs[0].err) + foreign_lines(runs[1].err)
+    assert WAITING.fullmatch(said)
+
+
+def test_a_second_start_says_which_process_is_at_work(tiny_project: Path) -> None:
+    with Workspace(tiny_project).lock("prefect"):
+        train = Train(tiny_project)
+        until = time.monotonic() + 120
+        while not train.err.endswith("\n") and time.monotonic() < until:
+            assert train.process.poll() is None, train.err
+            time.sleep(0.1)
+        os.killpg(train.pid, signal.SIGKILL)
+        train.wait()
+    (said,) = foreign_lines(train.err)
+    assert WAITING.fullmatch(said)
+    assert f"process {os.getpid()} since" in said
+    train.seconds_until_alone()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -272,6 +272,17 @@ def test_a_remote_that_cannot_be_reached_is_named(project: Path, remote: Path) -
     assert "Traceback" not in str(caught.value)
 
 
+def test_a_remote_that_needs_another_package_is_an_error_of_the_environment(
+    project: Path, remote: Path
+) -> None:
+    shutil.rmtree(project / "data")
+    without_cache(project)
+    config = project / ".dvc" / "config"
+    config.write_text(config.read_text().replace(str(remote), "s3://bucket/x"))
+    with pytest.raises(MachineError, match=r"from store \(s3://bucket/x\): .*requires 'dvc-s3'"):
+        pull(project)
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_damaged_object_in_the_remote_is_not_trained_on(project: Path, remote: Path) -> None:
     shutil.rmtree(project / "data")

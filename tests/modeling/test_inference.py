@@ -46,6 +46,7 @@ def test_entities_carry_their_text(answerer: Answerer) -> None:
     for text in ("good  film 42", "42 words and numbers"):
         (answer,) = answerer.answer([{"text": text}], ["entities"])
         words = text.split()
+        assert answer["entities"]["entities"]
         for entity in answer["entities"]["entities"]:
             assert entity["text"].split() == words[entity["start"] : entity["end"]]
 

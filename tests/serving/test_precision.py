@@ -1,10 +1,11 @@
 """Which graph a served model answers with."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from doubleroute.errors import ModelError
+from doubleroute.errors import InputError, ModelError
 from doubleroute.modeling.onnx_answerer import write_about
 from doubleroute.serving.precision import FOLDER, served_graph
 
@@ -32,3 +33,14 @@ def test_the_environment_names_the_graph_of_a_served_model(
 def test_the_graph_of_another_model_never_answers(digest: str | None) -> None:
     with pytest.raises(ModelError, match="is the graph of another model"):
         served_graph(digest)
+
+
+def test_the_folder_of_several_graphs_is_answered_with_their_names(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path_factory.mktemp("out")
+    for name in ("float32", "int8"):  # as `export --output` lays them out
+        shutil.copytree(folder, out / name)
+    monkeypatch.setenv(FOLDER, str(out))
+    with pytest.raises(InputError, match=r" holds int8, float32; name one of them, as .*/int8$"):
+        served_graph("one")

@@ -166,6 +166,7 @@ def test_a_champion_that_answers_tasks_which_the_project_dropped_is_not_replaced
 
 def test_the_worst_errors_come_first_and_name_their_row(evaluation: dict[str, Any]) -> None:
     errors = evaluation["tasks"]["sentiment"]["errors"]
+    assert len(errors) > 1
     assert all(each["truth"] != each["answer"] for each in errors)
     sure = [each["confidence"] for each in errors]
     assert sure == sorted(sure, reverse=True)

@@ -166,9 +166,23 @@ def test_the_model_learns_what_there_is_to_learn(root: Path, tmp_path: Path) -> 
 def test_the_best_epoch_s_weights_are_kept_and_training_stops_early(root: Path, tmp_path: Path) -> None:
     run = Run(root, "training.epochs=9", "training.early_stopping=2", "training.learning_rate=1e-9",
               "training.head_learning_rate=1e-9", "router.learning_rate=1e-9")  # fmt: skip
-    history = run.fit(tmp_path)
+    learner, ends = run.learner(), list[dict[str, torch.Tensor]]()
+    end_epoch = learner._end_epoch
+
+    def note() -> None:
+        ends.append({name: value.clone() for name, value in checkpoints.learned(learner.model).items()})
+        end_epoch()
+
+    learner._end_epoch = note  # type: ignore[method-assign]
+    (tmp_path / "partial").mkdir()
+    learner.run(tmp_path, tmp_path / "partial", lambda _: None)
+    history = json.loads((tmp_path / "history.json").read_text(encoding="utf-8"))
     assert history["best_epoch"] == 1
     assert len(history["epochs"]) == 3
+    best, *_, last = ends
+    kept = weights(tmp_path)
+    assert all(torch.equal(kept[name], value) for name, value in best.items())
+    assert not all(torch.equal(kept[name], value) for name, value in last.items())
 
 
 def test_the_last_epoch_may_be_a_part_of_one(root: Path, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Ladders of fits: heads solved on stored states, then the upper layers, then all of them."""
 
 import json
-import tracemalloc
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 

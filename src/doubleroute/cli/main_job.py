@@ -89,10 +89,10 @@ def train(project: Folder = Path(), changes: Set = None, as_json: Json = False, 
     """Validate, tokenise, fine-tune, evaluate, register, promote."""
     with session(as_json=as_json, debug=debug, goes_on=lambda: progress_of(project)) as terminal:
         loaded = load(project, changes)
-        from doubleroute.flows.train import WAITING, run
+        from doubleroute.flows.train import run
         from doubleroute.integrations.registry import Registry
 
-        result = run(loaded, changes or (), waiting=lambda: terminal.note(WAITING))
+        result = run(loaded, changes or ())
         terminal.document = result
         show_stages(terminal, result)
         show_scores(terminal, result)

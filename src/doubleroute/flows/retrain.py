@@ -1,7 +1,6 @@
 """The retrain flow: look, decide, and train from the champion on what the policy says."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,7 @@
 """The train flow: from the data to a champion."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,16 @@ from doubleroute.flows.server import prefect_api
 from doubleroute.flows.timeline import FitProgress, Timeline, say_trimmed
 from doubleroute.workspace import Workspace
 
-WAITING = "another run of this project is under way; waiting for it to end"
 
-
-def run(
-    project: Project, changes: Sequence[str] = (), waiting: Callable[[], None] = lambda: None
-) -> dict[str, Any]:
+def run(project: Project, changes: Sequence[str] = ()) -> dict[str, Any]:
     """Run the train flow of this project, on the server of PREFECT_API_URL or on a temporary one.
 
     ``changes`` are the overrides that ``project`` was read with. Another run of the same project is
-    waited for. Gives what ``train`` gives.
+    waited for, and named on stderr. Gives what ``train`` gives.
     """
     workspace = Workspace(project.root)
     libraries.keep(workspace)
-    with prefect_api(workspace, waiting, meanwhile=libraries.import_steps):
+    with prefect_api(workspace, lambda: _say_waiting(workspace), meanwhile=libraries.import_steps):
         return train(str(project.root), list(changes))
 
 
@@ -55,7 +51,7 @@ def train(project: str = ".", changes: list[str] | None = None) -> dict[str, Any
     loaded = load_project(Path(project), changes or ())
     workspace = Workspace(loaded.root)
     limit = workspace.bounded(loaded.workspace.max_gb * 1e9, say_trimmed)
-    with workspace.lock("train", _say_waiting), workspace.scratch(), limit:
+    with workspace.lock("train", lambda: _say_waiting(workspace)), workspace.scratch(), limit:
         registry, clock = Registry(loaded.root, loaded.model_name), Timeline()
         registry.refuse_read_only()  # told before hours of training, as is
         registry.champion()  # a store that does not answer
@@ -93,5 +89,7 @@ def train(project: str = ".", changes: list[str] | None = None) -> dict[str, Any
         }
 
 
-def _say_waiting() -> None:
-    print(WAITING, file=sys.stderr, flush=True)
+def _say_waiting(workspace: Workspace) -> None:
+    who = workspace.holder("train") or workspace.holder("prefect") or "another process"
+    said = f"another run of this project is under way: {who}; waiting for it to end"
+    print(said, file=sys.stderr, flush=True)

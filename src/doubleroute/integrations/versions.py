@@ -202,7 +202,7 @@ def _fetch(root: Path) -> None:
                 repo.pull(targets=[str(root / "data.dvc")])
         except NotDvcRepoError:
             raise InputError(f"{root} has data.dvc but no .dvc folder; `dvc init` makes one") from None
-        except (DvcException, OSError) as error:
+        except (DvcException, OSError, ImportError, ValueError) as error:
             reason = " ".join(re.sub(r"\x1b\[\d*m", "", str(error)).split())
     if has_files(root / "data"):
         return

@@ -100,19 +100,23 @@ def exports(workspace: Workspace, digest: str | None, precision: GraphPrecision)
 def served_graph(digest: str | None) -> Path | None:
     """The graph that the environment names for the model of this digest; None: it names none.
 
-    Raises ModelError when it is the graph of another model or its files are damaged.
+    Raises InputError when it names the folder of several graphs, and ModelError when it is the graph of
+    another model or its files are damaged.
     """
-    place = os.environ.get(FOLDER)
-    if not place:
+    if not os.environ.get(FOLDER):
         return None
-    from doubleroute.modeling.onnx_answerer import read_about
+    from doubleroute.modeling.onnx_answerer import ABOUT, read_about
 
-    if read_about(Path(place)).get("model") != digest:
+    place = Path(os.environ[FOLDER])
+    held = [name for name in GRAPHS if (place / name / ABOUT).is_file()]
+    if held and not (place / ABOUT).exists():
+        raise InputError(f"{FOLDER}: {place} holds {', '.join(held)}; name one of them, as {place / held[0]}")
+    if read_about(place).get("model") != digest:
         raise ModelError(
             f"{FOLDER}: {place} is the graph of another model than the one that is served; "
             "`doubleroute export --model-version N --output DIR` makes it"
         )
-    return Path(place)
+    return place
 
 
 def open_answerer(model: Path, graph: Path | None, threads: int | None) -> "Answering":
