@@ -1,6 +1,6 @@
 """How fast all layers are fine-tuned against transformers' Trainer, on one thread each.
 
-    python benchmarks/training.py [--rounds 2] [--rows 1024]
+    python benchmarks/training.py [--rounds 2] [--rows 768]
 
 Every contender trains MiniLM on the same Rotten Tomatoes reviews, in a process of its own, with batches of
 32 rows and AdamW; the others as their documentation has it. Counted are real tokens, no padding, and the
@@ -41,7 +41,7 @@ def main() -> None:
     """Print the lines, or run one contender and print its tokens a second."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--rows", type=int, default=1024)
+    parser.add_argument("--rows", type=int, default=768)
     parser.add_argument("--only", choices=["ours", *RECIPES, "products"])
     options = parser.parse_args()
     if options.only:
