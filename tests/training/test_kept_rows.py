@@ -100,9 +100,9 @@ def test_rows_that_are_asked_for_no_more_are_not_taken_along_into_one_stage(work
     assert not is_old(first)
 
 
-def test_a_hundred_thousand_known_rows_are_found_in_well_under_a_second(workspace: Workspace) -> None:
+def test_few_rows_among_a_hundred_thousand_are_found_at_once(workspace: Workspace) -> None:
     ask(workspace, range(100_000))
     keys = row_keys([str(each) for each in range(50_000, 50_010)], None, None)
-    begun = time.monotonic()
+    begun = time.process_time()
     kept_rows(workspace, "toys", {"version": 1}, keys, lambda _: pytest.fail("computed"))
-    assert time.monotonic() - begun < 0.3
+    assert time.process_time() - begun < 0.03
