@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 from scipy import stats
+from threadpoolctl import threadpool_limits
 
 from doubleroute.drift import statistics
 
@@ -203,16 +204,17 @@ def test_resamples_of_the_filled_cells_alone_are_those_of_the_whole_matrix(k: in
 
 @pytest.mark.parametrize("right", [0.97, 0.0])
 def test_the_memory_of_many_labels_is_that_of_a_few_matrices(right: float) -> None:
-    k = 400
+    k = 200
     labels = np.arange(3 * k) % k
     predicted = np.where(np.arange(3 * k) < right * 3 * k, labels, 0)
     confusion = table(np.stack([predicted, labels]), k)
     tracemalloc.start()
-    shares = statistics.bbse(confusion, np.bincount(predicted, minlength=k), 1)
+    with threadpool_limits(1):  # threads that wait for each other take minutes on a busy machine
+        shares = statistics.bbse(confusion, np.bincount(predicted, minlength=k), 1)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (shares.why is None) == (right > 0)
-    assert peak < 100e6  # all matrices at once would be 257e6
+    assert peak < 80e6  # the resamples whole would be twice 64e6, as counts and as shares
 
 
 def test_a_label_without_reference_rows_has_no_estimated_share() -> None:
