@@ -77,7 +77,7 @@ def evaluate(
         "bootstrap": project.evaluation.bootstrap,
         "seed": project.seed,
         "tasks": {task: [options.judged_by, options.slices] for task, options in project.tasks.items()},
-        "code": code_digest("kinds", "modeling", "data/arrivals", *(f"training/{name}" for name in _CODE)),
+        "code": code_digest("kinds", "modeling", *_CODE),
         "versions": versions_of("torch", "transformers", "numpy"),
     }
 
@@ -121,15 +121,22 @@ def evaluate(
 
 
 _CODE = (
-    "comparison",
-    "evaluate",
-    "intervals",
-    "machine",
-    "majority",
-    "router_study",
-    "scoring",
-    "task_scores",
-    "worst",
+    *(f"data/{name}" for name in ("arrivals", "splits", "tags")),
+    *(
+        f"training/{name}"
+        for name in (
+            "comparison",
+            "evaluate",
+            "intervals",
+            "machine",
+            "majority",
+            "plan",
+            "router_study",
+            "scoring",
+            "task_scores",
+            "worst",
+        )
+    ),
 )
 
 
