@@ -90,7 +90,9 @@ def contenders(root: Path, seed: int) -> Iterator[tuple[str, np.ndarray]]:
     rows, labels = test[TASK], {split: np.asarray(of[TASK].labels) for split, of in fit.rows.items()}
     logits = logits_of(fit.model, rows.packed, [TASK], fit.tokenizer.pad_token_id)[TASK]
     yield "ours", np.argmax(np.stack(logits), 1) == labels["test"]
-    states = {split: fit.states(TASK, split, lambda _: None).features for split in fit.rows}
+    states = {
+        split: fit.states(TASK, split, lambda _: None).features().astype(np.float32) for split in fit.rows
+    }
     hidden = int(fit.model.backbone.config.hidden_size)
     for name, columns in (("all layers", slice(None)), ("the last layer", slice(hidden))):
         seen = {split: each[:, columns] for split, each in states.items()}

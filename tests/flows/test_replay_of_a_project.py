@@ -120,6 +120,24 @@ def test_the_weights_of_past_models_are_removed_and_the_report_stays(
     assert json.loads((folder / "replay.json").read_text(encoding="utf-8"))["policies"] == played["policies"]
 
 
+def test_what_the_project_had_before_a_replay_is_not_removed(tiny_backbone: Path, tmp_path: Path) -> None:
+    loaded = load_project(write_dated_project(tmp_path / "project", tiny_backbone), ["training.epochs=1"])
+    workspace = Workspace(loaded.root)
+    validated = validate(loaded, workspace)
+
+    def models() -> PastModels:
+        return PastModels(loaded, workspace, validated, ["2022-01-01", "2023-01-01"], lambda *_: None)
+
+    own, replayed = models(), models()
+    own.get(FIRST)
+    there = {path.name for path in workspace.stages.iterdir()}
+    replayed.restore(FIRST)
+    replayed.clear()
+    assert {path.name for path in workspace.stages.iterdir()} == there
+    own.clear()
+    assert workspace.all("fit") == workspace.all("tokenise") == []
+
+
 def test_the_command_plays_another_policy_beside_the_projects(project: Path, played: dict[str, Any]) -> None:
     words = ["replay", "--project", str(project), "--every", "year", "--first", "2022-01-01"]
     idle = ["--policy", "idle:on_drift=false,new_labels=null,max_fall=1"]

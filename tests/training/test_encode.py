@@ -1,6 +1,9 @@
 """The tokenise stage: labels beside the right ids, made again only for other rows."""
 
 import json
+import os
+import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -148,3 +151,43 @@ def test_known_rows_are_copied_in_order_and_leave_no_file_open(tmp_path: Path) -
     assert len(list(Path("/dev/fd").iterdir())) == before
     assert found.ids.tolist() == np.repeat(asked, 128).tolist()
     assert found.cut.tolist() == [number % 2 == 0 for number in asked]
+
+
+def test_rows_of_a_stage_that_is_gone_are_tokenised_again(tmp_path: Path) -> None:
+    workspace, asked = Workspace(tmp_path), ["one", "two", "three"]
+
+    def pack(rows: list[int]) -> Packed:
+        ids = np.array([len(asked[row]) for row in rows], np.int32)
+        return Packed(ids, np.arange(len(rows) + 1), None, None, np.zeros(len(rows), bool))
+
+    keys = row_keys(asked, None, None)
+    for row in (0, 1):
+
+        def make(folder: Path, row: int = row) -> None:
+            np.save(folder / KEYS, keys[[row]])
+            pack([row]).save(folder)
+
+        workspace.build("tokenise", {"made_by": {}, "row": row}, make)
+    known, computed = KnownTokens(workspace, {}), []
+
+    def tokenise(rows: list[int]) -> Packed:
+        computed.extend(rows)
+        return pack(rows)
+
+    for gone in ([], [0], [0, 1]):
+        for stage in workspace.all("tokenise"):
+            if stage.manifest["inputs"]["row"] in gone:
+                shutil.rmtree(stage.path)
+        computed.clear()
+        assert known.packed(keys, tokenise).ids.tolist() == [3, 3, 5]
+        assert sorted(computed) == [*gone, 2]
+
+
+def test_stages_whose_rows_are_known_are_not_trimmed(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    stage = workspace.build(
+        "tokenise", {"made_by": {}}, lambda folder: np.save(folder / KEYS, row_keys([""], None, None))
+    )
+    os.utime(stage.path, (time.time() - 2 * 86400,) * 2)
+    KnownTokens(workspace, {})
+    assert workspace.trim(0, time.time()) == []

@@ -18,8 +18,9 @@ from doubleroute.integrations.validation import validate
 from doubleroute.promotion import decide
 from doubleroute.reports.tables import verdicts
 from doubleroute.training.encode import ANSWERS, encode, load_split
-from doubleroute.training.evaluate import Champion, evaluate
+from doubleroute.training.evaluate import Champion, evaluate, read_evaluation
 from doubleroute.training.ladder import fit, store
+from doubleroute.training.plan import Plan, Start
 from doubleroute.training.router_study import study_router
 from doubleroute.training.scoring import Truths, keep_answers
 from doubleroute.training.task_scores import score_task
@@ -113,6 +114,30 @@ def test_a_model_that_began_with_the_champions_weights_is_not_scored_on_what_the
         f"on {kept} test rows ({LEARNED_ROWS} more that it learned from do not count)"
         in (verdicts({**evaluation, "tasks": {"sentiment": found}})[0])
     )
+
+
+def test_neither_side_is_scored_on_what_the_start_of_a_retraining_learned_before_another_was_champion(
+    folder: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    root = folder.parents[2]
+    project, workspace = load_project(root, SETTINGS), Workspace(root)
+    validated = validate(project, workspace)
+    encoded = encode(project, workspace, validated)
+    given = (project, workspace, validated, encoded)
+    stored = store(project, workspace, encoded, lambda *_: None)
+    cold = fit(*given, stored, lambda *_: None)["routed"]
+    plan = Plan(Start(cold.path / "model", cold.digest))
+    stored = store(project, workspace, encoded, lambda *_: None, plan, ["routed"])
+    warm = fit(*given, stored, lambda *_: None, plan, ["routed"])
+    known = pd.read_parquet(remember(project, workspace, validated).path / ROWS)
+    tests = known.index[(known["task"] == "sentiment") & (known["split"] == "test")]
+    known.loc[tests[:3], "split"] = "train"
+    known.to_parquet(tmp_path / ROWS)
+    champion = Champion(tiny_model, "0123", ABOUT, root / ROWS)
+    found = read_evaluation(evaluate(*given, dict(warm), champion, tmp_path / ROWS))["tasks"]["sentiment"]
+    kept = len(tests) - 3 - LEARNED_ROWS
+    rows = {name: each["rows"] for name, each in found["models"].items()}
+    assert rows == {"majority": len(tests), "routed": kept, "champion": kept}
 
 
 def answers(folder: Path, model: str, task: str) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,14 @@ def workspace(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path)
 
 
-def ask(workspace: Workspace, numbers: Sequence[int], stop: int | None = None) -> int:
+def ask(
+    workspace: Workspace,
+    numbers: Sequence[int],
+    stop: int | None = None,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> int:
     """Ask for rows of number % 3 items, each the number; see that they are given; how many were computed.
-    ``stop``: after so many pieces."""
+    ``stop``: after so many pieces. ``meanwhile``: done before each piece is."""
     computed = 0
 
     def compute(pieces: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, Arrays]]:
@@ -28,6 +33,7 @@ def ask(workspace: Workspace, numbers: Sequence[int], stop: int | None = None) -
         for done, piece in enumerate(pieces):
             if done == stop:
                 raise KeyboardInterrupt
+            meanwhile()
             computed += len(piece)
             some = np.array(numbers, np.int64)[piece]
             yield some % 3, {"values": np.repeat(some, some % 3)[:, None]}
@@ -83,6 +89,19 @@ def test_a_stage_without_a_row_that_is_asked_for_is_not_used_and_is_trimmed(work
     ask(workspace, range(10, 20))
     assert workspace.trim(0, time.time()) == [stage.path.name]
     assert ask(workspace, range(20)) == 10
+
+
+def test_a_trim_while_rows_are_computed_leaves_what_the_call_reads(workspace: Workspace) -> None:
+    ask(workspace, range(10))
+    (read,) = workspace.all("toys")
+    ask(workspace, range(10, 20))
+    for stage in workspace.all("toys"):
+        grown_old(stage)
+    removed: list[str] = []
+    now = [*range(5, 8), 30]
+    assert ask(workspace, now, meanwhile=lambda: removed.extend(workspace.trim(0, time.time()))) == 1
+    assert len(removed) == 1
+    assert read.path.name not in removed
 
 
 def test_rows_that_are_asked_for_no_more_are_not_taken_along_into_one_stage(workspace: Workspace) -> None:

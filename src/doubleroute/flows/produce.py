@@ -10,7 +10,7 @@ from doubleroute.drift.records import Record
 from doubleroute.flows import steps
 from doubleroute.flows.candidate import RETRAINING_DECISION
 from doubleroute.flows.timeline import FitProgress, Timeline
-from doubleroute.integrations.registry import Registry
+from doubleroute.integrations.registry import Registry, Version
 from doubleroute.integrations.validation import read_summary
 from doubleroute.integrations.versions import DataVersion
 from doubleroute.reports.tables import verdicts
@@ -34,7 +34,10 @@ def challenger(
     registry.refuse_read_only()
     counts = read_summary(validated)["tasks"]
     validated, kept_out = steps.keep_out(project, workspace, registry, validated)
-    plan = _plan(project, workspace, registry, validated, record)
+    begun = registry.champion()  # when the fit ends another one may serve
+    rows = None if begun is None else registry.artifact(begun, ROWS)
+    plan = _plan(project, workspace, registry, validated, record, begun, rows)
+    start = None if plan.start is None else rows
     encoded = clock(steps.tokenise, project, workspace, validated)
     with FitProgress() as progress:
         stored = clock(steps.store_activations, project, workspace, encoded, progress, plan, ["routed"])
@@ -42,13 +45,23 @@ def challenger(
             steps.fit_models, project, workspace, validated, encoded, stored, progress, plan, ["routed"]
         )
     against, champion = steps.champion_to_compare(registry, fits["routed"], validated)
-    evaluated = clock(steps.evaluate_models, project, workspace, validated, encoded, fits, champion)
+    evaluated = clock(steps.evaluate_models, project, workspace, validated, encoded, fits, champion, start)
     evaluation = read_evaluation(evaluated)
     reported = clock(
         steps.write_reports, project, workspace, data, validated, fits, evaluated, counts, kept_out
     )
     version = clock(
-        steps.register, project, workspace, registry, data, validated, fits, evaluated, reported, record["id"]
+        steps.register,
+        project,
+        workspace,
+        registry,
+        data,
+        validated,
+        fits,
+        evaluated,
+        reported,
+        record["id"],
+        start,
     )
     decision = clock(steps.promote, project, registry, version, against, evaluation)
     steps.show(project.name, counts, evaluation, reported.path / "report.html")
@@ -95,13 +108,17 @@ def close(root: Path, registry: Registry) -> None:
 
 
 def _plan(
-    project: Project, workspace: Workspace, registry: Registry, validated: Stage, record: Record
+    project: Project,
+    workspace: Workspace,
+    registry: Registry,
+    validated: Stage,
+    record: Record,
+    champion: Version | None,
+    rows: Path | None,
 ) -> Plan:
-    """What the policy says about weights, rows and tasks."""
-    champion = registry.champion()
+    """What the policy says about weights, rows and tasks; ``rows``: the champion's ``rows.parquet``."""
     if champion is None:
         return Plan()
-    rows = registry.artifact(champion, ROWS)
     chosen = selection(project, workspace, validated, None if rows is None else Seen.read(rows))
     if project.retraining.start == "pretrained":
         return Plan(selection=chosen)

@@ -14,7 +14,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from prefect.cache_policies import NO_CACHE
 
 from doubleroute.config import Project
-from doubleroute.data.arrivals import ROWS, hold_out, remember
+from doubleroute.data.arrivals import hold_out, remember
 from doubleroute.errors import MachineError
 from doubleroute.flows import deciding
 from doubleroute.flows.candidate import candidate, champion_of, report, run_key
@@ -28,7 +28,6 @@ from doubleroute.reports.tables import score_rows, verdicts
 from doubleroute.training.encode import encode
 from doubleroute.training.evaluate import Champion, evaluate
 from doubleroute.training.ladder import fit, store
-from doubleroute.training.plan import is_of_champion
 from doubleroute.workspace import Stage, Workspace
 
 P = ParamSpec("P")
@@ -63,15 +62,15 @@ def _register(
     evaluated: Stage,
     reported: Stage,
     decided: str | None = None,
+    start: Path | None = None,
 ) -> Version:
     """The version of the routed model: the champion if it is that very model, else a challenger.
-    ``decided``: the decision to retrain that it comes of."""
+    ``decided``: the decision to retrain that it comes of; ``start``: the ``rows.parquet`` of the version
+    whose weights it began with."""
     champion = registry.champion()
     if champion is not None and champion.run_key == run_key(fits["routed"], validated):
         registry.model_folder(champion)  # checks its files
         return champion
-    warm = is_of_champion(fits["routed"].manifest["inputs"])
-    start = registry.artifact(champion, ROWS) if warm and champion is not None else None
     remembered = remember(project, workspace, validated, rows_of_champions(registry), start)
     made = candidate(project, data, validated, fits, evaluated, reported, remembered, decided)
     return registry.register(made)

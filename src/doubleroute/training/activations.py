@@ -45,7 +45,7 @@ _LEAST_TOKENS = 64
 _KEEP_SECONDS = 30.0
 #: What a fit reads; the test rows are answered once.
 LEARNED = ("train", "validation")
-_CODE = ("training/activations", "modeling/backbone", "modeling/trunk", "data/batches")
+_CODE = ("training/activations", "modeling/backbone", "modeling/trunk", "data/batches", "data/shared")
 #: Task and split of some rows.
 Part = tuple[str, str]
 
@@ -148,7 +148,7 @@ class _Sheet:
         record = self.record.read_bytes() if self.record.is_file() else b""
         self.done = {record[at : at + 16] for at in range(0, len(record), 16)}
         for digest in self.done:
-            del self.missing[digest]
+            self.missing.pop(digest, None)
         self.kept = time.monotonic()
 
     @property

@@ -56,13 +56,15 @@ def evaluate(
     encoded: Stage,
     fits: Mapping[str, Stage],
     champion: Champion | None,
+    start: Path | None = None,
 ) -> Stage:
     """Give the stage with ``evaluation.json`` and ``answers/<model>/<task>.jsonl``.
 
     All models answer the same labelled test rows; the champion those of the tasks that it has, in the
-    kind that they have now. A model is not scored on rows that its weights learned from, which are those of
-    the champion and of what began with them, and nobody is compared with it there. Intervals are 95%
-    percentile bootstraps over rows; differences are paired.
+    kind that they have now. ``start``: the ``rows.parquet`` of the version that fits of a retraining began
+    with, which may not be the champion any more. The champion and these fits are not scored on rows that the
+    weights of either learned from, and nobody is compared with them there. Intervals are 95% percentile
+    bootstraps over rows; differences are paired.
     A routed model and a champion are also compared by slices, calibration and costs, and ``held_out`` says
     which rows they answered. ``models[name]["gate"]`` is what a router's gate did and ``["layers"]`` what its
     mixture of layers is (``modeling.diagnostics``), ``router`` what the routed model scores without its gate,
@@ -77,7 +79,7 @@ def evaluate(
         "bootstrap": project.evaluation.bootstrap,
         "seed": project.seed,
         "tasks": {task: [options.judged_by, options.slices] for task, options in project.tasks.items()},
-        "code": code_digest("kinds", "modeling", "data/arrivals", *(f"training/{name}" for name in _CODE)),
+        "code": code_digest("kinds", "modeling", *_CODE),
         "versions": versions_of("torch", "transformers", "numpy"),
     }
 
@@ -106,10 +108,15 @@ def evaluate(
                 learned = _mark_arrived(truths, Seen.read(champion.rows))
             if "routed" in fits:
                 found["costs"] = _costs(fits["routed"].path / "model", champion.folder, answerer, truths)
+        if start is not None:
+            begun = Seen.read(start)
+            for task, each in truths.items():
+                taught = begun.was_taught(task, text_keys(each.frame))
+                learned[task] = taught | learned.get(task, np.zeros(len(taught), bool))
         warm = [name for name, stage in fits.items() if is_of_champion(stage.manifest["inputs"])]
-        draws, taught = draws_for(project, truths), ["champion", *warm]
+        draws, by_heart = draws_for(project, truths), ["champion", *warm]
         found["tasks"] = {
-            task: score_task(project, task, about[task], each, answers, draws, learned.get(task), taught)
+            task: score_task(project, task, about[task], each, answers, draws, learned.get(task), by_heart)
             for task, each in truths.items()
         }
         found["held_out"] = {task: _held_out(each) for task, each in truths.items()}
@@ -121,15 +128,22 @@ def evaluate(
 
 
 _CODE = (
-    "comparison",
-    "evaluate",
-    "intervals",
-    "machine",
-    "majority",
-    "router_study",
-    "scoring",
-    "task_scores",
-    "worst",
+    *(f"data/{name}" for name in ("arrivals", "splits", "tags")),
+    *(
+        f"training/{name}"
+        for name in (
+            "comparison",
+            "evaluate",
+            "intervals",
+            "machine",
+            "majority",
+            "plan",
+            "router_study",
+            "scoring",
+            "task_scores",
+            "worst",
+        )
+    ),
 )
 
 

@@ -7,6 +7,7 @@ nobody asks for any more goes first when ``workspace.max_gb`` is reached.
 
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,30 +40,38 @@ def kept_rows(
         np.ascontiguousarray(keys).view(_KEY).ravel(), return_index=True, return_inverse=True
     )
     with workspace.lock(f"{name}-{digest_of(made_by)}"):  # nobody waits for what another encoder computes
-        stages = [each for each in workspace.all(name) if each.manifest["inputs"].get("made_by") == made_by]
-        owner, row = _found(stages, asked)
+        stages: list[Stage] = []
+        known: list[np.ndarray] = []
+        for stage in workspace.all(name):
+            if stage.manifest["inputs"].get("made_by") == made_by:
+                with suppress(FileNotFoundError):  # another run has trimmed it
+                    known.append(np.fromfile(stage.path / "keys.bin", _KEY))
+                    stages.append(stage)
+        owner, row = _found(known, asked)
+        for number in np.unique(owner[owner >= 0]):
+            workspace.use(stages[number])  # no run trims it while the others are computed
         new = np.flatnonzero(owner < 0)
         if len(new) or not stages:
             new = new[np.argsort(first[new])]
             pieces = [np.sort(each) for each in np.split(new, range(ROWS_A_STAGE, len(new), ROWS_A_STAGE))]
             for piece, made in zip(pieces, compute([first[piece] for piece in pieces]), strict=True):
                 stages.append(_built(workspace, name, made_by, asked[piece], *made))
-            owner, row = _found(stages, asked)
+                known.append(asked[piece])
+            owner, row = _found(known, asked)
         if len(np.unique(owner)) > MOST_STAGES:
-            stages = [_merged(workspace, name, made_by, asked, stages, owner, row)]
-            owner, row = _found(stages, asked)
-        for number in np.unique(owner):
-            workspace.use(stages[number])
+            stages = [_merged(workspace, name, made_by, asked, stages, known, owner, row)]
+            owner, row = _found([asked], asked)
         sizes, arrays = _gathered(stages, owner[place], row[place])
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64), arrays
 
 
-def _found(stages: Sequence[Stage], keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _found(known: Sequence[np.ndarray], keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of each of n sorted and distinct keys the number of a stage that has it, -1 where none has, and its row
-    there: int64 [n]. Where several have it, that which has most of the keys, of those the one used last."""
+    there: int64 [n]. ``known``: the keys of each stage, the one used last first. Where several have a key,
+    that which has most of the keys, of those the first."""
     owner, row = np.full(len(keys), -1), np.zeros(len(keys), np.int64)
-    shared = [_shared(keys, _keys(stage)) for stage in stages]
-    for number in sorted(range(len(stages)), key=lambda number: (len(shared[number][0]), -number)):
+    shared = [_shared(keys, each) for each in known]
+    for number in sorted(range(len(known)), key=lambda number: (len(shared[number][0]), -number)):
         here, there = shared[number]
         owner[here], row[here] = number, there
     return owner, row
@@ -76,10 +85,6 @@ def _shared(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     place = np.minimum(np.searchsorted(other, one), len(other) - 1)
     here = np.flatnonzero(other[place] == one)
     return here, place[here]
-
-
-def _keys(stage: Stage) -> np.ndarray:
-    return np.fromfile(stage.path / "keys.bin", _KEY)
 
 
 def _built(
@@ -107,14 +112,14 @@ def _merged(
     made_by: dict[str, Any],
     keys: np.ndarray,
     stages: Sequence[Stage],
+    known: Sequence[np.ndarray],
     owner: np.ndarray,
     row: np.ndarray,
 ) -> Stage:
     """One stage with the rows of these keys; stages that have no others are removed."""
     merged = _built(workspace, name, made_by, keys, *_gathered(stages, owner, row))
-    for stage in stages:
-        known = _keys(stage)
-        if stage.path != merged.path and len(_shared(keys, known)[0]) == len(known):
+    for stage, own in zip(stages, known, strict=True):
+        if stage.path != merged.path and len(_shared(keys, own)[0]) == len(own):
             shutil.rmtree(stage.path, ignore_errors=True)
     return merged
 

@@ -48,6 +48,7 @@ class KnownTokens:
             each for each in workspace.all("tokenise") if each.manifest["inputs"].get("made_by") == made_by
         ]
         for stage in stages[:_STAGES]:
+            workspace.use(stage)  # no other run trims it before its rows are read
             for file in sorted(stage.path.rglob(KEYS)):
                 self._add(file)
 
@@ -60,15 +61,22 @@ class KnownTokens:
     def packed(self, keys: np.ndarray, tokenise: Callable[[list[int]], Packed]) -> Packed:
         """The rows of these keys, those that are not known by ``tokenise``, which is given their numbers."""
         wanted = [key.tobytes() for key in keys]
-        missing = [row for row, key in enumerate(wanted) if key not in self.places]
-        if len(missing) == len(wanted):
-            return tokenise(missing)
-        parts = [tokenise(missing)] if missing else []
-        order, known = list(missing), np.array([self.places.get(key, (-1, -1)) for key in wanted])
+        known = np.array([self.places.get(key, (-1, -1)) for key in wanted], np.int64).reshape(-1, 2)
+        parts: list[Packed] = []
+        order: list[int] = []
         for number in np.unique(known[known[:, 0] >= 0, 0]):
             here = np.flatnonzero(known[:, 0] == number)
-            parts.append(_rows(Packed.load(self.folders[number]), known[here, 1]))
-            order += here.tolist()
+            if self.folders[number].is_dir():
+                parts.append(_rows(Packed.load(self.folders[number]), known[here, 1]))
+                order += here.tolist()
+            else:  # removed by hand, or by a replay that has ended
+                known[here] = -1
+        missing = np.flatnonzero(known[:, 0] < 0).tolist()
+        if not parts:
+            return tokenise(missing)
+        if missing:
+            parts.append(tokenise(missing))
+            order += missing
         return _rows(_joined(parts), np.argsort(order))
 
 

@@ -42,8 +42,8 @@ def gpus() -> int:
 
 def keep_freed_memory() -> None:
     """Let the C library keep what is freed for the next step instead of giving every large block back to the
-    system, which then clears each of its pages again: the gradient of MiniLM's embeddings alone has 47 MB.
-    Only glibc has the option; elsewhere this does nothing."""
+    system, which then clears each of its pages again: 32 rows of 128 tokens have 25 MB of inner float32
+    states in each of MiniLM's feed-forward layers. Only glibc has the option; elsewhere this does nothing."""
     if sys.platform != "linux":
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -75,8 +75,8 @@ class PastModels:
         self._fit(model)
 
     def clear(self) -> None:
-        """Remove the weights and the frozen layers' outputs of all these models, also those that a killed
-        replay left: no other run has models of just these rows."""
+        """Remove the weights and the frozen layers' outputs that were made for these models. What was there
+        before stays: the project itself may have trained on just these rows."""
         for path in self._heavy:
             shutil.rmtree(path, ignore_errors=True)
 
@@ -116,10 +116,13 @@ class PastModels:
         plan = self._plan(project, model, rows)
         encoded = encode(project, self.workspace, rows)
         stored = ladder.store(project, self.workspace, encoded, tell, plan, ["routed"])
-        self._heavy |= {stage.path for stage in (encoded, stored) if stage is not None}
 
-        def made(stage: Stage) -> None:
-            self._heavy.add(stage.path)
+        def made(stage: Stage | None) -> None:
+            if stage is not None and not stage.reused:
+                self._heavy.add(stage.path)
+
+        made(encoded)
+        made(stored)
 
         fits = ladder.fit(project, self.workspace, rows, encoded, stored, tell, plan, ["routed"], made)
         return fits["routed"]

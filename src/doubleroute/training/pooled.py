@@ -71,7 +71,9 @@ def pooled_states(
         "precision": encoder.precision,
         "pooling": pooling,
         "depths": list(depths),
-        "code": code_digest("training/pooled", "modeling", "data/tokens", "data/batches"),
+        "code": code_digest(
+            "training/pooled", "training/kept_rows", "modeling", "data/tokens", "data/batches"
+        ),
         "versions": versions_of("torch", "transformers", "tokenizers"),
     }
 

@@ -42,7 +42,9 @@ def word_states(
         "backbone": source_digest(source),
         "max_tokens": project.backbone.max_tokens,
         "precision": precision,
-        "code": code_digest("training/word_states", "modeling/backbone", "data/tokens", "data/batches"),
+        "code": code_digest(
+            "training/word_states", "training/kept_rows", "modeling/backbone", "data/tokens", "data/batches"
+        ),
         "versions": versions_of("torch", "transformers", "tokenizers"),
     }
 
