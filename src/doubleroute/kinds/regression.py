@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from torch import Tensor
 
-from doubleroute.data.rows import LARGEST
+from doubleroute.data.raw import LARGEST
 from doubleroute.errors import InputError
 from doubleroute.kinds import NOTHING, Kind, Scorer
 from doubleroute.kinds.heads import RegressionHead
