@@ -121,6 +121,7 @@ def test_columns_are_numbers_where_an_expectation_needs_them_and_none_sees_them_
     x = {"column": "x"}
     between = ("column_values_to_be_between", {**x, "min_value": 0})
     not_null = ("column_values_to_not_be_null", x)
+    columns = ("table_columns_to_match_set", {"column_set": ["x"]})
     pair = {"column_A": "x", "column_B": "y"}
     for needing in (
         between,
@@ -129,7 +130,7 @@ def test_columns_are_numbers_where_an_expectation_needs_them_and_none_sees_them_
         ("column_values_to_be_increasing", x),
         ("column_value_z_scores_to_be_less_than", {**x, "threshold": 3}),
     ):
-        assert numbers(needing) == numbers(needing, not_null) == {"x"}
+        assert numbers(needing) == numbers(needing, not_null, columns) == {"x"}
     assert numbers(("column_pair_values_a_to_be_greater_than_b", pair)) == {"x", "y"}
     for written in (
         ("column_values_to_be_between", {**x, "max_value": "b"}),

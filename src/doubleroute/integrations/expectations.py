@@ -149,9 +149,14 @@ def extra_columns(entries: Sequence[Mapping[str, Any]]) -> dict[str, bool]:
     """The columns that these expectations are about, and whether texts in them may be given as numbers: only
     where one needs numbers, and no other one sees the values as they are written."""
     numbers = columns_of([entry for entry in entries if _needs_numbers(entry)])
-    written = [e for e in entries if e["type"] not in _OF_EITHER and not _needs_numbers(e)]
-    numbers -= columns_of(written)
+    numbers -= columns_of([e for e in entries if not (_needs_numbers(e) or _takes_either(e))])
     return {column: column in numbers for column in sorted(columns_of(entries), key=str)}
+
+
+def _takes_either(entry: Mapping[str, Any]) -> bool:
+    return entry["type"] in _OF_EITHER or entry["type"].startswith(
+        "expect_table_"
+    )  # which names columns alone
 
 
 def _needs_numbers(entry: Mapping[str, Any]) -> bool:
