@@ -157,9 +157,10 @@ def test_a_mean_gain_below_min_gain_keeps_the_champion() -> None:
 
 
 def test_the_same_weights_keep_the_champion() -> None:
-    decision = decide(evaluation({"digest": "aa"}, a=task(0.0, 0.0, 0.0)), RULE)
-    assert decision.verdict == "cannot tell"
-    assert "same weights" in decision.reasons[0]
+    for rule in (RULE, Promotion(max_loss=0.01, min_gain=0.03)):
+        decision = decide(evaluation({"digest": "aa"}, a=task(0.0, 0.0, 0.0)), rule)
+        assert decision.verdict == "cannot tell"
+        assert "same weights" in decision.reasons[0]
 
 
 def test_a_task_that_the_challenger_lost_refuses() -> None:

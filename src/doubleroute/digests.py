@@ -27,6 +27,17 @@ def file_digest(path: Path) -> str:
     return digest
 
 
+def file_digests(folder: Path) -> dict[str, str]:
+    """{path relative to the folder: sha256} of every file, sorted, without compiled Python."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
+
+
+def model_digest(folder: Path) -> str:
+    """A digest of the files of a saved model: the same for the same weights, config and tokenizer."""
+    return digest_of(file_digests(folder))
+
+
 @cache
 def code_digest(*packages: str) -> str:
     """A digest of the source of these parts of doubleroute: changed code is not served old results."""

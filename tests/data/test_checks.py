@@ -80,7 +80,7 @@ def test_an_unknown_label_suggests_the_one_that_was_meant() -> None:
     said = checks.unknown_reason("postive", ["negative", "positive"], "label")
     assert said == "label 'postive' is not one of negative, positive, did you mean 'positive'?"
     assert checks.unknown_reason("zzz", ["a", "b"], "tag") == "tag 'zzz' is not one of a, b"
-    assert checks.unknown_reason("postive", ["negative", "positive"], "label", "test") == (
+    assert checks.unknown_reason("postive", ["negative", "positive"], "label", split_off="test") == (
         "label 'postive' is in no row that is left for train once test is split off: give more rows of it or "
         "list it under labels, or did you mean 'positive'?"
     )

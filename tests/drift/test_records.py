@@ -53,7 +53,7 @@ def test_the_same_decision_is_written_once_and_keeps_its_outcome(tmp_path: Path)
     records.write(tmp_path, made)
 
     outcome = records.read(tmp_path, made["id"])["outcome"]
-    nothing = {"began": None, "reasons": [], "seconds": None, "error": None}
+    nothing = {"began": None, "reasons": [], "seconds": None, "error": None, "failed": False}
     assert outcome == {**nothing, "version": "2", "verdict": "promote"}
     assert len(list((tmp_path / "decisions").iterdir())) == 1
 
@@ -130,28 +130,32 @@ def test_retrainings_are_decisions_that_were_carried_out_but_for_the_first_of_er
 
 
 def test_a_retraining_began_when_it_was_begun_and_not_when_it_was_decided(tmp_path: Path) -> None:
-    made = record()
-    records.write(tmp_path, made)
-    before = datetime.now(UTC).replace(microsecond=0)
-    records.begin(tmp_path, made["id"])
-    records.set_outcome(tmp_path, made["id"], {"version": "2", "verdict": "promote"})
-
-    (began,) = records.retrainings(records.read_all(tmp_path)[0])
-    assert before <= moment(began) <= datetime.now(UTC)
-
-
-def test_a_retraining_began_when_it_was_started_and_not_when_it_was_decided(tmp_path: Path) -> None:
     made, old = record(), record("2026-03-09T02:00:00")
     for each in (made, old):
         records.write(tmp_path, each)
-    records.set_outcome(tmp_path, made["id"], {"began": "2026-03-12T09:30:00"})
-    records.set_outcome(tmp_path, made["id"], {"version": "2", "verdict": "refuse"})
+    before = datetime.now(UTC).replace(microsecond=0)
+    records.begin(tmp_path, made["id"])
+    records.set_outcome(tmp_path, made["id"], {"version": "2", "verdict": "promote"})
     path = tmp_path / "decisions" / f"{old['id']}.json"
     outcome = {"version": "1", "verdict": "promote", "reasons": [], "seconds": 9.0, "error": None}
     path.write_text(json.dumps({**old, "outcome": outcome}), encoding="utf-8")  # by an older version
 
-    found = records.retrainings(records.read_all(tmp_path)[0])
-    assert found == ["2026-03-12T09:30:00", "2026-03-09T02:00:00"]
+    began, older = records.retrainings(records.read_all(tmp_path)[0])
+    assert before <= moment(began) <= datetime.now(UTC)
+    assert older == "2026-03-09T02:00:00"
+
+
+def test_a_decision_that_fails_each_time_it_is_carried_out_counts_from_the_second_time_on(
+    tmp_path: Path,
+) -> None:
+    made = record()
+    records.write(tmp_path, made)
+    counted = []
+    for _ in range(3):
+        records.begin(tmp_path, made["id"])
+        records.set_outcome(tmp_path, made["id"], {"error": "no space is left on the disk"})
+        counted.append(len(records.retrainings(records.read_all(tmp_path)[0])))
+    assert counted == [0, 1, 1]
 
 
 def test_the_newest_decision_to_retrain_is_unfinished_until_something_came_of_it(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The rows that the champion has not seen, as each task reads them."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +10,7 @@ import pytest
 from doubleroute.config import Project, load_project
 from doubleroute.data.arrivals import ROWS, Seen, hold_out, remember
 from doubleroute.flows import watching
-from doubleroute.flows.current import arrived, as_logged, asked, given
+from doubleroute.flows.current import arrived, as_logged, asked, given, unlearned
 from doubleroute.integrations.validation import validate
 from doubleroute.serving.log import RequestLog
 from doubleroute.workspace import Stage, Workspace
@@ -149,3 +151,36 @@ def test_former_test_rows_that_stand_in_train_are_not_new(tiny_project: Path) ->
     seen = Seen.read(second)
     assert all(frame.empty for frame in arrived(project, stage, seen, seen).values())
     assert not all(frame.empty for frame in arrived(project, stage, seen, None).values())
+
+
+def test_relabelled_are_rows_whose_learned_label_is_gone_from_the_data(tmp_path: Path) -> None:
+    (tmp_path / "project.yaml").write_text(
+        "name: desk\nbackbone: {source: x}\ntasks:\n"
+        "  mood: {kind: classification, files: {train: a.jsonl, validation: v.jsonl, test: t.jsonl}}\n"
+        "  again: {kind: classification, files: {train: a.jsonl}, columns: {label: other}}\n",
+        encoding="utf-8",
+    )
+    project, workspace = load_project(tmp_path), Workspace(tmp_path)
+
+    def validated(rows: dict[str, str | None], more: Sequence[tuple[str, str | None]] = ()) -> Stage:
+        files = {"a": [*rows.items(), *more], "v": [("v 1", "good"), ("v 2", "bad")]}
+        for name, each in {**files, "t": [("t 1", "good"), ("t 2", "bad")]}.items():
+            lines = [
+                json.dumps({"text": text, "label": label, "other": "ab"[number % 2]}) + "\n"
+                for number, (text, label) in enumerate(each)
+            ]
+            (tmp_path / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+        return validate(project, workspace)
+
+    rows: dict[str, str | None] = {f"text {number}": ("good", "bad")[number % 2] for number in range(40)}
+    gone = {text: label for text, label in rows.items() if text != "text 9"}
+    first = remember(project, workspace, validated(rows))
+    second = remember(project, workspace, validated(gone), start=first.path / ROWS)
+    seen = Seen.read(second.path / ROWS)
+    changed = {**rows, "text 0": "bad", "text 1": None, "new": "good"}  # and "text 9" came back
+    stage = validated(changed, [("text 2", "bad")])
+    fresh = arrived(project, stage, seen, None)
+    assert sorted(fresh["mood"]["text"]) == ["new", "text 0", "text 1", "text 2", "text 9"]
+    frames, relabelled = unlearned(fresh, stage, seen)
+    assert sorted(frames["mood"]["text"]) == ["new", "text 2"]
+    assert relabelled["mood"] == 1

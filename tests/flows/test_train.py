@@ -194,12 +194,14 @@ def test_a_corrected_test_label_is_a_new_version_of_the_same_weights(copied: Pat
     (copied / "data.dvc").unlink()
     (validated,) = Workspace(copied).all("validate")
     relabel(copied, read_validated(validated.path, "sentiment", "test")["text"].iloc[0])
-    result = run(load_project(copied))
+    result = run(load_project(copied, ["promotion.min_gain=0.01"]))
     reused = {stage["name"]: stage["reused"] for stage in result["stages"]}
     assert {name for name in STEPS[1:7] if reused[name]} == {"activations", "fit"}
     old, new = (Registry(copied, "tiny").version(number) for number in ("1", "2"))
     assert (result["version"], new.digest) == ("2", old.digest)
     assert old.tags["evaluation"] != new.tags["evaluation"]
+    assert result["decision"]["verdict"] == "cannot tell"
+    assert result["decision"]["reasons"][0] == "the challenger has the same weights as the champion"
 
 
 def test_a_model_that_is_fitted_again_alone_has_the_same_weights(copied: Path) -> None:

@@ -113,6 +113,40 @@ def test_an_expectation_can_be_for_one_split_and_can_only_warn(tmp_path: Path) -
     ]
 
 
+def test_columns_are_numbers_where_an_expectation_needs_them_and_none_sees_them_as_written() -> None:
+    def numbers(*about: tuple[str, dict[str, Any]]) -> set[str]:
+        entries = [{"type": f"expect_{type_}", "kwargs": kwargs} for type_, kwargs in about]
+        return {column for column, given in expectations.extra_columns(entries).items() if given}
+
+    x = {"column": "x"}
+    between = ("column_values_to_be_between", {**x, "min_value": 0})
+    not_null = ("column_values_to_not_be_null", x)
+    columns = ("table_columns_to_match_set", {"column_set": ["x"]})
+    pair = {"column_A": "x", "column_B": "y"}
+    for needing in (
+        between,
+        ("column_mean_to_be_between", {**x, "max_value": 3}),
+        ("column_values_to_be_in_set", {**x, "value_set": [1, 2.5]}),
+        ("column_values_to_be_increasing", x),
+        ("column_value_z_scores_to_be_less_than", {**x, "threshold": 3}),
+    ):
+        assert numbers(needing) == numbers(needing, not_null, columns) == {"x"}
+    assert numbers(("column_pair_values_a_to_be_greater_than_b", pair)) == {"x", "y"}
+    for written in (
+        ("column_values_to_be_between", {**x, "max_value": "b"}),
+        ("column_values_to_be_in_set", {**x, "value_set": ["1"]}),
+        ("column_pair_values_to_be_equal", pair),
+        ("column_pair_values_to_be_in_set", {**pair, "value_pairs_set": [["1", "2"]]}),
+        ("column_kl_divergence_to_be_less_than", {**x, "partition_object": {"values": ["1"]}}),
+        ("column_values_to_be_unique", x),
+        ("column_value_lengths_to_be_between", {**x, "min_value": 2}),
+        ("column_proportion_of_unique_values_to_be_between", {**x, "min_value": 0.5}),
+        ("column_values_to_match_regex", {**x, "regex": "0"}),
+    ):
+        assert numbers(written) == numbers(written, between) == set()
+    assert numbers(not_null) == set(), "a blank cell is no null in some columns alone"
+
+
 def test_what_is_said_of_a_wrong_label_is_worked_out_once_for_all_its_rows() -> None:
     task = Task.model_validate({"kind": "classification", "files": {"train": "a.csv"}})
     found = project_checks(task, Validation(), ["bad", "good"], "train", unlabelled=False)

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from doubleroute.config import METRICS, load_project
+from doubleroute.digests import model_digest
 from doubleroute.errors import GateError, InputError, MachineError, ModelError
 from doubleroute.flows.candidate import parameters
 from doubleroute.integrations import registry_package as package
 from doubleroute.integrations import registry_run as runs
 from doubleroute.integrations import registry_store as stores
-from doubleroute.integrations.registry import Candidate, DatasetUse, Registry, Version, model_digest
+from doubleroute.integrations.registry import Candidate, DatasetUse, Registry, Version
 from doubleroute.integrations.registry_reviews import log_review
 from doubleroute.integrations.registry_version import REVIEWS
 from doubleroute.workspace import Workspace

@@ -161,6 +161,8 @@ def multilabel() -> dict[str, Any]:
             },
             "slices": {},
         }
+    against = {**_difference("majority", "micro_f1", 0.0, "cannot tell"), "scores": [0.71, 0.71]}
+    task["differences"] = [against]
     task["errors"] = [
         {"file": "d.csv", "row": 3, "text": "t", "truth": ["joy", "calm"], "answer": [], "confidence": 0.8}
     ]

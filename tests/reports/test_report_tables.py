@@ -67,6 +67,17 @@ def test_a_verdict_says_when_learning_gained_nothing_over_the_majority():
     assert verdict.endswith("no better than the majority baseline (0.710)")
 
 
+def test_what_was_learned_is_compared_with_the_majority_on_the_same_rows():
+    found = evaluation(moods=multilabel())
+    task = found["tasks"]["moods"]
+    task["models"]["routed"] |= {"rows": 653, "scores": {"micro_f1": score(0.6)}}  # 0.71 of all rows is more
+    task["differences"][0] |= {"rows": 653, "scores": [0.6, 0.55]}
+    assert "no better than" not in tables.verdicts(found)[0]
+    task["differences"][0]["scores"] = [0.6, 0.6]
+    said = "no better than the majority baseline (0.600) on the 653 rows that neither learned from"
+    assert tables.verdicts(found)[0].endswith(said)
+
+
 def test_a_verdict_without_a_routed_model_names_the_model():
     (verdict,) = tables.verdicts(evaluation(s=classification(models=("plain",))))
     assert verdict.endswith("(plain fine-tuning alone; nothing routed was compared)")
@@ -120,6 +131,8 @@ def test_tables_say_on_how_many_rows_a_model_is_scored_that_learned_from_some():
     table = tables.scores_table(found, "s")
     assert [row[-1] for row in table.rows] == ["853"] * 4 + ["653"]
     assert table.note.endswith("Rows that a model learned from do not count for it.")
+    (slices,) = tables.slices_tables(found, "s")
+    assert slices.note.endswith("Rows that a model learned from do not count for it.")
     comparisons = [row[0] for row in tables.differences_table(task, "s").rows]
     assert comparisons == [
         "routed against plain in accuracy",

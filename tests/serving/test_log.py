@@ -75,6 +75,25 @@ def test_git_takes_no_log_along_and_sees_what_else_is_in_the_folder(tmp_path: Pa
     assert seen == ("?? log/ours.txt\n" if there else "")
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", "requests-*.jsonl\n"),
+        ("*.tmp", "*.tmp\nrequests-*.jsonl\n"),
+        ("*.tmp\nrequests-*.jsonl\n", "*.tmp\nrequests-*.jsonl\n"),
+        ("*\n", "*\n"),
+    ],
+)
+def test_git_takes_no_log_along_where_the_folder_has_a_gitignore_of_its_own(
+    tmp_path: Path, before: str, after: str
+) -> None:
+    ignored = tmp_path / ".gitignore"
+    ignored.write_text(before)
+    for _ in range(2):
+        RequestLog(tmp_path).write([{"text": "one"}], [ANSWER])
+    assert ignored.read_text() == after
+
+
 def test_hostile_texts_are_one_line_each_and_come_back(tmp_path: Path) -> None:
     texts = ["a\nb\r\n\u2028c\x00\x1b[31m", '","text":"x"}', "x" * 1_000_000, "half \ud800 of one", "💥 é"]
     log = RequestLog(tmp_path, redact=())

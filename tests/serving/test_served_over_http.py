@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from doubleroute.integrations.registry import Candidate, Registry, model_digest
+from doubleroute.digests import model_digest
+from doubleroute.integrations.registry import Candidate, Registry
 from doubleroute.modeling.inference import Answerer
 from doubleroute.serving.log import read_log
 

@@ -36,7 +36,8 @@ class Seen:
     ``rows[task]``: text and label of all rows; ``texts[task]``: their texts; ``learned[task]``: text and
     label of the training rows; ``held_out[task]``: texts of the test rows, of this version and of those
     before it. ``labelled[task]``: how many training rows had a label, which is what was learned from;
-    ``taught[task]``: their texts, and those that the weights that it began with had learned before.
+    ``taught[task]``: their texts, and those that the weights that it began with had learned before;
+    ``taught_rows[task]``: text and label of the same.
     """
 
     def __init__(self, table: "pd.DataFrame") -> None:
@@ -55,7 +56,8 @@ class Seen:
         labelled = _labelled(table)
         counted = table[labelled & (table["split"] == "train")]["task"].value_counts()
         self.labelled = {str(task): int(count) for task, count in counted.items()}
-        self.taught = keys("text_key", labelled & table["split"].isin(["train", "former train"]))
+        taught = labelled & table["split"].isin(["train", "former train"])
+        self.taught, self.taught_rows = keys("text_key", taught), keys("row_key", taught)
 
     @classmethod
     def read(cls, *paths: Path) -> "Seen":
@@ -79,6 +81,10 @@ class Seen:
     def was_taught(self, task: str, keys: np.ndarray) -> np.ndarray:
         """Which of these text keys [n] the version's weights learned from, with whatever label: bool [n]."""
         return np.isin(keys, self.taught.get(task, np.empty(0, np.uint64)))
+
+    def was_taught_row(self, task: str, keys: np.ndarray) -> np.ndarray:
+        """Which of these row keys [n] the version's weights learned from, with this label: bool [n]."""
+        return np.isin(keys, self.taught_rows.get(task, np.empty(0, np.uint64)))
 
     def holds_out(self, task: str, keys: np.ndarray) -> np.ndarray:
         """Which of these text keys [n] were test rows of the version or of one before it: bool [n]."""

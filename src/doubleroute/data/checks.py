@@ -177,7 +177,7 @@ def unknown_label(labels: Sequence[Any], known: Collection[str]) -> list[str | N
 
 
 def unknown_reason(
-    label: str, known: Sequence[str], noun: str, hinted: bool = True, split_off: str | None = None
+    label: str, known: Sequence[str], noun: str, *, hinted: bool = True, split_off: str | None = None
 ) -> str:
     """Why a label is wrong, where it is ``hinted`` with the one that was probably meant. ``split_off``: the
     split of its row, where that was drawn from the rows that the labels are taken from."""

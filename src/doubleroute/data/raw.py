@@ -16,6 +16,8 @@ MAX_FILE_BYTES = 4 * 2**30
 #: A file with more rows, or columns that decode to more bytes, is refused before it fills the memory.
 MAX_ROWS = 10_000_000
 MAX_DECODED_BYTES = 4 * 2**30
+#: What float32, in which models learn, can hold.
+LARGEST = float.fromhex("0x1.fffffep+127")
 #: How much of a bad value is shown.
 SHOWN = 120
 

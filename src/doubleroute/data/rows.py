@@ -8,15 +8,13 @@ from typing import Any
 
 from doubleroute.config import Task
 from doubleroute.data.label_cells import read_labels
-from doubleroute.data.raw import Problem, Table, short
+from doubleroute.data.raw import LARGEST, Problem, Table, short
 from doubleroute.data.spans import read_answers
 
 #: Canonical rows of one task and split: name -> one value a row. ``file``, ``row``, ``text`` and
 #: ``text_pair`` or ``tokens``, ``label``, ``time`` (UTC, to the second), ``key``, ``slice_<column>``,
 #: and columns for the user's expectations under ``extra_<column>``.
 Rows = dict[str, list[Any]]
-#: What float32, in which models learn, can hold.
-LARGEST = float.fromhex("0x1.fffffep+127")
 
 
 class _WrongValue(ValueError):

@@ -101,22 +101,25 @@ def read_all(root: Path) -> tuple[list[Record], list[str]]:
 
 
 def begin(root: Path, name: str) -> Record:
-    """Note in a record that it is carried out from now on. Gives the record. Raises as ``read`` does."""
+    """Note in a record that it is carried out from now on, which is when it began also where an earlier
+    attempt did not end well. Gives the record. Raises as ``read`` does."""
     return set_outcome(root, name, {"began": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"})
 
 
 def set_outcome(root: Path, name: str, outcome: Mapping[str, Any]) -> Record:
     """Note in a record what became of it: {"began", "version", "verdict", "reasons", "seconds", "error"},
-    those that are known; when it began stays. Gives the record. Raises as ``read`` does."""
+    those that are known. When it began stays where ``outcome`` does not say, and ``failed``, whether an
+    earlier attempt to carry it out ended in an error. Gives the record. Raises as ``read`` does."""
     with Workspace(root).lock(FOLDER):
         record = read(root, name)
-        began = (record["outcome"] or {}).get("began")
-        empty: Record = {"began": began, "version": None, "verdict": None, "reasons": []}
+        before = record["outcome"] or {}
+        empty: Record = {"began": before.get("began"), "version": None, "verdict": None, "reasons": []}
         empty |= {"seconds": None, "error": None}
         unknown = sorted(set(outcome) - set(empty))
         if unknown:
             raise InputError(f"an outcome has no '{unknown[0]}'; it has: {', '.join(empty)}")
-        record["outcome"] = {**empty, **outcome}
+        failed = bool(before.get("failed") or before.get("error"))
+        record["outcome"] = {**empty, **outcome, "failed": failed}
         write_json(_path(root, record["id"]), record)
     return record
 
@@ -126,13 +129,13 @@ def retrainings(records: Iterable[Mapping[str, Any]]) -> list[str]:
     carried out, those under way included. Of attempts in a row that ended in an error the first does not
     count: one more is made at the next look, and no more than the policy allows after that."""
     carried_out = [each for each in records if each["outcome"] is not None]
-    tried = [
-        (each["outcome"].get("began") or each["time"], bool(each["outcome"].get("error")))
-        for each in carried_out  # an older record does not say when it began
+    tried = [  # an older record says neither when it began nor whether it had failed before
+        (outcome.get("began") or time, bool(outcome.get("error")), bool(outcome.get("failed")))
+        for time, outcome in ((each["time"], each["outcome"]) for each in carried_out)
     ]
     counted, failed = list[str](), False
-    for began, error in sorted(tried, key=lambda attempt: moment(attempt[0])):
-        if failed or not error:
+    for began, error, again in sorted(tried, key=lambda attempt: moment(attempt[0])):
+        if failed or again or not error:
             counted.append(began)
         failed = error
     return counted[::-1]

@@ -37,16 +37,17 @@ _LIBRARIES = (
 
 def run_key(fit: Stage, validated: Stage) -> str:
     """What a version is known by: its model, and all rows. The same model beside other test rows is another
-    version: it has the scores on them and, as champion, keeps them out of training."""
+    version, with the scores on them: the promotion gate cannot tell it from the champion of these weights, so
+    that it keeps the new test rows out of training only where a person promotes it."""
     return digest_of({"fit": fit.digest, "rows": rows_digest(validated)})
 
 
 def champion_of(registry: Registry, version: Version) -> Champion:
     """A registered version as evaluation takes it; what it cost to train is not known any more."""
     about = {"router": None, "steps": 0, "parameters": 0, "trained_parameters": 0, "seconds": 0.0}
-    digest = version.run_key or version.source
+    key = version.run_key or version.source
     rows = registry.artifact(version, ROWS)
-    return Champion(registry.model_folder(version), digest, {**about, "version": version.number}, rows)
+    return Champion(registry.model_folder(version), key, {**about, "version": version.number}, rows)
 
 
 def report(

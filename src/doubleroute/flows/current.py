@@ -16,7 +16,7 @@ from doubleroute.data import checks
 from doubleroute.data.arrivals import REFERENCE, ROWS, Seen, read_reference, row_keys, text_keys
 from doubleroute.data.raw import short, shown
 from doubleroute.data.rows import Rows, canonical_rows
-from doubleroute.data.tables import Table, read_tables
+from doubleroute.data.tables import Table, read_tables, read_validated
 from doubleroute.errors import InputError
 from doubleroute.flows.held_out import usable
 from doubleroute.flows.watching import Frames, Known
@@ -68,12 +68,35 @@ def arrived(project: Project, validated: Stage, seen: Seen, held: Seen | None) -
     return found
 
 
-def unlearned(frames: Frames, seen: Seen) -> Frames:
-    """Of rows that arrived those whose text the champion did not learn. The others are training rows whose
-    label was corrected: there is something to learn from them, but no new text came, and the champion, which
-    knows the old label by heart, would seem to fail."""
-    learned = {task: seen.was_taught(task, text_keys(frame)) for task, frame in frames.items()}
-    return {task: frame[~learned[task]].reset_index(drop=True) for task, frame in frames.items()}
+def unlearned(frames: Frames, validated: Stage, seen: Seen) -> tuple[Frames, dict[str, int]]:
+    """Of rows that arrived those that do not stand in the place of a row that the champion learned from, and
+    by task how many of the others have another label than it learned.
+
+    In the place of such a row stands one of its text, unless the learned row is in the data still: then it is
+    another row that says the same. Where a label was corrected there is something to learn, but no new text
+    came, and the champion, which knows the old label by heart, would seem to fail. Rows without their label,
+    and those that left the data and came back as they were, are no arrivals either.
+    """
+    found, relabelled = {}, {}
+    for task, frame in frames.items():
+        texts = text_keys(frame)
+        taught = seen.was_taught(task, texts)
+        same = seen.was_taught_row(task, row_keys(frame, texts))
+        if taught.any():
+            taught &= same | ~np.isin(texts, _learned_texts(validated, task, seen))
+        relabelled[task] = int((taught & ~same & frame["label"].notna().to_numpy()).sum())
+        found[task] = frame[~taught].reset_index(drop=True)
+    return found, relabelled
+
+
+def _learned_texts(validated: Stage, task: str, seen: Seen) -> np.ndarray:
+    """Keys of the texts that stand in the data with the label that the champion learned: uint64 [n]."""
+    standing = []
+    for split in SPLITS:
+        frame = read_validated(validated.path, task, split)
+        texts = text_keys(frame)
+        standing.append(texts[seen.was_taught_row(task, row_keys(frame, texts))])
+    return np.concatenate(standing)
 
 
 def asked(project: Project, since: str | None) -> Frames:

@@ -72,8 +72,7 @@ def look(
         elif file is not None:
             frames = current.given(project, file, labels)
         else:
-            frames = current.unlearned(fresh, champion.seen)
-            relabelled = {task: len(each) - len(frames[task]) for task, each in fresh.items()}
+            frames, relabelled = current.unlearned(fresh, validated, champion.seen)
         arrived = {task: len(frame) for task, frame in frames.items()}
         if any(arrived.values()):
             stage = watching.check(project, workspace, known, frames, labels, progress)

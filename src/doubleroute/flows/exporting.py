@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from doubleroute.config import NAMELESS, Project
-from doubleroute.digests import digest_of
+from doubleroute.digests import digest_of, model_digest
 from doubleroute.errors import DataError, GateError, MachineError, ModelError
-from doubleroute.integrations.registry import Registry, Version, model_digest
+from doubleroute.integrations.registry import Registry, Version
 from doubleroute.serving.acceptance import Labelled, compare, objections
 from doubleroute.serving.precision import STAGE, GraphPrecision, choose, exports, made_by
 from doubleroute.workspace import Workspace

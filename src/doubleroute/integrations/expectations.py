@@ -20,8 +20,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _COLUMN_ARGUMENTS = ("column", "column_A", "column_B", "column_list", "column_set")
-#: In the names of the expectations that look at a value as it is written.
-_AS_WRITTEN = ("regex", "pattern", "strftime", "dateutil", "json", "lengths", "type")
+#: The expectations that compute with values or order them, which texts do not bear.
+_OF_NUMBERS = {
+    f"expect_{each}"
+    for each in (
+        *(f"column_{what}_to_be_between" for what in ("max", "mean", "median", "min", "stdev", "sum")),
+        "column_quantile_values_to_be_between",
+        "column_value_z_scores_to_be_less_than",
+        *(f"column_values_to_be_{what}" for what in ("between", "decreasing", "increasing")),
+        "column_pair_values_a_to_be_greater_than_b",
+        "multicolumn_sum_to_equal",
+    )
+}
+#: Those that take numbers as well as texts; a blank cell is null to them where others need numbers.
+_OF_EITHER = {"expect_column_to_exist", "expect_column_values_to_not_be_null"}
 _ENTRY_KEYS = {
     "type",
     "kwargs",
@@ -134,18 +146,26 @@ def columns_of(entries: Sequence[Mapping[str, Any]]) -> set[str]:
 
 
 def extra_columns(entries: Sequence[Mapping[str, Any]]) -> dict[str, bool]:
-    """The columns that these expectations are about, and whether texts in them may be given as numbers: not
-    where one looks at values as they are written, or compares them with texts."""
-    texts = columns_of([entry for entry in entries if _is_about_texts(entry)])
-    return {column: column not in texts for column in sorted(columns_of(entries), key=str)}
+    """The columns that these expectations are about, and whether texts in them may be given as numbers: only
+    where one needs numbers, and no other one sees the values as they are written."""
+    numbers = columns_of([entry for entry in entries if _needs_numbers(entry)])
+    numbers -= columns_of([e for e in entries if not (_needs_numbers(e) or _takes_either(e))])
+    return {column: column in numbers for column in sorted(columns_of(entries), key=str)}
 
 
-def _is_about_texts(entry: Mapping[str, Any]) -> bool:
+def _takes_either(entry: Mapping[str, Any]) -> bool:
+    return entry["type"] in _OF_EITHER or entry["type"].startswith(
+        "expect_table_"
+    )  # which names columns alone
+
+
+def _needs_numbers(entry: Mapping[str, Any]) -> bool:
+    """Whether it computes with values, or compares them with numbers; not where a bound is a text."""
     kwargs = entry.get("kwargs", {})
-    values = kwargs["value_set"] if isinstance(kwargs.get("value_set"), list) else []
-    compared = [kwargs.get("min_value"), kwargs.get("max_value"), *values]
-    written = any(word in entry["type"] for word in _AS_WRITTEN)
-    return written or any(isinstance(value, str) for value in compared)
+    if entry["type"] in _OF_NUMBERS:
+        return not any(isinstance(kwargs.get(bound), str) for bound in ("min_value", "max_value"))
+    values = kwargs.get("value_set")
+    return bool(values) and isinstance(values, list) and all(type(each) in (int, float) for each in values)
 
 
 def user_checks(path: Path, entries: Sequence[Mapping[str, Any]], split: str) -> list[Check]:

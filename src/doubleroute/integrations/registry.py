@@ -20,7 +20,6 @@ from doubleroute.integrations import registry_package as package
 from doubleroute.integrations import registry_reviews as reviews
 from doubleroute.integrations import registry_run as runs
 from doubleroute.integrations import registry_store as stores
-from doubleroute.integrations.registry_package import model_digest
 from doubleroute.integrations.registry_run import Candidate, DatasetUse
 from doubleroute.integrations.registry_version import (
     CHALLENGER,
@@ -46,7 +45,6 @@ __all__ = [
     "DatasetUse",
     "Registry",
     "Version",
-    "model_digest",
 ]
 
 

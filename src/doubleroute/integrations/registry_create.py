@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from doubleroute.digests import model_digest
 from doubleroute.errors import DoublerouteError
 from doubleroute.integrations import registry_package as package
 from doubleroute.integrations import registry_run as runs
@@ -32,7 +33,7 @@ def create(
         runs.discard(client, run)
         raise
     tags = {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")} | {
-        DIGEST: package.model_digest(candidate.model_folder),
+        DIGEST: model_digest(candidate.model_folder),
         GOLDEN: str(len(candidate.golden)),
     }
     if not client.search_registered_models(f"name = '{name}'"):

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from doubleroute.digests import digest_of, file_digest, versions_of
+from doubleroute.digests import file_digest, file_digests, versions_of
 from doubleroute.errors import InputError, MachineError, ModelError
 from doubleroute.integrations.registry_store import Store, local_path, quiet
 from doubleroute.processes import FOR_MODELS, start_script
@@ -50,11 +50,6 @@ REQUIREMENTS = (
 TOLERANCE = 1e-4
 #: Seconds that loading a model in a new process may take.
 READ_BACK_SECONDS = 600
-
-
-def model_digest(folder: Path) -> str:
-    """A digest of the files of a saved model: the same for the same weights, config and tokenizer."""
-    return digest_of(_digests(folder))
 
 
 def package(
@@ -95,7 +90,7 @@ def package(
         )
     rows = {"examples": [dict(row) for row in examples], "answers": list(golden)}
     write_json(place / GOLDEN, rows)
-    write_json(place / MANIFEST, _digests(place))
+    write_json(place / MANIFEST, file_digests(place))
     return file_digest(place / MANIFEST)
 
 
@@ -289,9 +284,3 @@ def _signature(tasks: Mapping[str, Mapping[str, Any]]) -> "ModelSignature":
         outputs=Schema([ColSpec(Object(outputs[task["kind"]]), name) for name, task in tasks.items()]),
         params=ParamSchema([ParamSpec("tasks", text, "")]),
     )
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    """{path relative to the folder: sha256} of every file, sorted, without compiled Python."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    return {path.relative_to(folder).as_posix(): file_digest(path) for path in files}

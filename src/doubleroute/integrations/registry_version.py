@@ -42,7 +42,7 @@ class Version:
 
     @property
     def digest(self) -> str | None:
-        """``model_digest`` of the model's files: equal digests are equal models."""
+        """``digests.model_digest`` of the model's files: equal digests are equal models."""
         return self.tags.get(DIGEST)
 
     @property

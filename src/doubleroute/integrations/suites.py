@@ -171,7 +171,8 @@ def _labels(
     @cache  # many rows may have one wrong label
     def reason(label: str) -> str:
         compared = reason.cache_info().misses * len(labels)
-        return checks.unknown_reason(label, labels, noun, compared <= _COMPARED, split_off)
+        hinted = compared <= _COMPARED
+        return checks.unknown_reason(label, labels, noun, hinted=hinted, split_off=split_off)
 
     def explain(row: Mapping[str, Any]) -> str:
         return reason(row[checks.UNKNOWN_LABEL])

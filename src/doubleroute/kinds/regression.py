@@ -7,6 +7,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from torch import Tensor
 
+from doubleroute.data.raw import LARGEST
 from doubleroute.errors import InputError
 from doubleroute.kinds import NOTHING, Kind, Scorer
 from doubleroute.kinds.heads import RegressionHead
@@ -15,8 +16,6 @@ from doubleroute.kinds.losses import squared_error
 #: Rows that the report draws, and bars of its residual histogram.
 POINTS = 500
 BARS = 20
-#: What float32, in which models learn, can hold.
-_LARGEST = float(np.finfo(np.float32).max)
 
 _Labels = TypeVar("_Labels", np.ndarray, Tensor)
 
@@ -32,8 +31,8 @@ class RegressionKind(Kind):
         float32 can hold."""
         for value in values:
             number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-            if not number or not abs(float(value)) <= _LARGEST:
-                raise InputError(f"label {value!r} is not a finite number of at most {_LARGEST:.2g}")
+            if not number or not abs(float(value)) <= LARGEST:
+                raise InputError(f"label {value!r} is not a finite number of at most {LARGEST:.2g}")
         return np.array(values, np.float32)
 
     def head(

@@ -6,7 +6,8 @@ champion learned from are left out of all that is compared: it answers them by h
 then, the difference has no interval.
 
 1. No champion: promote, unless part 8 refuses.
-2. A task that the champion answers and the challenger does not: refuse. The same weights: cannot tell.
+2. A task that the champion answers and the challenger does not: refuse. The same weights: cannot
+   tell, whatever the other parts say: there is nothing to gain and nothing to refuse.
 3. Each task is a non-inferiority test (Piaggio et al. 2012, JAMA 308:2594) with margin ``max_loss``, or
    its own of ``margins``: it holds when the interval's lower end is at least -margin. It is certainly
    worse, and the challenger refused, when the whole interval lies below zero and the difference below

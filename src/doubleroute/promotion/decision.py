@@ -60,7 +60,8 @@ def decide(
         refused = any(finding.verdict for finding in checked)
         reasons = (NO_CHAMPION, *(finding.reason for finding in checked))
         return Decision("refuse" if refused else "promote", reasons, numbers)
-    findings = [*_lost_tasks(evaluation, challenger, champion), *_same(evaluation, challenger, champion)]
+    same = _same(evaluation, challenger, champion)
+    findings = [*_lost_tasks(evaluation, challenger, champion), *same]
     for name, task in evaluation["tasks"].items():
         if challenger not in task["models"]:
             continue
@@ -77,9 +78,11 @@ def decide(
     findings += router_findings(evaluation, promotion, numbers, challenger, champion)
     findings += checked
     verdicts = {finding.verdict for finding in findings}
-    verdict: Verdict = (
-        "refuse" if "refuse" in verdicts else "cannot tell" if "cannot tell" in verdicts else "promote"
-    )
+    verdict: Verdict = "promote"
+    if same or "cannot tell" in verdicts:
+        verdict = "cannot tell"
+    if "refuse" in verdicts and not same:
+        verdict = "refuse"
     return Decision(verdict, tuple(finding.reason for finding in findings), numbers)
 
 

@@ -107,9 +107,14 @@ def scores_table(evaluation: Mapping[str, Any], name: str) -> Table:
     note = f"Judged by {shown(task['metric'], 40)}. Brackets: 95% bootstrap intervals over the n rows."
     if _LESS_IS_BETTER.intersection(metrics):
         note += " ↓: lower is better."
-    if any(rows_of(task, model) < task["rows"] for model in task["models"]):
-        note += " Rows that a model learned from do not count for it."
+    note += _learned(task)
     return Table(f"{shown(name, 70)}: scores", header, rows, note=note)
+
+
+def _learned(task: Mapping[str, Any]) -> str:
+    """What a table of models beside each other has to say where they are not scored on the same rows."""
+    fewer = any(rows_of(task, model) < task["rows"] for model in task["models"])
+    return " Rows that a model learned from do not count for it." if fewer else ""
 
 
 def rows_of(task: Mapping[str, Any], model: str) -> int:
@@ -172,6 +177,7 @@ def slices_tables(evaluation: Mapping[str, Any], name: str) -> list[Table]:
         note = f"{shown(task['metric'], 40)}; the largest slices first."
         if len(values) > _MOST_SLICES:
             note += f" {len(values) - _MOST_SLICES:,} smaller slices are left out."
+        note += _learned(task)
         header = (shown(column, 40), *(shown(model, 20) for model in with_column), "n")
         tables.append(Table(f"{shown(name, 70)} by {shown(column, 40)}", header, rows, note=note))
     return tables
@@ -195,27 +201,41 @@ def _verdict(name: str, task: Mapping[str, Any], evaluation: Mapping[str, Any]) 
         comparisons.insert(0, "there is no router: this is plain fine-tuning")
     elif "plain" not in scores:
         comparisons.insert(0, "not compared with plain fine-tuning")
-    base = scores.get("majority", {}).get("value")
-    if is_number(base) and is_number(mine.get("value")):
-        better = mine["value"] > base if task.get("higher_is_better", True) else mine["value"] < base
+    baseline = _difference(task, "majority") or {}
+    ours, base = baseline.get("scores", (None, None))  # on the same rows, which those above need not be
+    if is_number(base) and is_number(ours):
+        better = ours > base if task.get("higher_is_better", True) else ours < base
         if not better:
-            comparisons.append(f"no better than the majority baseline ({number(base)})")
+            fewer = _fewer(task, baseline)
+            comparisons.append(f"no better than the majority baseline ({number(base)}){fewer}")
     return "; ".join([words, *comparisons])
 
 
 def _compared(task: Mapping[str, Any], other: str) -> str:
-    for entry in task.get("differences") or ():
-        if (entry["model"], entry["against"], entry["metric"]) == ("routed", other, task["metric"]):
-            meaning = {
-                "better": "better: routing helped here, on one seed",
-                "worse": "worse: routing did not help",
-                "cannot tell": "cannot tell: nothing here shows that routing helps",
-            }
-            verdict = shown(entry["verdict"], 40)
-            said = meaning.get(verdict, verdict) if other == "plain" else verdict
-            fewer = _fewer(task, entry)
-            return f"routed against {_SHORT[other]}{fewer}: {interval(entry, signed=True)}, {said}"
-    return f"routed against {_SHORT[other]}: no paired difference was made"
+    entry = _difference(task, other)
+    if entry is None:
+        return f"routed against {_SHORT[other]}: no paired difference was made"
+    meaning = {
+        "better": "better: routing helped here, on one seed",
+        "worse": "worse: routing did not help",
+        "cannot tell": "cannot tell: nothing here shows that routing helps",
+    }
+    verdict = shown(entry["verdict"], 40)
+    said = meaning.get(verdict, verdict) if other == "plain" else verdict
+    return f"routed against {_SHORT[other]}{_fewer(task, entry)}: {interval(entry, signed=True)}, {said}"
+
+
+def _difference(task: Mapping[str, Any], other: str) -> Mapping[str, Any] | None:
+    """The routed model against another in the metric that the task is judged by; None without one."""
+    wanted = ("routed", other, task["metric"])
+    return next(
+        (
+            entry
+            for entry in task.get("differences") or ()
+            if (entry["model"], entry["against"], entry["metric"]) == wanted
+        ),
+        None,
+    )
 
 
 def _fewer(task: Mapping[str, Any], entry: Mapping[str, Any]) -> str:

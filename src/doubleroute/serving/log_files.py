@@ -80,9 +80,7 @@ class Appender:
                 return self._file, about.st_size
             self.close()
         self.folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-        ignored = self.folder / ".gitignore"
-        if not ignored.exists():  # of the log alone: somebody else's files may lie in the folder
-            ignored.write_text(f"{PATTERN}\n.gitignore\n", encoding="utf-8")
+        _keep_out_of_git(self.folder)
         self._owner = os.getpid()
         there = files_of(self.folder)
         for each in there:
@@ -101,6 +99,18 @@ class Appender:
             os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
             self._file = _held(new)
         return self._file, 0
+
+
+def _keep_out_of_git(folder: Path) -> None:
+    """Let git ignore the log alone: somebody else's files may lie in the folder, with a .gitignore too."""
+    ignored = folder / ".gitignore"
+    if not ignored.exists():
+        ignored.write_text(f"{PATTERN}\n.gitignore\n", encoding="utf-8")
+        return
+    there = ignored.read_bytes()
+    if not {b"*", PATTERN.encode()}.intersection(line.strip() for line in there.splitlines()):
+        with ignored.open("ab") as file:
+            file.write((b"" if there.endswith(b"\n") or not there else b"\n") + f"{PATTERN}\n".encode())
 
 
 def _held(path: Path) -> int | None:

@@ -62,7 +62,7 @@ class RoutedModel(PythonModel):
 
 
 def _digest(model: Path) -> str | None:
-    """The model's digest as its version has it (``registry_package.model_digest``), from the manifest
+    """The model's digest as its version has it (``digests.model_digest``), from the manifest
     beside it; None without one."""
     from doubleroute.digests import digest_of
 

@@ -14,7 +14,7 @@ from doubleroute.config import Project
 from doubleroute.data.arrivals import Seen, row_keys, text_keys
 from doubleroute.data.batches import Encoded
 from doubleroute.data.tables import read_validated, rows_digest
-from doubleroute.digests import code_digest, digest_of, versions_of
+from doubleroute.digests import code_digest, digest_of, model_digest, versions_of
 from doubleroute.linear import cores
 from doubleroute.modeling.backbone import Source, load_tokenizer
 from doubleroute.modeling.routers import kinds_of
@@ -40,11 +40,11 @@ Answers = dict[str, list[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Champion:
-    """The model that serves now: its folder, a digest that names its weights, what else
+    """The model that serves now: its folder, a ``key`` that names its version, what else
     ``evaluation.json`` says about it, and its ``rows.parquet`` (None: nobody knows its rows)."""
 
     folder: Path
-    digest: str
+    key: str
     about: dict[str, Any]
     rows: Path | None = None
 
@@ -74,7 +74,7 @@ def evaluate(
         "rows": rows_digest(validated),
         "encoded": encoded.digest,
         "fits": {name: stage.digest for name, stage in fits.items()},
-        "champion": champion and champion.digest,
+        "champion": champion and champion.key,
         "majority": "majority" in project.evaluation.baselines,
         "bootstrap": project.evaluation.bootstrap,
         "seed": project.seed,
@@ -274,10 +274,10 @@ def _models(
             "parameters": history["parameters"],
             "trained_parameters": history["trained_parameters"],
             "seconds": round(history["seconds"], 1),
-            "digest": stage.digest,
+            "digest": model_digest(stage.path / "model"),
         }
     if champion is not None:
-        found["champion"] = {**champion.about, "digest": champion.digest}
+        found["champion"] = {**champion.about, "digest": model_digest(champion.folder)}
     return found
 
 
