@@ -37,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from contenders import LEARNED, TASKS, rows, shared_models
 from measure import Line, processors, tell
 
-from doubleroute.integrations.registry import model_digest
+from doubleroute.digests import model_digest
 from doubleroute.integrations.registry_package import package
 from doubleroute.linear import cores
 from doubleroute.modeling.inference import Answerer

@@ -1,5 +1,6 @@
 """What `make bench` writes, and what `make bench-check` calls a regression."""
 
+import ast
 import importlib
 import os
 import shutil
@@ -260,3 +261,11 @@ def test_each_server_has_as_many_processors_as_threads_and_others_than_the_one_b
     assert len(of_one) == len(of_other) == 1
     assert of_one != of_other or len(free) == 1
     assert processors(1, len(free)) == free
+
+
+@pytest.mark.parametrize("file", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)
+def test_a_script_imports_what_is_there(file: Path) -> None:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("doubleroute"):
+            module = importlib.import_module(str(node.module))
+            assert [each.name for each in node.names if not hasattr(module, each.name)] == []
