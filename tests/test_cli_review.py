@@ -101,6 +101,7 @@ def reworded(data: Path) -> None:
     (data / "answers.csv").write_text("id,text\nopen,Call us.\nclose,Push the door.\n", encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_an_answer_with_another_text_is_found_though_no_row_changed(
     tiny_backbone: Path, tmp_path: Path
 ) -> None:
@@ -135,6 +136,7 @@ def test_a_version_that_cannot_be_read_is_blocked_with_the_reason(made: Path) ->
     assert ".doubleroute" not in done.stdout.split("review:")[0]
 
 
+@pytest.mark.slow
 def test_an_expectation_that_the_change_makes_uncheckable_blocks_it(
     tiny_backbone: Path, tmp_path: Path
 ) -> None:
@@ -199,6 +201,7 @@ def test_an_acknowledged_finding_does_not_count(made: Path, tmp_path: Path) -> N
     assert "acknowledged until 2999-01-01" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_task_that_is_new_is_looked_at_as_a_whole(made: Path, tmp_path: Path) -> None:
     root = tmp_path / "project"
     shutil.copytree(made, root, symlinks=True)
@@ -215,6 +218,7 @@ def test_a_task_that_is_new_is_looked_at_as_a_whole(made: Path, tmp_path: Path) 
     assert found["impact"]["again"]["verdict"] == "cannot tell"
 
 
+@pytest.mark.slow
 def test_rows_are_redacted_by_the_patterns_of_both_versions(tiny_backbone: Path, tmp_path: Path) -> None:
     root = write_tiny_project(tmp_path / "project", tiny_backbone)
     path = root / "project.yaml"

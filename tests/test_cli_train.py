@@ -62,6 +62,7 @@ def test_training_again_reuses_every_stage_and_is_the_same_version(trained: tupl
     assert made == {"pull", "register", "promote"}, "these look at the world again; all else is reused"
 
 
+@pytest.mark.slow
 def test_a_router_that_does_not_show_what_the_project_asks_ends_the_first_run_with_code_3_after_the_report(
     trained: tuple[Path, str], tmp_path: Path
 ) -> None:

@@ -138,6 +138,7 @@ def test_what_the_project_had_before_a_replay_is_not_removed(tiny_backbone: Path
     assert workspace.all("fit") == workspace.all("tokenise") == []
 
 
+@pytest.mark.slow
 def test_the_command_plays_another_policy_beside_the_projects(project: Path, played: dict[str, Any]) -> None:
     words = ["replay", "--project", str(project), "--every", "year", "--first", "2022-01-01"]
     idle = ["--policy", "idle:on_drift=false,new_labels=null,max_fall=1"]
@@ -185,6 +186,7 @@ def test_a_retraining_is_expected_to_cost_what_its_rows_are_drawn(project: Path)
         assert expected == round(known.seconds / known.steps * 10 * 0.5 * rows / 8, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("played")
 def test_rows_that_came_after_a_replay_are_answered_by_its_models_again(project: Path) -> None:
     with (project / "rows.csv").open("a", encoding="utf-8") as file:

@@ -77,7 +77,10 @@ def test_a_second_start_says_which_process_is_at_work(tiny_project: Path) -> Non
     train.seconds_until_alone()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_a_stop_takes_less_than_ten_seconds_says_how_to_go_on_and_leaves_nothing(
     long: Train, number: int, code: int
 ) -> None:

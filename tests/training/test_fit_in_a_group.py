@@ -21,6 +21,8 @@ from doubleroute.training.plan import Plan, Rung
 from doubleroute.training.variants import variant
 from doubleroute.workspace import Stage
 
+pytestmark = pytest.mark.slow
+
 
 def fit_in_a_group(run: Run) -> Stage:
     """The routed model, fitted by two processes."""
@@ -95,7 +97,6 @@ def steps_in_the_budget(root: Path, rank: int, port: int) -> int:
     return learner.total
 
 
-@pytest.mark.slow
 def test_all_processes_of_a_group_take_as_many_steps_as_the_first_has_time_for(
     tiny_backbone: Path, tmp_path: Path
 ) -> None:
