@@ -6,17 +6,20 @@
 | csv, tsv | a row under a header with ``text`` (and ``text_pair``, ``id``) | .csv .tsv |
 | text | a line | .txt |
 
-All of them are UTF-8. Blank lines are passed over. A bad request stops with its line number.
+All of them are UTF-8. Blank lines, and rows of a table whose cells are all blank, are passed over. A bad request stops with its line number.
 """
 
 import csv
+import errno
 import itertools
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
+from doubleroute.data.formats_text import check_header
 from doubleroute.data.raw import columns_listed, near, short
 from doubleroute.errors import InputError
 
@@ -78,20 +81,32 @@ def read_requests(
             f"{source}: the suffix '{source.suffix}' names no format of requests; write --input-format "
             f"jsonl, csv, tsv or text, or use a file that ends in {', '.join(FORMATS)}"
         )
-    _open(source).close()
+    _refuse_unreadable(source)
     return _requests_of_file(source, form or FORMATS[source.suffix.lower()], columns)
 
 
-def _open(source: Path) -> BinaryIO:
+def _refuse_unreadable(source: Path) -> None:
+    """Raise InputError for a file that is not there or not ours to read. It is not opened: what is written
+    into a pipe before it is opened again would be lost."""
     try:
-        return source.open("rb")
+        source.stat()
     except OSError as error:
-        raise InputError(f"{source} cannot be read: {error.strerror}") from error
+        raise _cannot_read(str(source), error) from error
+    if not os.access(source, os.R_OK):
+        raise InputError(f"{source} cannot be read: {os.strerror(errno.EACCES)}")
 
 
 def _requests_of_file(source: Path, form: InputFormat, columns: Columns) -> Iterator[Request]:
-    with _open(source) as file:
+    try:
+        file = source.open("rb")
+    except OSError as error:
+        raise _cannot_read(str(source), error) from error
+    with file:
         yield from _requests(file, str(source), form, columns)
+
+
+def _cannot_read(name: str, error: OSError) -> InputError:
+    return InputError(f"{name} cannot be read: {error.strerror or error}")
 
 
 def one_request(text: str, pair: str | None = None) -> Request:
@@ -161,7 +176,10 @@ def _no_constant(name: str) -> None:
 def _lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
     """Numbered lines of UTF-8 with their ends, none longer than MAX_LINE_BYTES."""
     for number in itertools.count(1):
-        line = stream.readline(MAX_LINE_BYTES + 1)
+        try:
+            line = stream.readline(MAX_LINE_BYTES + 1)
+        except OSError as error:
+            raise _cannot_read(name, error) from error
         if not line:
             return
         where = f"{name}, line {number}"
@@ -192,11 +210,10 @@ def _table(
     try:
         for cells in reader:
             where, start = f"{name}, line {start}", reader.line_num + 1
-            blank = len(cells) == 1 and not cells[0].strip() and (header is None or len(header) > 1)
-            if not cells or blank:
+            if not any(cell.strip() for cell in cells):
                 continue
             if header is None:
-                header = _header(cells, where, columns)
+                header = _header(cells, where, delimiter, columns)
                 continue
             row += 1
             if len(cells) != len(header):
@@ -210,16 +227,14 @@ def _table(
         raise InputError(f"{name} is empty; a header with the column '{columns.text}' is needed")
 
 
-def _header(cells: list[str], where: str, columns: Columns) -> list[str]:
+def _header(cells: list[str], where: str, delimiter: str, columns: Columns) -> list[str]:
+    check_header(cells, delimiter, {columns.text, columns.tokens or ""}, where)
     if columns.text not in cells and columns.tokens not in cells:
         hint = near(columns.text, [short(cell) for cell in cells])
         has = columns_listed(cells)
         raise InputError(
             f"{where}: no column '{columns.text}' in the header; it has: {has}{hint}; {_NAMED_BY}"
         )
-    twice = sorted({cell for cell in cells if cells.count(cell) > 1})
-    if twice:
-        raise InputError(f"{where}: column '{short(twice[0])}' stands twice in the header")
     return cells
 
 
