@@ -199,7 +199,9 @@ def predict(
         if output != "-":
             count = predictor.write(answers, _about(answerer, tasks), Path(output), form)
             terminal.document |= {"answers": count, "output": output}
-            terminal.line(f"{count} answers in {output}")
+            # Behind answers in /dev/stdout it would be one of them.
+            tell = terminal.note if predictor.is_stream(Path(output)) else terminal.line
+            tell(f"{count} answers in {output}")
         elif as_json:
             terminal.document["answers"] = [{"id": None, **each.as_dict()} for each in answers]
         elif text is not None and form is None:

@@ -82,7 +82,7 @@ def write(
         return _write(answers, about, target, form or "jsonl")
     form = form or ("csv" if target.suffix.lower() == ".csv" else "jsonl")
     whole = place(target)
-    if _is_stream(target):
+    if is_stream(target):
         try:
             with target.open("a", encoding="utf-8", newline="") as file:
                 return _write(answers, about, file, form)
@@ -119,7 +119,7 @@ def place(target: Path) -> Path:
         raise InputError(f"cannot write {target}: it is a link that never ends") from error
 
 
-def _is_stream(target: Path) -> bool:
+def is_stream(target: Path) -> bool:
     """A pipe or device, also /dev/stdout where that is a file: it is written to, never replaced."""
     names = target.absolute().as_posix()
     ours = names.startswith(("/dev/std", "/dev/fd/")) or re.match(r"/proc/[^/]+/fd/", names)
