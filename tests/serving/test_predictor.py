@@ -50,6 +50,16 @@ def test_what_the_model_refuses_is_named_by_its_file_and_line(answerer: Answerer
         list(predict(answerer, requests, batch=3))
 
 
+def test_half_a_pair_is_refused_with_its_line_where_all_that_is_asked_reads_pairs(tiny_model: Path) -> None:
+    model = Answerer(tiny_model, threads=1)
+    model.tasks["stars"]["pair"] = True
+    rows = [{"text": "a", "text_pair": "b"}, {"text": "a"}]
+    requests = [Request(number, row, where=f"in.csv, line {number}") for number, row in enumerate(rows, 2)]
+    with pytest.raises(InputError, match=r"^in.csv, line 3: task 'stars' reads pairs"):
+        list(predict(model, requests, ["stars"]))
+    assert len(list(predict(model, requests, ["stars", "topics"]))) == 2
+
+
 def test_jsonl_holds_every_task_and_the_id(answerer: Answerer) -> None:
     out = io.StringIO()
     requests = [Request(3, {"text": "a good film"}, "x7"), Request(4, {"tokens": ["a", "bad", "film"]})]

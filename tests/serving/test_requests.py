@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from doubleroute.errors import InputError
-from doubleroute.serving.requests import MAX_LINE_BYTES, Request, read_requests
+from doubleroute.errors import InputError, RowError
+from doubleroute.serving.requests import MAX_LINE_BYTES, Request, read_requests, refuse_halves
 
 
 def read(text: str | bytes, form: Any = None) -> list[Request]:
@@ -166,3 +166,25 @@ def test_a_named_pipe_is_opened_once(tmp_path: Path) -> None:
 def test_a_file_that_fails_while_it_is_read_is_named() -> None:
     with pytest.raises(InputError, match="^/proc/self/mem cannot be read: Input/output error$"):
         list(read_requests(Path("/proc/self/mem"), "text"))
+
+
+def test_a_table_without_the_column_of_a_second_text_is_refused_where_a_task_reads_pairs(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text("premise,hypotesis\na,b\n")
+    given = {"text": "premise", "text_pair": "hypothesis"}
+    assert [each.values for each in read_requests(path, **given)] == [{"text": "a"}]
+    message = "line 1: no column 'hypothesis' .* did you mean 'hypotesis'.*; --pair-column NAME reads another"
+    with pytest.raises(InputError, match=message):
+        list(read_requests(path, **given, paired=True))
+
+
+def test_half_a_pair_is_refused_where_every_task_reads_pairs() -> None:
+    pair, single, older = ({"kind": "classification", **each} for each in ({"pair": True}, {"pair": False}, {}))
+    rows = [{"text": "a", "text_pair": "b"}, {"text": "a"}]
+    with pytest.raises(RowError, match="row 2: task 'nli' reads pairs: a second text is needed"):
+        refuse_halves(rows, {"nli": pair, "qa": {"kind": "span", "pair": True}})
+    for other in (single, older):
+        refuse_halves(rows, {"nli": pair, "topic": other})
+    refuse_halves(rows, {"qa": {"kind": "span", "pair": True}})

@@ -287,11 +287,12 @@ def _requests(
     names = {task.columns.text for task in tasks if task.kind != "tagging"}
     pairs = {task.columns.text_pair for task in tasks} - {None}
     column = column or (names.pop() if len(names) == 1 else "text")
+    paired = bool(pair or pairs)
     pair = pair or (pairs.pop() if len(pairs) == 1 else "text_pair")
     tokens = {task.columns.tokens for task in tasks if task.kind == "tagging"}
     stream = sys.stdin.buffer if source == "-" else Path(source or "")
     words = tokens.pop() if len(tokens) == 1 else None
-    return read_requests(stream, form, column, pair or "text_pair", words)
+    return read_requests(stream, form, column, pair or "text_pair", words, paired)
 
 
 def _log(project: "Project", version: "Version") -> "RequestLog":

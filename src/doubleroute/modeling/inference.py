@@ -27,7 +27,7 @@ TOKENS_A_PASS, TOKENS_ON_GPU = 512, 4096
 #: Fewer are not worth a pass of their own on another core.
 LEAST_A_PASS = 128
 #: What answering asks of a task in the model's config.
-ASKED = ("kind", "labels", "answers", "overlap")
+ASKED = ("kind", "labels", "pair", "answers", "overlap")
 #: Given the rows of a pass: their parts in the packed arrays and the padded width.
 Before = Callable[[list[tuple[Packed, slice]], int], None]
 #: One pass: a batch's inputs -> {task: float32 [batch, outputs] or [batch, seq, outputs]}.
@@ -127,8 +127,9 @@ class _Asked(NamedTuple):
 class Answering(ABC):
     """A saved model that answers texts, whatever runs it.
 
-    ``tasks``: {task: {"kind", "labels"}}, in the model's order, of retrieval also the texts of its "answers",
-    of span the "overlap" of its windows;
+    ``tasks``: {task: {"kind", "labels", "pair"}}, in the model's order, of retrieval also the texts of its
+    "answers", of span the "overlap" of its windows; "pair": whether it has learned from two texts a row
+    (older models do not say);
     ``kept``: for each task what its head keeps for decoding; ``precision``: torch, float32 or int8, the last
     two of an exported graph.
     """
@@ -150,7 +151,8 @@ class Answering(ABC):
     ) -> list[dict[str, dict[str, Any]]]:
         """Answer n rows, ``{"text", "text_pair"?}`` or ``{"tokens"}``, for all tasks or some.
 
-        Gives for each row {task: answer of its kind}. Raises InputError for an unknown task, and RowError for
+        A task that has learned from single texts reads ``text`` alone. Gives for each row {task: answer of its
+        kind}. Raises InputError for an unknown task, and RowError for
         a row without text, or without a context where only tasks are asked that look for answers in it; among
         other tasks these find none.
         """
@@ -171,8 +173,22 @@ class Answering(ABC):
         asked = [_asked(row, number) for number, row in enumerate(rows)]
         if all(kind(self.tasks[task]["kind"]).windowed for task in wanted):
             _refuse_without_a_context(asked, wanted)
+        paired = any(row.pair is not None for row in asked)
+        single = [task for task in wanted if paired and not self.reads_pairs(task)]
+        found = self._once([row._replace(pair=None) for row in asked], single)
+        found |= self._once(asked, [task for task in wanted if task not in single])
+        return {task: found[task] for task in wanted}
+
+    def reads_pairs(self, task: str) -> bool:
+        """Whether a task reads a second text where there is one; of a model that does not say every task does."""
+        return bool(self.tasks[task].get("pair", True))
+
+    def _once(self, asked: Sequence[_Asked], tasks: Sequence[str]) -> dict[str, list[np.ndarray]]:
+        """Logits of n rows, those that say the same computed once."""
+        if not tasks:
+            return {}
         places = {row: place for place, row in enumerate(dict.fromkeys(asked))}
-        found = self._logits(list(places), wanted)
+        found = self._logits(list(places), tasks)
         return {task: [values[places[row]] for row in asked] for task, values in found.items()}
 
     def decode(

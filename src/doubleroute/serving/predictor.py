@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 from doubleroute.data.raw import near
 from doubleroute.errors import InputError, MachineError, RowError
 from doubleroute.serving.log import RequestLog
-from doubleroute.serving.requests import Request
+from doubleroute.serving.requests import Request, refuse_halves
 
 if TYPE_CHECKING:
     from doubleroute.modeling.inference import Answering
@@ -137,6 +137,7 @@ def _answers(
     while chunk := list(itertools.islice(requests, batch)):
         rows = [request.values for request in chunk]
         try:
+            refuse_halves(rows, {task: answerer.tasks[task] for task in tasks or answerer.tasks})
             found = answerer.answer(rows, tasks)
         except RowError as error:
             raise InputError(f"{chunk[error.row].where}: {error.reason}") from None

@@ -14,14 +14,14 @@ import errno
 import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from doubleroute.data.formats_text import check_header
 from doubleroute.data.raw import columns_listed, near, short
-from doubleroute.errors import InputError
+from doubleroute.errors import InputError, RowError
 
 InputFormat = Literal["jsonl", "csv", "tsv", "text"]
 FORMATS: dict[str, InputFormat] = {
@@ -34,6 +34,7 @@ FORMATS: dict[str, InputFormat] = {
 #: A longer line is no text to classify: it is refused before it fills the memory.
 MAX_LINE_BYTES = 10_000_000
 _NAMED_BY = "--text-column NAME reads another, --task NAME that of one task"
+_PAIR_NAMED_BY = "--pair-column NAME reads another, --task NAME asks other tasks alone"
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns or keys of a request are called."""
+    """What the columns or keys of a request are called. ``paired``: a table must have that of the second
+    text."""
 
     text: str = "text"
     text_pair: str = "text_pair"
     tokens: str | None = None
+    paired: bool = False
 
 
 def read_requests(
@@ -62,16 +65,18 @@ def read_requests(
     text: str = "text",
     text_pair: str = "text_pair",
     tokens: str | None = None,
+    paired: bool = False,
 ) -> Iterator[Request]:
     """Read requests one by one from a file or a binary stream such as ``sys.stdin.buffer``.
 
     The format of a file follows from its suffix; of a stream, from its first line: a JSON object means
     jsonl, all else text, but for the header of a table, which is refused. ``text`` and ``text_pair`` name
     the columns or keys; ``tokens`` that of the word lists of a project that tags words: a list there is
-    read even where a text stands beside it, so that every word of it gets its tag. Raises InputError with
-    the file and line of whatever cannot be read; for a file that is not there before the first is asked for.
+    read even where a text stands beside it, so that every word of it gets its tag. ``paired``: a task that is
+    asked reads pairs, so a table without a column of the second text is refused. Raises InputError with the
+    file and line of whatever cannot be read; for a file that is not there before the first is asked for.
     """
-    columns = Columns(text, text_pair, tokens)
+    columns = Columns(text, text_pair, tokens, paired)
     if not isinstance(source, Path):
         return _requests(source, "standard input", form, columns)
     if source.is_dir():
@@ -230,12 +235,27 @@ def _table(
 def _header(cells: list[str], where: str, delimiter: str, columns: Columns) -> list[str]:
     check_header(cells, delimiter, {columns.text, columns.tokens or ""}, where)
     if columns.text not in cells and columns.tokens not in cells:
-        hint = near(columns.text, [short(cell) for cell in cells])
-        has = columns_listed(cells)
-        raise InputError(
-            f"{where}: no column '{columns.text}' in the header; it has: {has}{hint}; {_NAMED_BY}"
-        )
+        raise _no_column(columns.text, cells, where, _NAMED_BY)
+    if columns.paired and columns.text_pair not in cells:
+        raise _no_column(columns.text_pair, cells, where, _PAIR_NAMED_BY)
     return cells
+
+
+def _no_column(wanted: str, cells: list[str], where: str, named_by: str) -> InputError:
+    hint = near(wanted, [short(cell) for cell in cells])
+    has = columns_listed(cells)
+    return InputError(f"{where}: no column '{wanted}' in the header; it has: {has}{hint}; {named_by}")
+
+
+def refuse_halves(rows: Sequence[Mapping[str, Any]], tasks: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise RowError for a row without a second text where every one of these tasks, {task: {"kind", "pair"?}},
+    reads pairs: of a half they have learned nothing. Where all are spans the model refuses it itself."""
+    about = tasks.values()
+    if all(each.get("pair") for each in about) and any(each["kind"] != "span" for each in about):
+        for number, row in enumerate(rows):
+            if row.get("text_pair") is None:
+                what = f"task '{next(iter(tasks))}' reads pairs"
+                raise RowError(number, f"{what}: a second text is needed, called 'text_pair' by default")
 
 
 def _values(record: Mapping[str, Any], where: str, columns: Columns) -> dict[str, Any]:

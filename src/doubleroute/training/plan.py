@@ -208,6 +208,7 @@ def task_options(project: Project, encoded: Path) -> dict[str, dict[str, Any]]:
         task: {
             "kind": options.kind,
             "labels": about[task]["labels"],
+            "pair": options.columns.text_pair is not None,
             "pooling": options.head.pooling,
             "dropout": options.head.dropout,
             "crf": options.head.crf,
