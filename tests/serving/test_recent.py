@@ -89,7 +89,7 @@ def test_an_answer_is_the_caller_s_own() -> None:
 def test_of_large_answers_fewer_are_kept() -> None:
     asked: list[str] = []
 
-    def many(rows: Rows, tasks: Sequence[str] | None) -> Answers:
+    def many(rows: Rows, _: Sequence[str] | None) -> Answers:
         asked.extend(row["text"] for row in rows)
         chances = {str(number): 0.25 for number in range(96)}
         return [{"task": {"label": "0", "probabilities": chances, "by": [{"x": 1}]}} for _ in rows]

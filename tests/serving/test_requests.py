@@ -164,7 +164,7 @@ def test_a_named_pipe_is_opened_once(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="a file that opens and cannot be read")
 def test_a_file_that_fails_while_it_is_read_is_named() -> None:
-    with pytest.raises(InputError, match="^/proc/self/mem cannot be read: Input/output error$"):
+    with pytest.raises(InputError, match=r"^/proc/self/mem cannot be read: Input/output error$"):
         list(read_requests(Path("/proc/self/mem"), "text"))
 
 
@@ -181,7 +181,9 @@ def test_a_table_without_the_column_of_a_second_text_is_refused_where_a_task_rea
 
 
 def test_half_a_pair_is_refused_where_every_task_reads_pairs() -> None:
-    pair, single, older = ({"kind": "classification", **each} for each in ({"pair": True}, {"pair": False}, {}))
+    pair, single, older = (
+        {"kind": "classification", **each} for each in ({"pair": True}, {"pair": False}, {})
+    )
     rows = [{"text": "a", "text_pair": "b"}, {"text": "a"}]
     with pytest.raises(RowError, match="row 2: task 'nli' reads pairs: a second text is needed"):
         refuse_halves(rows, {"nli": pair, "qa": {"kind": "span", "pair": True}})

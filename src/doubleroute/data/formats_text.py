@@ -98,7 +98,7 @@ def _open_quote(text: str, line: int, delimiter: str) -> int | None:
 
 def check_header(header: list[str], delimiter: str, wanted: Collection[str] | None, where: str) -> None:
     """Raise DataError for a header that is none: Excel's ``sep=``, one column that another delimiter parts
-    (unless ``wanted`` has it), columns with the same name or none. ``where``: its file and line, for errors."""
+    (unless ``wanted`` has it), columns with the same name or none. ``where``: its file and line."""
     line = delimiter.join(header)
     if re.fullmatch("sep=.", line, re.IGNORECASE | re.DOTALL):
         said = f"{line!r} tells Excel what separates the columns and is no header"
@@ -117,7 +117,9 @@ def check_header(header: list[str], delimiter: str, wanted: Collection[str] | No
     counts = Counter(header)
     twice = next((column for column in header if counts[column] > 1), None)
     if twice == "":
-        raise DataError(f"{where}: {counts['']} columns of the header have no name; name them, or remove them")
+        raise DataError(
+            f"{where}: {counts['']} columns of the header have no name; name them, or remove them"
+        )
     if twice is not None:
         raise DataError(f"{where}: the header has column '{short(twice)}' twice; rename one of them")
 

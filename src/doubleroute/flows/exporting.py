@@ -174,7 +174,8 @@ def _given(
                 f"task '{task}' of the model ({about['kind']}) has no labelled rows to accept a graph on: "
                 "project.yaml or --input must have the task as the model learned it"
             )
-        known = [_is_known(label, about) for label in frame["label"]]
+        names = None if about["kind"] in NAMELESS else set(about["labels"])
+        known = [_is_known(label, names) for label in frame["label"]]
         frame = frame[known]
         if frame.empty:
             raise DataError(f"task '{task}' has no row with a label that the model knows")
@@ -201,13 +202,11 @@ def _frames(
     return {task: read_validated(validated.path, task, "validation") for task in project.tasks}
 
 
-def _is_known(label: Any, about: Mapping[str, Any]) -> bool:
-    """Whether a row has a label, and one that the model could give."""
+def _is_known(label: Any, names: set[str] | None) -> bool:
+    """Whether a row has a label, and one of these that the model could give (None: labels have no names)."""
     if label is None or label != label:  # NaN: a number that is not there
         return False
-    if about["kind"] in NAMELESS:
-        return True
-    return {label} <= set(about["labels"]) if isinstance(label, str) else set(label) <= set(about["labels"])
+    return names is None or (label in names if isinstance(label, str) else names.issuperset(label))
 
 
 def _evenly(rows: Any, most: int) -> Any:

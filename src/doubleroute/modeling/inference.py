@@ -128,8 +128,8 @@ class Answering(ABC):
     """A saved model that answers texts, whatever runs it.
 
     ``tasks``: {task: {"kind", "labels", "pair"}}, in the model's order, of retrieval also the texts of its
-    "answers", of span the "overlap" of its windows; "pair": whether it has learned from two texts a row
-    (older models do not say);
+    "answers", of span the "overlap" of its windows; "pair": whether it learned from two texts a row (older
+    models do not say);
     ``kept``: for each task what its head keeps for decoding; ``precision``: torch, float32 or int8, the last
     two of an exported graph.
     """
@@ -151,10 +151,9 @@ class Answering(ABC):
     ) -> list[dict[str, dict[str, Any]]]:
         """Answer n rows, ``{"text", "text_pair"?}`` or ``{"tokens"}``, for all tasks or some.
 
-        A task that has learned from single texts reads ``text`` alone. Gives for each row {task: answer of its
-        kind}. Raises InputError for an unknown task, and RowError for
-        a row without text, or without a context where only tasks are asked that look for answers in it; among
-        other tasks these find none.
+        Gives for each row {task: answer of its kind}; a task that has learned from single texts reads ``text``
+        alone. Raises InputError for an unknown task, and RowError for a row without text, or without a context
+        where only tasks are asked that look for answers in it; among other tasks these find none.
         """
         return self.decode(rows, self.logits(rows, tasks))
 
@@ -180,7 +179,7 @@ class Answering(ABC):
         return {task: found[task] for task in wanted}
 
     def reads_pairs(self, task: str) -> bool:
-        """Whether a task reads a second text where there is one; of a model that does not say every task does."""
+        """Whether a task reads a second text where there is one; of a model that does not say every one does."""
         return bool(self.tasks[task].get("pair", True))
 
     def _once(self, asked: Sequence[_Asked], tasks: Sequence[str]) -> dict[str, list[np.ndarray]]:

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -173,6 +174,13 @@ def read_about(folder: Path) -> dict[str, Any]:
         path = folder / name
         if not path.is_file():
             raise ModelError(f"{path} is missing; {advice}")
-        if file_digest(path) != digest:
+        about_it = path.stat()
+        if _digest(path, (about_it.st_ino, about_it.st_size, about_it.st_mtime_ns)) != digest:
             raise ModelError(f"{path} is damaged: its sha256 is not the exported one; {advice}")
     return about
+
+
+@lru_cache(maxsize=64)
+def _digest(path: Path, state: tuple[int, ...]) -> str:  # noqa: ARG001  another state is another file
+    """The sha256 of a file in this state: what chooses a graph and what opens it read it once."""
+    return file_digest(path)

@@ -120,7 +120,10 @@ def served_graph(digest: str | None) -> Path | None:
 
 
 def open_answerer(model: Path, graph: Path | None, threads: int | None) -> "Answering":
-    """What answers: the graph where there is one, else the model by PyTorch."""
+    """What answers: the graph where there is one, else the model by PyTorch. ``threads`` are also those that
+    tokenise, if none of the process has tokenised several texts at once before."""
+    if threads is not None:
+        os.environ.setdefault("RAYON_NUM_THREADS", str(threads))  # tokenizers reads it when it begins
     if graph is None:
         from doubleroute.modeling.inference import Answerer
 

@@ -63,8 +63,8 @@ def redactor(words: Sequence[str], home: Path | None = None) -> Redactor:
 
 
 def redact_values(value: Any, redact: Redactor) -> Any:
-    """A value of JSON with every text in it redacted, keys too; a number in which something is redacted becomes
-    text. Raises NotRedactedError as ``redact`` does, and for a value that is nested too deep."""
+    """A value of JSON with every text in it redacted, keys too; a number in which something is redacted
+    becomes text. Raises NotRedactedError as ``redact`` does, and for a value that is nested too deep."""
     try:
         return _redacted(value, redact)
     except RecursionError as error:
