@@ -151,9 +151,9 @@ class Answering(ABC):
     ) -> list[dict[str, dict[str, Any]]]:
         """Answer n rows, ``{"text", "text_pair"?}`` or ``{"tokens"}``, for all tasks or some.
 
-        Gives for each row {task: answer of its kind}; a task that has learned from single texts reads ``text``
-        alone. Raises InputError for an unknown task, and RowError for a row without text, or without a context
-        where only tasks are asked that look for answers in it; among other tasks these find none.
+        Gives for each row {task: answer of its kind}; a task that learned from single texts reads ``text``
+        alone. Raises InputError for an unknown task, and RowError for a row without text, or without a
+        context where only tasks are asked that look for answers in it; among other tasks these find none.
         """
         return self.decode(rows, self.logits(rows, tasks))
 
@@ -179,7 +179,7 @@ class Answering(ABC):
         return {task: found[task] for task in wanted}
 
     def reads_pairs(self, task: str) -> bool:
-        """Whether a task reads a second text where there is one; of a model that does not say every one does."""
+        """Whether a task reads a second text where there is one: every task of a model that does not say."""
         return bool(self.tasks[task].get("pair", True))
 
     def _once(self, asked: Sequence[_Asked], tasks: Sequence[str]) -> dict[str, list[np.ndarray]]:

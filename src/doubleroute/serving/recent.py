@@ -14,8 +14,8 @@ _NESTED = (dict, list)
 
 
 class Recent:
-    """Answers as ``answer`` does, and the latest rows from memory: at most ``most``, whose answers have at most
-    ``values`` values together. One thread at a time."""
+    """Answers as ``answer`` does, and the latest rows from memory: at most ``most``, whose answers have at
+    most ``values`` values together. One thread at a time."""
 
     def __init__(
         self,

@@ -249,8 +249,8 @@ def _no_column(wanted: str, cells: list[str], where: str, named_by: str) -> Inpu
 
 
 def refuse_halves(rows: Sequence[Mapping[str, Any]], tasks: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raise RowError for a row without a second text where all of these tasks, {task: {"kind", "pair"?}}, read
-    pairs: of a half they have learned nothing. Where all are spans the model refuses it itself."""
+    """Raise RowError for a row without a second text where all of these tasks, {task: {"kind", "pair"?}},
+    read pairs: of a half they have learned nothing. Where all are spans the model refuses it itself."""
     about = tasks.values()
     if all(each.get("pair") for each in about) and any(each["kind"] != "span" for each in about):
         for number, row in enumerate(rows):
