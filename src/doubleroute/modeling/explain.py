@@ -44,8 +44,8 @@ def explain(
             tokens, gates = each.pop("tokens"), each.pop("tasks", {})
             own = {} if way.setdefault("tokens", tokens) == tokens else {"tokens": tokens}
             gates = way.get("tasks", {}) | {task: {**gate, **own} for task, gate in gates.items()}
-            tasks = {"tasks": {task: gates[task] for task in wanted if task in gates}} if gates else {}
-            way |= {**each, **tasks, **layers}
+            ordered = {"tasks": {task: gates[task] for task in wanted if task in gates}} if gates else {}
+            way |= {**each, **ordered, **layers}
     return found
 
 
