@@ -1,5 +1,6 @@
 """Which graph a served model answers with."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -71,14 +72,24 @@ import os, sys
 from pathlib import Path
 from doubleroute.serving.precision import open_answerer
 
-tokenizer = open_answerer(Path(sys.argv[1]), None, 1).tokenizer
-before = len(os.listdir("/proc/self/task"))
-tokenizer(["a good film"] * 1000)
-print(len(os.listdir("/proc/self/task")) - before)
+open_answerer(Path(sys.argv[1]), None, 1).tokenizer(["a good film"] * 1000)
+print(len(os.listdir("/proc/self/task")))
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
-def test_the_threads_of_an_answerer_are_those_that_tokenise(tiny_model: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", THREADS, str(tiny_model)], capture_output=True, text=True)
-    assert done.stdout.strip() == "1", done.stderr
+def test_one_thread_tokenises_for_an_answerer_of_one_unless_the_environment_says_otherwise(
+    tiny_model: Path,
+) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "RAYON_NUM_THREADS"}
+    counts = []
+    for given in ({}, {"RAYON_NUM_THREADS": "4"}):
+        done = subprocess.run(
+            [sys.executable, "-c", THREADS, str(tiny_model)],
+            env={**environment, **given},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        counts.append(int(done.stdout))
+    assert counts[1] - counts[0] == 3
