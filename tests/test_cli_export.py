@@ -33,8 +33,9 @@ def write_model(folder: Path, tiny_model: Path, texts: list[str]) -> list[str]:
     """
     import torch
 
-    from doubleroute.modeling.backbone import Source, load_tokenizer
+    from doubleroute.modeling.backbone import load_tokenizer
     from doubleroute.modeling.model import DoublerouteConfig, assemble, load_model
+    from doubleroute.modeling.source import Source
 
     model = load_model(tiny_model)
     config = model.config.to_dict()
@@ -196,6 +197,18 @@ def test_the_installed_command_predicts_the_same_with_the_graph(project: Path, t
     assert [each.pop("precision") for each in found] == ["float32", "torch"]
     assert len(graph["answers"]) == 4
     assert near(graph, torch)
+
+
+@pytest.mark.parametrize("command", ["predict --text good", "history", "status", "doctor"])
+def test_what_only_reads_does_not_wait_for_the_libraries_of_training(project: Path, command: str) -> None:
+    installed = str(Path(sys.executable).with_name("doubleroute"))
+    name, *rest = command.split()
+    words = [sys.executable, "-X", "importtime", installed, name, "--project", str(project), *rest]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=200)
+    assert done.returncode in ((0, 4) if name == "doctor" else (0,)), done.stderr[-3000:]
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert ("onnxruntime" in imported) == (name == "predict")
+    assert not imported & {"torch", "transformers", "mlflow", "prefect", "pandas", "scipy"}
 
 
 def test_by_default_predict_takes_what_was_accepted(project: Path) -> None:

@@ -18,7 +18,8 @@ from doubleroute.data.tokens import (
     join_tokens,
     word_spans,
 )
-from doubleroute.modeling.backbone import Source, load_tokenizer
+from doubleroute.modeling.backbone import load_tokenizer
+from doubleroute.modeling.source import Source
 
 
 @pytest.fixture(scope="module")
