@@ -33,8 +33,9 @@ def write_model(folder: Path, tiny_model: Path, texts: list[str]) -> list[str]:
     """
     import torch
 
-    from doubleroute.modeling.backbone import Source, load_tokenizer
+    from doubleroute.modeling.backbone import load_tokenizer
     from doubleroute.modeling.model import DoublerouteConfig, assemble, load_model
+    from doubleroute.modeling.source import Source
 
     model = load_model(tiny_model)
     config = model.config.to_dict()
@@ -225,6 +226,18 @@ def test_answers_in_dev_stdout_end_without_a_line_for_people(project: Path, tmp_
     done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=200)
     assert [json.loads(line)["row"] for line in done.stdout.splitlines()] == [1, 2, 3, 4]
     assert done.stderr == "4 answers in /dev/stdout\n"
+
+
+@pytest.mark.parametrize("command", ["predict --text good", "history", "status", "doctor"])
+def test_what_only_reads_does_not_wait_for_the_libraries_of_training(project: Path, command: str) -> None:
+    installed = str(Path(sys.executable).with_name("doubleroute"))
+    name, *rest = command.split()
+    words = [sys.executable, "-X", "importtime", installed, name, "--project", str(project), *rest]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=200)
+    assert done.returncode in ((0, 4) if name == "doctor" else (0,)), done.stderr[-3000:]
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert ("onnxruntime" in imported) == (name == "predict")
+    assert not imported & {"torch", "transformers", "mlflow", "prefect", "pandas", "scipy"}
 
 
 def test_by_default_predict_takes_what_was_accepted(project: Path) -> None:

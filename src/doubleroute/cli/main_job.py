@@ -22,7 +22,7 @@ from doubleroute.console import progress_of, session
 if TYPE_CHECKING:
     from doubleroute.config import Project
     from doubleroute.integrations.registry import Registry, Version
-    from doubleroute.modeling.inference import Answering
+    from doubleroute.modeling.answering import Answering
     from doubleroute.serving.log import RequestLog
     from doubleroute.serving.precision import Precision
     from doubleroute.serving.requests import InputFormat, Request

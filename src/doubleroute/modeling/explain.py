@@ -10,8 +10,9 @@ from torch import Tensor
 from doubleroute.data.batches import by_tokens, inputs_of, parts_of
 from doubleroute.data.tokens import Packed
 from doubleroute.errors import InputError
+from doubleroute.modeling.answering import TOKENS_A_PASS
 from doubleroute.modeling.diagnostics import gated, layer_mixture, seen_gate
-from doubleroute.modeling.inference import TOKENS_A_PASS, Answerer
+from doubleroute.modeling.inference import Answerer
 from doubleroute.modeling.model import DoublerouteModel
 from doubleroute.modeling.routers import kinds_of
 from doubleroute.modeling.routers.experts import ExpertsRouter

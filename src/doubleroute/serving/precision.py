@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from doubleroute.digests import code_digest, versions_of
 from doubleroute.errors import GateError, InputError, ModelError
+from doubleroute.hardware import has_gpu
 from doubleroute.workspace import Stage, Workspace
 
 if TYPE_CHECKING:
-    from doubleroute.modeling.inference import Answering
+    from doubleroute.modeling.answering import Answering
 
 Precision = Literal["auto", "float32", "int8", "torch"]
 GraphPrecision = Literal["float32", "int8"]
@@ -135,8 +136,4 @@ def open_answerer(model: Path, graph: Path | None, threads: int | None) -> "Answ
 
 def _may_be_there(workspace: Workspace) -> bool:
     """Without an export, or with a GPU (which runs the model faster), nothing is looked for."""
-    if not workspace.all(STAGE):
-        return False
-    import torch
-
-    return not torch.cuda.is_available()
+    return bool(workspace.all(STAGE)) and not has_gpu()

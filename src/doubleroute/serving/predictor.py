@@ -17,7 +17,7 @@ from doubleroute.serving.log import RequestLog
 from doubleroute.serving.requests import Request, refuse_halves
 
 if TYPE_CHECKING:
-    from doubleroute.modeling.inference import Answering
+    from doubleroute.modeling.answering import Answering
 
 OutputFormat = Literal["jsonl", "csv"]
 

@@ -133,7 +133,7 @@ def is_of_champion(inputs: Mapping[str, Any]) -> bool:
 #: Training from the pretrained weights on all rows.
 FROM_NOTHING = Plan()
 
-_DATA = ("batches", "mixture", "shared", "spans", "tags", "tokens", "windows")
+_DATA = ("batches", "collating", "mixture", "shared", "spans", "tags", "tokens", "windows")
 _CODE = tuple(
     f"training/{name}"
     for name in (
