@@ -6,7 +6,6 @@ nothing yet. Heads on a frozen backbone are sure of less than fine-tuned ones: m
 """
 
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -19,12 +18,14 @@ from measure import SHARED
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from reviews import MAX_TOKENS, SOURCE, embed, read
 
-from doubleroute.modeling.backbone import load_backbone, load_tokenizer, locate
-from doubleroute.modeling.inference import Answerer, Answering
+from doubleroute.modeling.answering import Answering
+from doubleroute.modeling.backbone import load_backbone, load_tokenizer
+from doubleroute.modeling.inference import Answerer
 from doubleroute.modeling.model import DoublerouteConfig, assemble
-from doubleroute.modeling.onnx_answerer import GRAPH, OnnxAnswerer, write_about
+from doubleroute.modeling.onnx_answerer import GRAPH, OnnxAnswerer, write_about, write_beside
 from doubleroute.modeling.onnx_graph import write_graph
 from doubleroute.modeling.onnx_int8 import quantise
+from doubleroute.modeling.source import locate
 
 LEARNED = 2000  # sentences that the heads are fitted on
 MEASURED = 256  # of them on which int8 measures its ranges
@@ -137,8 +138,7 @@ def graph(model: Path, folder: Path, precision: str, texts: Sequence[str] = ()) 
         quantise(traced, folder / GRAPH, answerer.inputs([{"text": text} for text in texts]))
     elif precision == "dynamic":
         quantize_dynamic(traced, folder / GRAPH, per_channel=True, weight_type=QuantType.QInt8)
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
-        shutil.copyfile(model / name, folder / name)
+    write_beside(folder, model, answerer)
     write_about(folder, {"precision": precision})
     return folder
 

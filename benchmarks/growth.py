@@ -169,9 +169,10 @@ def caching(folder: Path) -> Work:
 
 def predicting(folder: Path) -> Work:
     """From a file to a file, as `doubleroute predict` does it."""
-    from doubleroute.modeling.backbone import load_backbone, load_tokenizer, locate
+    from doubleroute.modeling.backbone import load_backbone, load_tokenizer
     from doubleroute.modeling.inference import Answerer
     from doubleroute.modeling.model import DoublerouteConfig, assemble
+    from doubleroute.modeling.source import locate
     from doubleroute.serving.predictor import predict, write
     from doubleroute.serving.requests import read_requests
 

@@ -25,8 +25,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 from measure import Line, tell
 
 ROWS = 60
-#: Commands that need no server, with their arguments.
-SERVERLESS = (("status",), ("history",), ("predict", "--text", "a good film"), ("doctor",))
+#: Commands that need no server, with their arguments, by what they are called.
+SERVERLESS = {
+    "status": ("status",),
+    "history": ("history",),
+    "predict with PyTorch": ("predict", "--text", "a good film", "--precision", "torch"),
+    "predict with an exported graph": ("predict", "--text", "a good film", "--precision", "float32"),
+    "doctor": ("doctor",),
+}
 #: How `doubleroute doctor` ends when it finds something wrong with the machine, which costs no less.
 WRONG = 4
 PEER = """
@@ -105,7 +111,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     rounds = parser.parse_args().rounds
     ours, theirs, again, theirs_again = [], [], [], []
-    serverless: dict[str, list[float]] = {command[0]: [] for command in SERVERLESS}
+    serverless: dict[str, list[float]] = {name: [] for name in SERVERLESS}
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as scratch:
             root = Path(scratch)
@@ -116,9 +122,10 @@ def main() -> None:
             doubleroute = str(Path(sys.executable).with_name("doubleroute"))
             ours.append(cost([doubleroute, "train", "--project", str(root)], root))
             again.append(cost([doubleroute, "train", "--project", str(root)], root))
-            for name, *arguments in SERVERLESS:
-                command = [doubleroute, name, "--project", str(root), *arguments]
-                serverless[name].append(cost(command, root, (0, WRONG) if name == "doctor" else (0,)))
+            cost([doubleroute, "export", "--precision", "float32", "--project", str(root)], root)
+            for name, (verb, *arguments) in SERVERLESS.items():
+                command = [doubleroute, verb, "--project", str(root), *arguments]
+                serverless[name].append(cost(command, root, (0, WRONG) if verb == "doctor" else (0,)))
     against = "Prefect's temporary server + Great Expectations + Trainer + MLflow, as in their docs"
     tell(
         Line("a five-step run, with its model read back in a new process", against, "cpu-s", ours, theirs, 3)

@@ -34,7 +34,8 @@ from reviews import MAX_TOKENS, SOURCE
 
 from doubleroute.data.tokens import encode_texts
 from doubleroute.linear import cores
-from doubleroute.modeling.backbone import load_tokenizer, locate
+from doubleroute.modeling.backbone import load_tokenizer
+from doubleroute.modeling.source import locate
 
 #: Who is held against whom, and the ratio that is wanted.
 BATCHES = (

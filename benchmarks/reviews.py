@@ -68,7 +68,8 @@ def embed(texts: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     from doubleroute.data.batches import by_tokens, inputs_of, parts_of
     from doubleroute.data.tokens import encode_texts
-    from doubleroute.modeling.backbone import load_backbone, load_tokenizer, locate, states_of
+    from doubleroute.modeling.backbone import load_backbone, load_tokenizer, states_of
+    from doubleroute.modeling.source import locate
 
     source = locate(SOURCE, Path())
     model, tokenizer = load_backbone(source).eval(), load_tokenizer(source)

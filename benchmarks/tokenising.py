@@ -19,7 +19,8 @@ from measure import OTHER, Line, tell
 from reviews import SOURCE, read
 
 from doubleroute.data.tokens import encode_texts
-from doubleroute.modeling.backbone import load_tokenizer, locate
+from doubleroute.modeling.backbone import load_tokenizer
+from doubleroute.modeling.source import locate
 
 
 def main() -> None:

@@ -103,7 +103,7 @@ def trainer(recipe: str, rows: int) -> float:
         TrainingArguments,
     )
 
-    from doubleroute.modeling.backbone import locate
+    from doubleroute.modeling.source import locate
 
     folder = locate(SOURCE, Path()).folder
     tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -33,8 +33,9 @@ def write_model(folder: Path, tiny_model: Path, texts: list[str]) -> list[str]:
     """
     import torch
 
-    from doubleroute.modeling.backbone import Source, load_tokenizer
+    from doubleroute.modeling.backbone import load_tokenizer
     from doubleroute.modeling.model import DoublerouteConfig, assemble, load_model
+    from doubleroute.modeling.source import Source
 
     model = load_model(tiny_model)
     config = model.config.to_dict()
@@ -160,6 +161,26 @@ def test_an_export_holds_graph_config_tokenizer_digests_and_figures(project: Pat
     assert "is there already" in again.stderr
 
 
+FULL = """\
+import resource, sys
+from pathlib import Path
+from doubleroute.cli.exporting import _copy
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+_copy(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+def test_a_copy_that_the_disk_does_not_take_says_why_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "model.onnx").write_bytes(b"x" * 5000)
+    target = tmp_path / "out" / "int8"
+    command = [sys.executable, "-c", FULL, str(tmp_path / "made"), str(target)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1].endswith(f"MachineError: cannot write {target}: File too large")
+    assert not list(target.parent.iterdir())
+
+
 def test_what_is_asked_for_by_name_and_loses_too_much_is_exit_code_3_and_leaves_nothing(
     project: Path,
 ) -> None:
@@ -196,6 +217,27 @@ def test_the_installed_command_predicts_the_same_with_the_graph(project: Path, t
     assert [each.pop("precision") for each in found] == ["float32", "torch"]
     assert len(graph["answers"]) == 4
     assert near(graph, torch)
+
+
+def test_answers_in_dev_stdout_end_without_a_line_for_people(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("\n".join(TEXTS))
+    command = [str(Path(sys.executable).with_name("doubleroute")), "predict", "--project", str(project)]
+    words = ["--input", str(tmp_path / "in.txt"), "--output", "/dev/stdout"]
+    done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=200)
+    assert [json.loads(line)["row"] for line in done.stdout.splitlines()] == [1, 2, 3, 4]
+    assert done.stderr == "4 answers in /dev/stdout\n"
+
+
+@pytest.mark.parametrize("command", ["predict --text good", "history", "status", "doctor"])
+def test_what_only_reads_does_not_wait_for_the_libraries_of_training(project: Path, command: str) -> None:
+    installed = str(Path(sys.executable).with_name("doubleroute"))
+    name, *rest = command.split()
+    words = [sys.executable, "-X", "importtime", installed, name, "--project", str(project), *rest]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=200)
+    assert done.returncode in ((0, 4) if name == "doctor" else (0,)), done.stderr[-3000:]
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert ("onnxruntime" in imported) == (name == "predict")
+    assert not imported & {"torch", "transformers", "mlflow", "prefect", "pandas", "scipy"}
 
 
 def test_by_default_predict_takes_what_was_accepted(project: Path) -> None:

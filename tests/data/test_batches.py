@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doubleroute.data.batches import IGNORE, Answers, Encoded, by_tokens, collate
+from doubleroute.data.batches import IGNORE, Encoded, by_tokens
+from doubleroute.data.collating import Answers, collate
 from doubleroute.data.tokens import Packed
 
 

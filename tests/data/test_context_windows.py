@@ -18,7 +18,8 @@ from doubleroute.data.spans import misplaced, read_answers, spans
 from doubleroute.data.tokens import Packed
 from doubleroute.data.windows import END, START, by_row, counted, targets, windows
 from doubleroute.kinds.span import SpanKind, with_texts
-from doubleroute.modeling.backbone import Source, load_tokenizer, locate
+from doubleroute.modeling.backbone import load_tokenizer
+from doubleroute.modeling.source import Source, locate
 
 KIND = SpanKind()
 XQUAD = Path(__file__).parents[3] / "shared" / "data" / "xquad_en" / "all.jsonl"

@@ -16,9 +16,13 @@ from doubleroute.data.tokens import (
     _reads_words_alone,
     encode_texts,
     join_tokens,
+    read_tokenizer,
     word_spans,
+    write_tokenizer,
 )
-from doubleroute.modeling.backbone import Source, load_tokenizer
+from doubleroute.errors import ModelError
+from doubleroute.modeling.backbone import load_tokenizer
+from doubleroute.modeling.source import Source
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +151,21 @@ def test_small_arrays_keep_no_file_open(tokenizer, tmp_path: Path) -> None:
     assert len(list(Path("/dev/fd").iterdir())) == before
     with pytest.raises(ValueError, match="read-only"):
         loaded.ids[0] = 1
+
+
+def test_a_written_tokenizer_gives_the_ids_of_the_one_in_memory(tmp_path: Path) -> None:
+    made, texts = bert(), ["good film [MASK]", "", "ΟΔΟΣ, a film " * 9]
+    made.backend_tokenizer.enable_truncation(4)
+    write_tokenizer(made, tmp_path / "tokenizer.json")
+    read = read_tokenizer(tmp_path / "tokenizer.json")
+    assert read.pad_token_id == made.pad_token_id
+    for pairs, spans in ((None, None), (texts[::-1], None), (None, [word_spans(text) for text in texts])):
+        one, other = (encode_texts(each, texts, 12, pairs, spans) for each in (made, read))
+        for name in ("ids", "starts", "types", "words", "cut"):
+            assert np.array_equal(getattr(one, name), getattr(other, name)), name
+
+
+def test_a_tokenizer_without_what_fills_up_short_rows_is_refused(tmp_path: Path) -> None:
+    bert().backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(ModelError, match="does not say what fills up short rows"):
+        read_tokenizer(tmp_path / "tokenizer.json")

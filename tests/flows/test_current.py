@@ -49,6 +49,7 @@ def test_what_was_asked_are_the_rows_of_the_tasks_that_answered_with_a_pair_wher
     (file,) = (project.root / project.serving.folder).glob("*.jsonl")
     assert found["mood"][["file", "row"]].to_numpy().tolist() == [[file.name, row] for row in (1, 2, 3)]
     assert found["qa"]["text_pair"].tolist() == ["zwei"]
+    assert "text_pair" not in found["mood"]
     assert found["mood"]["label"].isna().all()
 
 

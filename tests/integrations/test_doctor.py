@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -241,6 +242,32 @@ def test_the_commit_and_its_absence_are_told(tmp_path: Path) -> None:
     check = doctor.git(tmp_path)
     assert check.state == "ok"
     assert check.found.endswith("clean")
+
+
+def test_a_pytorch_that_cannot_be_imported_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise ImportError('a library is missing')")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(doctor.__file__).parents[2]}")
+    code = "from doubleroute.integrations.doctor_machine import processor; print(processor())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
+    assert "state='fail', found='PyTorch cannot be imported: a library is missing'" in done.stdout, (
+        done.stderr
+    )
+
+
+@pytest.mark.parametrize(("size", "found"), [("4", None), ("5", "has another size"), (None, "is missing")])
+def test_a_package_whose_files_are_not_those_that_were_installed_is_found(
+    size: str | None, found: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = tmp_path / "thing-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Name: thing\nVersion: 1\n")
+    (about / "RECORD").write_text(f"thing.py,,{size or 4}\nthing-1.dist-info/RECORD,,\n")
+    if size:
+        (tmp_path / "thing.py").write_text("a, b")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    damaged = doctor_machine._damaged("thing")
+    assert damaged == (found and f"{tmp_path / 'thing.py'} {found}")
 
 
 def test_too_little_memory_or_disk_warns_and_then_fails() -> None:

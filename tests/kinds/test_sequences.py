@@ -8,7 +8,8 @@ import torch
 
 from doubleroute.data.tags import legal
 from doubleroute.kinds import IGNORE
-from doubleroute.kinds.sequences import Chain, crf_loss, legal_chain, marginals, viterbi
+from doubleroute.kinds.losses import crf_loss
+from doubleroute.kinds.sequences import Chain, legal_chain, marginals, viterbi
 from doubleroute.kinds.tagging import TaggingKind
 
 LABELS = ["O", "B-per", "B-loc", "I-per", "I-loc"]

@@ -12,15 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from doubleroute.errors import MachineError, ModelError
-from doubleroute.modeling.backbone import (
-    Source,
-    layer_count,
-    load_backbone,
-    load_tokenizer,
-    locate,
-    source_digest,
-)
+from doubleroute.modeling.backbone import layer_count, load_backbone, load_tokenizer
 from doubleroute.modeling.model import load_model
+from doubleroute.modeling.source import Source, locate, source_digest
 from doubleroute.modeling.trunk import Trunk, first_of, layers_of
 
 
@@ -138,7 +132,7 @@ def test_weights_of_a_name_in_the_cache_have_the_digest_of_their_files(copy: Pat
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text("0123abcd" * 5, encoding="utf-8")
     shutil.copytree(copy, repository / "snapshots" / ("0123abcd" * 5))
-    code = "from doubleroute.modeling.backbone import *; print(source_digest(Source('some/thing', None)))"
+    code = "from doubleroute.modeling.source import *; print(source_digest(Source('some/thing', None)))"
     said = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"},

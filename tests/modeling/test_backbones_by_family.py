@@ -17,16 +17,18 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from torch import Tensor
 
 from doubleroute.config import load_project
-from doubleroute.data.batches import Inputs, collate
+from doubleroute.data.batches import Inputs
+from doubleroute.data.collating import collate
 from doubleroute.data.tokens import encode_texts, join_tokens, word_spans
 from doubleroute.errors import ConfigError, ModelError
 from doubleroute.integrations.validation import validate
-from doubleroute.modeling.backbone import Source, load_backbone, load_tokenizer, refuse_long_texts, states_of
+from doubleroute.modeling.backbone import load_backbone, load_tokenizer, refuse_long_texts, states_of
 from doubleroute.modeling.inference import Answerer
 from doubleroute.modeling.model import DoublerouteConfig, DoublerouteModel, assemble
 from doubleroute.modeling.onnx_answerer import open_session, run_graph
 from doubleroute.modeling.onnx_graph import write_graph
 from doubleroute.modeling.quick import narrow
+from doubleroute.modeling.source import Source
 from doubleroute.modeling.trunk import Trunk, around, caught_layers, first_of, layers_of
 from doubleroute.modeling.vocabulary import cut_vocabulary
 from doubleroute.training.encode import encode
@@ -167,7 +169,7 @@ def inputs(folder: Path, pairs: bool = False) -> dict[str, Tensor]:
     tokenizer = load_tokenizer(Source("x", folder))
     texts = ["the film reads 42 short words", "plain words"]
     packed = encode_texts(tokenizer, texts, 32, ["and numbers", "a line"] if pairs else None)
-    return inputs_of(parts_of(packed, np.arange(2)), tokenizer.pad_token_id).keywords
+    return inputs_of(parts_of(packed, np.arange(2)), tokenizer.pad_token_id).to("cpu").keywords
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])

@@ -8,7 +8,7 @@ import torch
 from test_routers import EXPERTS, IDS, MASK, ROUTERS, awake, logits, routed
 
 from doubleroute.data.tokens import Packed, encode_texts, word_spans
-from doubleroute.modeling.backbone import Source, load_tokenizer
+from doubleroute.modeling.backbone import load_tokenizer
 from doubleroute.modeling.diagnostics import (
     GateWatch,
     gated,
@@ -19,6 +19,7 @@ from doubleroute.modeling.diagnostics import (
     watched_gate,
 )
 from doubleroute.modeling.inference import logits_of
+from doubleroute.modeling.source import Source
 
 
 def test_a_gate_that_has_learnt_nothing_of_the_tasks_weighs_all_experts_and_none_is_dead(

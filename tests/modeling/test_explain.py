@@ -83,3 +83,16 @@ def test_a_mixture_of_layers_names_its_layers_and_their_weights(tiny_model: Path
 def test_a_router_without_gate_and_mixture_has_nothing_to_explain(tiny_model: Path) -> None:
     with pytest.raises(InputError, match="this model's router, linear, has no gate and no mixture"):
         explain(answerer(tiny_model, "linear"), TEXTS)
+
+
+def test_a_task_of_single_texts_goes_its_way_on_the_text_alone_beside_one_of_pairs(tiny_model: Path) -> None:
+    asked = answerer(tiny_model, "experts")
+    asked.tasks["topics"]["pair"] = False
+    row = {"text": "words", "text_pair": "a film"}
+    (found,) = explain(asked, [row], ["topics", "stars"])
+    assert found["tokens"] == ["[CLS]", "words", "[SEP]", "a", "film", "[SEP]"]
+    assert list(found["tasks"]) == ["topics", "stars"]
+    assert "tokens" not in found["tasks"]["stars"]
+    (alone,) = explain(asked, [row], ["topics"])
+    assert alone["tokens"] == found["tasks"]["topics"].pop("tokens") == ["[CLS]", "words", "[SEP]"]
+    assert alone["tasks"] == {"topics": found["tasks"]["topics"]}

@@ -13,10 +13,11 @@ from test_onnx import ROWS, exported
 from doubleroute.data.batches import Encoded
 from doubleroute.data.tokens import encode_texts
 from doubleroute.errors import ModelError
-from doubleroute.modeling.backbone import Source, load_tokenizer
+from doubleroute.modeling.backbone import load_tokenizer
 from doubleroute.modeling.inference import Answerer
 from doubleroute.modeling.model import DoublerouteConfig, assemble, load_model
 from doubleroute.modeling.onnx_answerer import KEPT, OnnxAnswerer
+from doubleroute.modeling.source import Source
 from doubleroute.training.scoring import keep_answers
 
 OPTIONS = {"pooling": "mean", "dropout": 0.0, "weight": 1.0}

@@ -56,6 +56,19 @@ def test_a_pair_is_not_read_as_one_text(answerer: Answerer) -> None:
     assert single["stars"]["value"] != pair["stars"]["value"]
 
 
+def test_a_task_of_single_texts_reads_no_second_one_whoever_is_asked_beside_it(tiny_model: Path) -> None:
+    model = Answerer(tiny_model)
+    model.tasks["topics"]["pair"] = model.tasks["entities"]["pair"] = False
+    model.tasks["stars"]["pair"] = True
+    row = {"text": "good 42", "text_pair": "bad"}
+    ((pair,), (single,)) = model.answer([row]), model.answer([{"text": "good 42"}])
+    assert list(pair) == list(single)
+    for task in ("topics", "entities"):
+        assert pair[task] == single[task] == model.answer([row], [task])[0][task]
+    for task in ("stars", "sentiment"):  # the model does not say what sentiment has learned from
+        assert pair[task] == model.answer([row], [task])[0][task] != single[task]
+
+
 def test_nothing_is_answered_by_nothing(answerer: Answerer) -> None:
     assert answerer.answer([]) == []
     (answer,) = answerer.answer([{"text": ""}])

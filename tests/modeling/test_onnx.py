@@ -12,8 +12,9 @@ import torch
 from test_routers import ROUTERS, awake, routed
 
 from doubleroute.errors import MachineError, ModelError
-from doubleroute.modeling.backbone import Source, load_tokenizer
-from doubleroute.modeling.inference import Answerer, Answering
+from doubleroute.modeling.answering import Answering
+from doubleroute.modeling.backbone import load_tokenizer
+from doubleroute.modeling.inference import Answerer
 from doubleroute.modeling.model import DoublerouteConfig, assemble, load_model
 from doubleroute.modeling.onnx_answerer import (
     ABOUT,
@@ -22,9 +23,10 @@ from doubleroute.modeling.onnx_answerer import (
     open_session,
     run_graph,
     write_about,
-    write_kept,
+    write_beside,
 )
 from doubleroute.modeling.onnx_graph import write_graph
+from doubleroute.modeling.source import Source
 
 ROWS: list[dict[str, Any]] = [
     {"text": "a good film"},
@@ -46,9 +48,7 @@ def exported(folder: Path, model: Path) -> Path:
     """The model's float32 graph with what an answerer needs beside it."""
     folder.mkdir()
     write_graph(load_model(model), folder / GRAPH)
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
-        shutil.copyfile(model / name, folder / name)
-    write_kept(folder, Answerer(model).kept)
+    write_beside(folder, model, Answerer(model))
     write_about(folder, {"precision": "float32"})
     return folder
 

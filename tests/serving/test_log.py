@@ -364,6 +364,29 @@ def test_texts_are_redacted_before_they_are_written_pairs_and_ids_too(tmp_path: 
     assert (record["text"], record["text_pair"], record["id"]) == ("[mail] [redacted] x", "[mail]", "[mail]")
 
 
+@pytest.mark.parametrize(
+    ("known", "wanted"),
+    [
+        ({"user": "a@b.org", "c@d.org": 7}, {"user": "[mail]", "[mail]": 7}),
+        (["x", ["a@b.org", None, True]], ["x", ["[mail]", None, True]]),
+        (4111111111111111, "[card]"),
+        ([12, 1.5], [12, 1.5]),
+    ],
+)
+def test_ids_that_are_no_plain_text_are_redacted_too(tmp_path: Path, known: Any, wanted: Any) -> None:
+    RequestLog(tmp_path).write([{"text": "x"}], [ANSWER], ids=[known])
+    (record,) = lines(tmp_path)
+    assert record["id"] == wanted
+
+
+def test_an_id_that_is_nested_too_deep_to_redact_is_not_written(tmp_path: Path) -> None:
+    known: list[Any] = ["a@b.org"]
+    for _ in range(sys.getrecursionlimit()):
+        known = [known]
+    RequestLog(tmp_path).write([{"text": "x"}, {"text": "y"}], [ANSWER] * 2, ids=[known, 1])
+    assert [record["id"] for record in lines(tmp_path)] == [1]
+
+
 def test_a_function_of_the_user_s_redacts_and_what_it_fails_on_is_not_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

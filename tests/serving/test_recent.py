@@ -84,3 +84,23 @@ def test_an_answer_is_the_caller_s_own() -> None:
     first["echo"]["label"] = "changed"
     (again,) = recent.answer([{"text": "a"}])
     assert second["echo"]["label"] == again["echo"]["label"] == "a None None"
+
+
+def test_of_large_answers_fewer_are_kept() -> None:
+    asked: list[str] = []
+
+    def many(rows: Rows, _: Sequence[str] | None) -> Answers:
+        asked.extend(row["text"] for row in rows)
+        chances = {str(number): 0.25 for number in range(96)}
+        return [{"task": {"label": "0", "probabilities": chances, "by": [{"x": 1}]}} for _ in rows]
+
+    recent = Recent(many, values=250)  # 102 an answer
+    for text in ("a", "b", "a", "c", "a", "b"):
+        (found,) = recent.answer([{"text": text}])
+        found["task"]["probabilities"]["0"] = found["task"]["by"][0]["x"] = 9
+    assert asked == ["a", "b", "c", "b"]
+    assert recent.answer([{"text": "a"}]) == many([{"text": "a"}], None)
+    alone = Recent(many, values=100)
+    for _ in range(2):
+        alone.answer([{"text": "larger than all that may be kept"}])
+    assert len(asked) == 7

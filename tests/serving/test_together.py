@@ -87,27 +87,30 @@ def test_a_batch_is_bounded() -> None:
     model = Slow()
     asked_together(model, [([f"{number}"], None) for number in range(7)], most=3)
     assert sorted(len(texts) for texts, _ in model.calls[1:]) == [1, 3, 3]
+    model = Slow()
+    asked_together(model, [(["a"], None), (["b"] * 9, None), (["c"], None)], most=3)
+    assert sorted(len(texts) for texts, _ in model.calls[1:]) == [2, 9]
 
 
-def test_a_failure_that_no_row_is_to_blame_for_leaves_nobody_waiting() -> None:
+def test_a_large_request_is_answered_alone_and_its_failure_reaches_no_other() -> None:
     model = Slow()
 
-    def broken(rows: Rows, tasks: Sequence[str] | None) -> Answers:
-        if len(rows) > 1:
+    def small(rows: Rows, tasks: Sequence[str] | None) -> Answers:
+        if len(rows) > 4:
             raise MemoryError
         return model(rows, tasks)
 
-    together = Together(broken)
-    with ThreadPoolExecutor(4) as pool:
+    together = Together(small, most=6)
+    with ThreadPoolExecutor(5) as pool:
         first = pool.submit(together.answer, [{"text": "first"}])
         assert model.begun.wait(60)
-        others = [pool.submit(together.answer, [{"text": text}]) for text in "abc"]
-        while len(together._waiting) < 3:
+        others = [pool.submit(together.answer, [{"text": str(rows)}] * rows) for rows in (1, 2, 5, 20)]
+        while len(together._waiting) < 4:
             threading.Event().wait(0.001)
         model.go.set()
         first.result(60)
-        failed = [each.exception(60) for each in others]
-    assert [type(each) for each in failed if each] == [MemoryError]
+        failed = [type(each.exception(60)) for each in others]
+    assert failed == [type(None), type(None), MemoryError, MemoryError]
 
 
 @pytest.mark.timeout(120)

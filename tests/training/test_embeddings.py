@@ -38,7 +38,8 @@ def embed(project: Project, texts: list[str], told: Told | None = None) -> tuple
 def test_a_vector_is_the_mean_of_the_backbones_last_states(project: Project) -> None:
     import torch
 
-    from doubleroute.modeling.backbone import load_backbone, load_tokenizer, locate
+    from doubleroute.modeling.backbone import load_backbone, load_tokenizer
+    from doubleroute.modeling.source import locate
 
     vectors, tokens, unknown = embed(project, TEXTS)
 

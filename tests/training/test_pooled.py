@@ -11,7 +11,8 @@ from conftest import write_tiny_project
 from test_fit import Run
 
 from doubleroute.data.tables import read_validated
-from doubleroute.modeling.backbone import load_backbone, locate
+from doubleroute.modeling.backbone import load_backbone
+from doubleroute.modeling.source import locate
 from doubleroute.training.embeddings import embeddings
 from doubleroute.training.encode import load_split
 from doubleroute.training.encoders import pretrained

@@ -29,7 +29,8 @@ def states(project: Project, rows: list[list[str]]) -> tuple[np.ndarray, np.ndar
 def test_a_word_has_the_state_of_its_first_subword_after_the_layer_two_thirds_up(project: Project) -> None:
     import torch
 
-    from doubleroute.modeling.backbone import load_backbone, load_tokenizer, locate
+    from doubleroute.modeling.backbone import load_backbone, load_tokenizer
+    from doubleroute.modeling.source import locate
 
     values, starts, _ = states(project, ROWS)
 

@@ -100,7 +100,10 @@ def _copy(folder: Path, target: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".export-", dir=target.parent) as beside:
             whole = Path(beside) / target.name
-            shutil.copytree(folder, whole, ignore=shutil.ignore_patterns("manifest.json"))
+            whole.mkdir()
+            for each in sorted(folder.iterdir()):
+                if each.name != "manifest.json":
+                    shutil.copyfile(each, whole / each.name)
             whole.rename(target)
     except OSError as error:
         raise MachineError(f"cannot write {target}: {error.strerror}") from error

@@ -22,7 +22,7 @@ from doubleroute.console import progress_of, session
 if TYPE_CHECKING:
     from doubleroute.config import Project
     from doubleroute.integrations.registry import Registry, Version
-    from doubleroute.modeling.inference import Answering
+    from doubleroute.modeling.answering import Answering
     from doubleroute.serving.log import RequestLog
     from doubleroute.serving.precision import Precision
     from doubleroute.serving.requests import InputFormat, Request
@@ -199,7 +199,9 @@ def predict(
         if output != "-":
             count = predictor.write(answers, _about(answerer, tasks), Path(output), form)
             terminal.document |= {"answers": count, "output": output}
-            terminal.line(f"{count} answers in {output}")
+            # Behind answers in /dev/stdout it would be one of them.
+            tell = terminal.note if predictor.is_stream(Path(output)) else terminal.line
+            tell(f"{count} answers in {output}")
         elif as_json:
             terminal.document["answers"] = [{"id": None, **each.as_dict()} for each in answers]
         elif text is not None and form is None:
@@ -285,11 +287,12 @@ def _requests(
     names = {task.columns.text for task in tasks if task.kind != "tagging"}
     pairs = {task.columns.text_pair for task in tasks} - {None}
     column = column or (names.pop() if len(names) == 1 else "text")
+    paired = bool(pair or pairs)
     pair = pair or (pairs.pop() if len(pairs) == 1 else "text_pair")
     tokens = {task.columns.tokens for task in tasks if task.kind == "tagging"}
     stream = sys.stdin.buffer if source == "-" else Path(source or "")
     words = tokens.pop() if len(tokens) == 1 else None
-    return read_requests(stream, form, column, pair or "text_pair", words)
+    return read_requests(stream, form, column, pair or "text_pair", words, paired)
 
 
 def _log(project: "Project", version: "Version") -> "RequestLog":

@@ -43,7 +43,7 @@ def show_way(terminal: Terminal, explanation: Mapping[str, Any]) -> None:
         chosen = sorted(sorted(range(len(names)), key=lambda place: -load[place])[:_EXPERTS])
         rows = [
             (name, names[max(range(len(names)), key=token.__getitem__)], *(f"{token[e]:.2f}" for e in chosen))
-            for name, token in zip(explanation["tokens"], weights, strict=True)
+            for name, token in zip(gate.get("tokens", explanation["tokens"]), weights, strict=True)
         ]
         if gate["task"] is not None:
             by_task = gate["task"]

@@ -25,7 +25,9 @@ def read_delimited(raw: Raw, delimiter: str, wanted: Collection[str] | None) -> 
     name = shown(raw.path)
     records = _records(text, delimiter, name)
     header = next((fields for _, fields in records), [])
-    _check_header(header, delimiter, wanted, name)
+    if not header:
+        raise DataError(f"{name} is empty; it must hold a header and at least one row")
+    check_header(header, delimiter, wanted, f"{name} line 1")
     rows: list[list[str]] = []
     numbers: list[int] = []
     problems: list[Problem] = []
@@ -94,13 +96,13 @@ def _open_quote(text: str, line: int, delimiter: str) -> int | None:
     return None
 
 
-def _check_header(header: list[str], delimiter: str, wanted: Collection[str] | None, name: str) -> None:
-    if not header:
-        raise DataError(f"{name} is empty; it must hold a header and at least one row")
+def check_header(header: list[str], delimiter: str, wanted: Collection[str] | None, where: str) -> None:
+    """Raise DataError for a header that is none: Excel's ``sep=``, one column that another delimiter parts
+    (unless ``wanted`` has it), columns with the same name or none. ``where``: its file and line."""
     line = delimiter.join(header)
     if re.fullmatch("sep=.", line, re.IGNORECASE | re.DOTALL):
-        said = f"line 1: {line!r} tells Excel what separates the columns and is no header"
-        raise DataError(f"{name} {said}; delete the line")
+        said = f"{line!r} tells Excel what separates the columns and is no header"
+        raise DataError(f"{where}: {said}; delete the line")
     others = [other for other in _DELIMITERS if other != delimiter and other in header[0]]
     if len(header) == 1 and others and header[0] not in (wanted or ()):
         found = max(others, key=header[0].count)
@@ -109,17 +111,17 @@ def _check_header(header: list[str], delimiter: str, wanted: Collection[str] | N
             ",": "name it .csv",
         }.get(found, f"write it with {_DELIMITERS[delimiter]}, or as JSONL")
         raise DataError(
-            f"{name} line 1: the header {short(header[0])!r} is one column; the file seems to be separated "
+            f"{where}: the header {short(header[0])!r} is one column; the file seems to be separated "
             f"by {_DELIMITERS[found]}, not {_DELIMITERS[delimiter]}: {fix}"
         )
     counts = Counter(header)
     twice = next((column for column in header if counts[column] > 1), None)
     if twice == "":
         raise DataError(
-            f"{name} line 1: {counts['']} columns of the header have no name; name them, or remove them"
+            f"{where}: {counts['']} columns of the header have no name; name them, or remove them"
         )
     if twice is not None:
-        raise DataError(f"{name} line 1: the header has column '{short(twice)}' twice; rename one of them")
+        raise DataError(f"{where}: the header has column '{short(twice)}' twice; rename one of them")
 
 
 def _check_count(count: int, name: str) -> None:

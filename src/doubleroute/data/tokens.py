@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from doubleroute.errors import ModelError
 
 _CHUNK = 2048
 #: Characters a token, on average, of a text beyond which it is tokenised in part; and how many texts must be
@@ -23,6 +22,49 @@ _CHARACTERS, _LEAST_LONG, _CHECKED = 6, 64, 8
 _ARRAYS = ("ids", "starts", "types", "words", "cut", "places", "owners")
 #: Bytes up to which a stored array is read and not mapped.
 _SMALL = 1 << 20
+
+
+class Tokenizing(Protocol):
+    """What reading texts asks of a tokenizer: a fast one of transformers, or a ``FileTokenizer``."""
+
+    @property
+    def backend_tokenizer(self) -> Any:
+        """The ``tokenizers.Tokenizer``; its padding and truncation are set by whoever reads with it."""
+
+    @property
+    def pad_token_id(self) -> int | None:
+        """What fills up short rows; None where the tokenizer has no such token."""
+
+
+@dataclass(frozen=True)
+class FileTokenizer:
+    """A tokenizer that the library ``tokenizers`` reads by itself, from what ``write_tokenizer`` wrote."""
+
+    backend_tokenizer: Any
+    pad_token_id: int
+
+
+def write_tokenizer(tokenizer: Tokenizing, file: Path) -> None:
+    """Write a tokenizer as it is in memory: of some, transformers makes another one than their file says. The
+    id that fills up short rows is written as its padding."""
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.enable_padding(pad_id=tokenizer.pad_token_id or 0)
+    backend.save(str(file))
+    backend.no_padding()
+
+
+def read_tokenizer(file: Path) -> FileTokenizer:
+    """Read what ``write_tokenizer`` wrote. Raises ModelError for another file."""
+    from tokenizers import Tokenizer
+
+    try:
+        backend = Tokenizer.from_file(str(file))
+    except Exception as error:  # tokenizers raises bare Exception for damaged files
+        raise ModelError(f"{file} is no tokenizer: {error}") from error
+    if backend.padding is None:
+        raise ModelError(f"{file} does not say what fills up short rows; run `doubleroute export` again")
+    return FileTokenizer(backend, int(backend.padding["pad_id"]))
 
 
 @dataclass(frozen=True)
@@ -103,7 +145,7 @@ def word_spans(text: str, tokens: Sequence[str] | None = None) -> np.ndarray:
 
 
 def encode_texts(
-    tokenizer: "PreTrainedTokenizerBase",
+    tokenizer: Tokenizing,
     texts: Sequence[str],
     max_tokens: int,
     pairs: Sequence[str] | None = None,

@@ -6,15 +6,12 @@ are the first, which stands for "no answer", and those of the context; ``Packed.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from doubleroute.data.batches import IGNORE
-from doubleroute.data.tokens import Packed
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from doubleroute.data.tokens import Packed, Tokenizing
 
 _CHUNK = 256
 #: Bits of the target of a token that counts: whether the answer starts or ends there.
@@ -26,7 +23,7 @@ PLACES = 2
 
 
 def windows(
-    tokenizer: "PreTrainedTokenizerBase",
+    tokenizer: Tokenizing,
     questions: Sequence[str],
     contexts: Sequence[str],
     max_tokens: int,

@@ -14,8 +14,9 @@ from doubleroute.flows.timeline import FitProgress
 from doubleroute.integrations.validation import read_summary, validate
 from doubleroute.integrations.versions import pull
 from doubleroute.kinds import kind
-from doubleroute.modeling.backbone import hidden_size, layer_count, locate
+from doubleroute.modeling.backbone import hidden_size, layer_count
 from doubleroute.modeling.routers import Sizes
+from doubleroute.modeling.source import locate
 from doubleroute.plain import without_nan
 from doubleroute.reports.comparison import write_comparison
 from doubleroute.training import crew, ladder

@@ -116,12 +116,11 @@ def asked(project: Project, since: str | None) -> Frames:
     asked_of = {}
     for task, options in project.tasks.items():
         answered = np.array([task in each for each in found.answers], bool)
-        if options.columns.text_pair is not None:
+        reads_pairs = options.columns.text_pair is not None
+        if reads_pairs:
             answered &= frame["text_pair"].notna().to_numpy()
         own = frame[answered].reset_index(drop=True)
-        if own["text_pair"].isna().all():
-            own = own.drop(columns="text_pair")
-        asked_of[task] = own
+        asked_of[task] = own if reads_pairs else own.drop(columns="text_pair")
     return asked_of
 
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 #: Rows of a task that the acceptance looks at, and those on which int8 measures its ranges, evenly from all.
 ROWS, MEASURED = 5000, 256
-#: What lies beside the graph in an export: the model's own files.
-BESIDE = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ class Exporter:
 
     def _make(self, folder: Path, precision: GraphPrecision) -> dict[str, Any]:
         """Fill the folder of an export; the figures of its acceptance."""
-        from doubleroute.modeling.onnx_answerer import GRAPH, OnnxAnswerer, write_about, write_kept
+        from doubleroute.modeling.onnx_answerer import GRAPH, OnnxAnswerer, write_about, write_beside
         from doubleroute.modeling.onnx_graph import write_graph
         from doubleroute.modeling.onnx_int8 import quantise
 
@@ -127,10 +125,7 @@ class Exporter:
             some = [row for each in self.given.values() for row in _evenly(each.rows, MEASURED)]
             quantise(traced, folder / GRAPH, self.answerer.inputs(some))
             traced.unlink()
-        for name in BESIDE:
-            if (self.model / name).is_file():
-                shutil.copyfile(self.model / name, folder / name)
-        write_kept(folder, self.answerer.kept)
+        write_beside(folder, self.model, self.answerer)
         about = {"model": self.digest, "precision": precision, **self._made_by()}
         write_about(folder, about)
         graph_answerer = OnnxAnswerer(folder, self.project.serving.threads)
@@ -174,7 +169,8 @@ def _given(
                 f"task '{task}' of the model ({about['kind']}) has no labelled rows to accept a graph on: "
                 "project.yaml or --input must have the task as the model learned it"
             )
-        known = [_is_known(label, about) for label in frame["label"]]
+        names = None if about["kind"] in NAMELESS else set(about["labels"])
+        known = [_is_known(label, names) for label in frame["label"]]
         frame = frame[known]
         if frame.empty:
             raise DataError(f"task '{task}' has no row with a label that the model knows")
@@ -201,13 +197,11 @@ def _frames(
     return {task: read_validated(validated.path, task, "validation") for task in project.tasks}
 
 
-def _is_known(label: Any, about: Mapping[str, Any]) -> bool:
-    """Whether a row has a label, and one that the model could give."""
+def _is_known(label: Any, names: set[str] | None) -> bool:
+    """Whether a row has a label, and one of these that the model could give (None: labels have no names)."""
     if label is None or label != label:  # NaN: a number that is not there
         return False
-    if about["kind"] in NAMELESS:
-        return True
-    return {label} <= set(about["labels"]) if isinstance(label, str) else set(label) <= set(about["labels"])
+    return names is None or (label in names if isinstance(label, str) else names.issuperset(label))
 
 
 def _evenly(rows: Any, most: int) -> Any:

@@ -18,7 +18,7 @@ from doubleroute.drift.sample import Sample, TaskRows
 from doubleroute.drift.statistics import expected_accuracy
 from doubleroute.drift.values import matched
 from doubleroute.kinds import Scorer, kind
-from doubleroute.modeling.backbone import locate, source_digest
+from doubleroute.modeling.source import locate, source_digest
 from doubleroute.plain import without_nan
 from doubleroute.training.answers import answers_to
 from doubleroute.training.embeddings import embeddings

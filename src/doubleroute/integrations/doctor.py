@@ -90,7 +90,7 @@ def data(root: Path, project: Project | None) -> Check:
 
 def backbone(project: Project) -> Check:
     """Whether the encoder's files are there and can be opened; no weights are loaded."""
-    from doubleroute.modeling.backbone import locate
+    from doubleroute.modeling.source import locate
 
     source = locate(project.backbone.source, project.root)
     if source.folder is None:
@@ -100,7 +100,7 @@ def backbone(project: Project) -> Check:
     size = 0
     for file in sorted(source.folder.glob("*.safetensors")):
         try:
-            with safe_open(file, framework="pt") as tensors:
+            with safe_open(file, framework="np") as tensors:
                 size += len(list(tensors.keys()))
         except (SafetensorError, OSError) as error:
             return Check("backbone", "fail", f"{file}: {error}", "the file is damaged: get it again")

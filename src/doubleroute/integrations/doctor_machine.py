@@ -1,5 +1,6 @@
 """The machine's part of `doubleroute doctor`: Python, packages, processor, memory, disk, clock."""
 
+import csv
 import errno
 import importlib.metadata
 import os
@@ -11,7 +12,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from doubleroute import hardware
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 #: Below the first it cannot work, below the second it may not.
 MEMORY_GIB = (1.0, 4.0)
@@ -50,40 +56,75 @@ def python() -> Check:
 
 
 def packages() -> Check:
-    """The installed versions against what doubleroute and its dependencies ask of each other."""
-    from packaging.requirements import Requirement
-
+    """The installed versions against what doubleroute and its dependencies ask of each other, and their files
+    against what was installed; nothing is imported."""
     wrong: list[str] = []
-    pins = importlib.metadata.requires("doubleroute") or []
-    required = [Requirement(pin) for pin in pins]
-    required = [each for each in required if each.marker is None or each.marker.evaluate({"extra": ""})]
+    required = _required("doubleroute")
     for each in required:
-        try:
-            version = importlib.metadata.version(each.name)
-        except importlib.metadata.PackageNotFoundError:
+        version = _version(each.name)
+        if version is None:
             wrong.append(f"{each.name} is missing")
             continue
         if not each.specifier.contains(version, prereleases=True):
             reason = REASONS.get(each.name, f"doubleroute needs {each.specifier}")
             wrong.append(f"{each.name} is {version}: {reason}")
+        damaged = _damaged(each.name)
+        if damaged:
+            wrong.append(f"{each.name} is not whole: {damaged}")
+        if each.name == "torch":  # what it needs it imports at once
+            lacking = [need.name for need in _required("torch") if _version(need.name) is None]
+            wrong += [f"{name}, which torch needs, is missing" for name in lacking]
     if wrong:
         return Check("packages", "fail", "; ".join(wrong), REINSTALL)
     shown = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers"))
     return Check("packages", "ok", f"{len(required)} direct dependencies fit, {shown}")
 
 
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _required(name: str) -> "list[Requirement]":
+    """What a package asks for on this machine, without its extras."""
+    from packaging.requirements import Requirement
+
+    pins = [Requirement(pin) for pin in importlib.metadata.requires(name) or []]
+    return [each for each in pins if each.marker is None or each.marker.evaluate({"extra": ""})]
+
+
+def _damaged(name: str) -> str | None:
+    """The first file of a package that is not there or has another size than it was installed with; None
+    where all are as they were, or nobody noted it."""
+    distribution = importlib.metadata.distribution(name)
+    root = str(distribution.locate_file(""))
+    for path, _, size in csv.reader((distribution.read_text("RECORD") or "").splitlines()):
+        place = os.path.join(root, path)  # noqa: PTH118  of 25,000 files, Path would take a second
+        try:
+            if size and os.stat(place).st_size != int(size):  # noqa: PTH116
+                return f"{place} has another size"
+        except OSError:
+            return f"{place} is missing"
+    return None
+
+
 def processor() -> Check:
     """Where the model is computed, in which precision, with how many threads."""
-    import torch
+    try:
+        if hardware.has_gpu():
+            import torch
 
-    if torch.cuda.is_available():
-        names = {torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())}
-        return Check("processor", "ok", f"{torch.cuda.device_count()} x {', '.join(sorted(names))}")
+            names = {torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())}
+            return Check("processor", "ok", f"{torch.cuda.device_count()} x {', '.join(sorted(names))}")
+        fast, threads = hardware.processor()
+    except (ImportError, OSError) as error:
+        return Check("processor", "fail", f"PyTorch cannot be imported: {error}", REINSTALL)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     precision = "bfloat16" if fast else "float32 (no bfloat16 in hardware)"
-    found = f"CPU, {cores} cores, {torch.get_num_threads()} threads, {precision}"
-    if torch.get_num_threads() > cores:
+    found = f"CPU, {cores} cores, {threads} threads, {precision}"
+    if threads > cores:
         advice = f"more threads than cores slow it down: set OMP_NUM_THREADS={cores}"
         return Check("processor", "warn", found, advice)
     return Check("processor", "ok", found)

@@ -17,6 +17,7 @@ from doubleroute.errors import DoublerouteError, GateError, InputError, MachineE
 from doubleroute.integrations import registry_create as create
 from doubleroute.integrations import registry_moves as moves
 from doubleroute.integrations import registry_package as package
+from doubleroute.integrations import registry_read as by_itself
 from doubleroute.integrations import registry_reviews as reviews
 from doubleroute.integrations import registry_run as runs
 from doubleroute.integrations import registry_store as stores
@@ -26,8 +27,10 @@ from doubleroute.integrations.registry_version import (
     CHAMPION,
     DECISION,
     VERDICT,
+    Registered,
     Version,
     note,
+    registered,
     search,
     with_alias,
 )
@@ -90,8 +93,7 @@ class Registry:
 
     def versions(self) -> list[Version]:
         """All versions, newest first."""
-        with self.opened() as client:
-            return [] if client is None else search(client, self.name)
+        return self._registered().versions
 
     def model_folder(self, version: Version) -> Path:
         """The local folder with the model's files, every digest checked; downloaded from a server once.
@@ -99,6 +101,9 @@ class Registry:
         Raises MachineError when files are missing or damaged, InputError for a version that something
         else than doubleroute registered.
         """
+        if version.place is not None:
+            with stores.errors(self.store):
+                return self._fetch(version, version.place) / package.MODEL
         with self.opened() as client:
             if client is None:
                 raise MachineError(f"{self._what(version)}: the store {self.tracking_uri} is gone")
@@ -182,7 +187,7 @@ class Registry:
             champion = with_alias(client, self.name, CHAMPION)
             current = champion.number if champion else None
             skipped: list[str] = []
-            for number in moves.goals(moves.read(client, self.name), current, to):
+            for number in moves.goals(moves.read(registered(client, self.name)), current, to):
                 try:
                     if number not in known:
                         raise MachineError(f"model '{self.name}', version {number} was deleted")
@@ -238,9 +243,7 @@ class Registry:
             yield None
             return
         with stores.errors(self.store):
-            if self._client is None and stores.moved(self.store, self.name):
-                with self.workspace.lock("registry"):  # the database is about to be written
-                    self._connect()
+            self._follow_move()
             yield self._connect()
 
     @contextmanager
@@ -278,22 +281,39 @@ class Registry:
         package.try_out(self._verified(client, self._get(client, number)))
 
     def _moves(self) -> list[moves.Move]:
+        return moves.read(self._registered())
+
+    def _registered(self) -> Registered:
+        """What the store says of the model; without MLflow where its database can be read by itself."""
+        database = self.store.database
+        if database is not None and self.store.exists:
+            with stores.errors(self.store):
+                if by_itself.readable(database):
+                    self._follow_move()
+                    return by_itself.read(database, self.name)
         with self.opened() as client:
-            return [] if client is None else moves.read(client, self.name)
+            return Registered({}, []) if client is None else registered(client, self.name)
+
+    def _follow_move(self) -> None:
+        if stores.moved(self.store, self.name):
+            with self.workspace.lock("registry"):  # the database is about to be written
+                stores.follow_move(self.store, self.name)
 
     def _verified(self, client: "MlflowClient", version: Version) -> Path:
         """The version's pyfunc folder on this machine, every file checked."""
+        return self._fetch(version, client.get_model_version_download_uri(self.name, version.number))
+
+    def _fetch(self, version: Version, source: str) -> Path:
+        """The same from where its files are."""
         manifest = version.tags.get(runs.MANIFEST)
         if manifest is None:
             raise InputError(
                 f"{self._what(version)} was not registered by doubleroute (no tag {runs.MANIFEST})"
             )
-        source = client.get_model_version_download_uri(self.name, version.number)
         return package.fetch(self.store, source, manifest, self._what(version), self.workspace)
 
     def _aliased(self, alias: str) -> Version | None:
-        with self.opened() as client:
-            return None if client is None else with_alias(client, self.name, alias)
+        return self._registered().with_alias(alias)
 
     def _get(self, client: "MlflowClient", number: str) -> Version:
         return next(version for version in search(client, self.name) if version.number == number)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from doubleroute.errors import DoublerouteError, InputError, MachineError
-from doubleroute.integrations.registry_version import CHALLENGER, CHAMPION, with_alias
+from doubleroute.integrations.registry_version import CHALLENGER, CHAMPION, Registered, with_alias
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -150,11 +150,10 @@ def _append(client: "MlflowClient", name: str, wanted: Move) -> None:
     client.set_registered_model_tag(name, _MOVE + now.strftime(_STAMP), noted.text())
 
 
-def read(client: "MlflowClient", name: str) -> list[Move]:
-    """Every move of a registered model, oldest first; none of one that is not there."""
-    if not client.search_registered_models(f"name = '{name}'"):
-        return []
-    return history_of(*_state(client, name))
+def read(model: Registered) -> list[Move]:
+    """Every move of a registered model, oldest first."""
+    champion = model.with_alias(CHAMPION)
+    return history_of(model.tags, champion.number if champion else None)
 
 
 def _state(client: "MlflowClient", name: str) -> tuple[dict[str, str], str | None]:

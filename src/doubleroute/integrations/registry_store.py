@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import sqlite3
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -91,7 +92,7 @@ def connect(store: Store, experiment: str) -> "MlflowClient":
         else:
             if not store.exists:
                 _create(store)
-            _follow_move(store, experiment)
+            follow_move(store, experiment)
         client = MlflowClient(store.tracking_uri, store.registry_uri)
         client.search_registered_models(max_results=1)  # a wrong schema or a missing right shows here
         return client
@@ -114,22 +115,32 @@ def refuse_read_only(store: Store) -> None:
 @contextmanager
 def errors(store: Store) -> Iterator[None]:
     """Turn what MLflow, its database, its server and the disk raise into MachineError."""
-    with _without_deprecations():
-        from mlflow.exceptions import MlflowException
-        from requests import RequestException
-        from sqlalchemy.exc import SQLAlchemyError
     try:
         yield
-    except (SQLAlchemyError, sqlite3.Error) as error:
-        message = f"the database does not work: {_first_line(error)}; restore a backup or move it aside"
+    except Exception as error:
+        message = _told(error)
+        if message is None:
+            raise
         raise MachineError(f"MLflow at {shown(store.tracking_uri)}: {message}") from error
-    except MlflowException as error:
-        hint = "; see mlflow/README.md, 'Upgrading'" if "out-of-date database schema" in str(error) else ""
-        message = _first_line(error) + hint
-        raise MachineError(f"MLflow at {shown(store.tracking_uri)}: {message}") from error
-    except (RequestException, OSError, ModuleNotFoundError) as error:
-        message = f"{type(error).__name__}: {error}"
-        raise MachineError(f"MLflow at {shown(store.tracking_uri)}: {message}") from error
+
+
+def _told(error: Exception) -> str | None:
+    """What to say of an error of the store; None of another."""
+    if isinstance(error, (sqlite3.Error, *_imported("sqlalchemy.exc", "SQLAlchemyError"))):
+        return f"the database does not work: {_first_line(error)}; restore a backup or move it aside"
+    if isinstance(error, _imported("mlflow.exceptions", "MlflowException")):
+        old = "out-of-date database schema" in str(error)
+        return _first_line(error) + ("; see mlflow/README.md, 'Upgrading'" if old else "")
+    server = _imported("requests", "RequestException")
+    if isinstance(error, (*server, OSError, ModuleNotFoundError)):
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _imported(module: str, name: str) -> tuple[type[Exception], ...]:
+    """A class of a library; none where nobody has imported it, so that nothing can have raised it."""
+    found = getattr(sys.modules.get(module), name, None)
+    return () if found is None else (found,)
 
 
 @contextmanager
@@ -244,8 +255,9 @@ def moved(store: Store, experiment: str) -> tuple[str, str] | None:
     return row[0].removesuffix(tail), now.removesuffix(tail)
 
 
-def _follow_move(store: Store, experiment: str) -> None:
-    """Correct the absolute places in the database after the project's folder was moved or copied.
+def follow_move(store: Store, experiment: str) -> None:
+    """Correct the absolute places in the database after the project's folder was moved or copied; the caller
+    holds the lock.
 
     MLflow would go on reading from, and writing to, the old place.
     """

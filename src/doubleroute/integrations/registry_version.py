@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from doubleroute.integrations.registry_run import RUN_KEY
 
@@ -34,6 +34,8 @@ class Version:
     tags: dict[str, str]
     source: str
     created: int
+    #: Where the files are read from, when the registry was read without MLflow.
+    place: str | None = field(default=None, compare=False)
 
     @property
     def run_key(self) -> str | None:
@@ -70,13 +72,24 @@ class Version:
         }
 
 
-def search(client: "MlflowClient", name: str) -> list[Version]:
-    """All versions, newest first, with their aliases (which a search of versions leaves out)."""
-    models = client.search_registered_models(f"name = '{name}'")
-    if not models:
-        return []
+class Registered(NamedTuple):
+    """A registered model: its tags, and its versions, newest first."""
+
+    tags: dict[str, str]
+    versions: list[Version]
+
+    def with_alias(self, alias: str) -> Version | None:
+        """The version that has this alias."""
+        return next((version for version in self.versions if alias in version.aliases), None)
+
+
+def registered(client: "MlflowClient", name: str) -> Registered:
+    """A registered model as MLflow has it; without tags and versions where there is none."""
+    if not client.search_registered_models(f"name = '{name}'"):
+        return Registered({}, [])
+    model = client.get_registered_model(name)
     aliases: dict[str, list[str]] = {}
-    for alias, number in client.get_registered_model(name).aliases.items():
+    for alias, number in model.aliases.items():  # a search of versions leaves them out
         aliases.setdefault(str(number), []).append(alias)
     found: list[ModelVersion] = []
     token: str | None = None
@@ -85,12 +98,19 @@ def search(client: "MlflowClient", name: str) -> list[Version]:
         found += page
         token = page.token or ""
     versions = [_version(each, aliases.get(str(each.version), [])) for each in found]
-    return sorted(versions, key=lambda version: int(version.number), reverse=True)
+    return Registered(
+        dict(model.tags), sorted(versions, key=lambda version: int(version.number), reverse=True)
+    )
+
+
+def search(client: "MlflowClient", name: str) -> list[Version]:
+    """All versions, newest first."""
+    return registered(client, name).versions
 
 
 def with_alias(client: "MlflowClient", name: str, alias: str) -> Version | None:
     """The version that has this alias."""
-    return next((version for version in search(client, name) if alias in version.aliases), None)
+    return registered(client, name).with_alias(alias)
 
 
 def note(

@@ -21,11 +21,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from torch import Tensor
 
 from doubleroute.data.batches import IGNORE as IGNORE
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from doubleroute.kinds.heads import Head
 
 #: What most heads keep for loss and decoding: nothing.
@@ -54,12 +55,12 @@ class Kind(ABC):
     @abstractmethod
     def loss(
         self,
-        logits: Tensor,
-        targets: Tensor,
+        logits: "Tensor",
+        targets: "Tensor",
         label_smoothing: float,
-        kept: Mapping[str, Tensor] = NOTHING,
-        class_weights: Tensor | None = None,
-    ) -> Tensor:
+        kept: Mapping[str, "Tensor"] = NOTHING,
+        class_weights: "Tensor | None" = None,
+    ) -> "Tensor":
         """Mean loss over what counts: logits [rows, outputs] or [rows, seq, outputs], a float32 scalar.
         Positions with target IGNORE (or NaN for float targets) do not count; none at all gives zero.
         ``kept``: what the head keeps (``Head.kept``). ``class_weights`` float32 [labels]: of each label; no

@@ -1,15 +1,12 @@
 """Classification: one label a row."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from torch import Tensor
 
 from doubleroute.kinds import NOTHING, Kind, Scorer
-from doubleroute.kinds.heads import RowHead
 from doubleroute.kinds.labels import extended, index_of, indices
-from doubleroute.kinds.losses import cross_entropy
 from doubleroute.kinds.scores import (
     Matches,
     Reliability,
@@ -22,6 +19,11 @@ from doubleroute.kinds.scores import (
     weighted_f1,
 )
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from doubleroute.kinds.heads import RowHead
+
 
 class ClassificationKind(Kind):
     """One label a row: cross-entropy, the most probable label."""
@@ -32,19 +34,23 @@ class ClassificationKind(Kind):
         """Labels of n labelled rows -> int64 [n]. Raises InputError for one that is not in ``labels``."""
         return indices(values, index_of(labels))
 
-    def head(self, hidden: int, labels: Sequence[str], options: Mapping[str, Any]) -> RowHead:
+    def head(self, hidden: int, labels: Sequence[str], options: Mapping[str, Any]) -> "RowHead":
         """One logit a label."""
+        from doubleroute.kinds.heads import RowHead
+
         return RowHead(hidden, len(labels), options["pooling"], options["dropout"])
 
     def loss(
         self,
-        logits: Tensor,
-        targets: Tensor,
+        logits: "Tensor",
+        targets: "Tensor",
         label_smoothing: float,
-        kept: Mapping[str, Tensor] = NOTHING,  # noqa: ARG002
-        class_weights: Tensor | None = None,
-    ) -> Tensor:
+        kept: Mapping[str, "Tensor"] = NOTHING,  # noqa: ARG002
+        class_weights: "Tensor | None" = None,
+    ) -> "Tensor":
         """Mean cross-entropy: logits [rows, labels], targets int64 [rows], IGNORE does not count."""
+        from doubleroute.kinds.losses import cross_entropy
+
         return cross_entropy(logits, targets, label_smoothing, class_weights)
 
     def decode(

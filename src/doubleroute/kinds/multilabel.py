@@ -1,16 +1,18 @@
 """Multilabel: any number of labels a row, none included."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from torch import Tensor
 
 from doubleroute.kinds import NOTHING, Kind, Scorer
-from doubleroute.kinds.heads import RowHead
 from doubleroute.kinds.labels import extended, index_of, indices
-from doubleroute.kinds.losses import binary_cross_entropy
 from doubleroute.kinds.scores import Matches, Reliability, macro_f1, micro_f1, ratio, table, times
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from doubleroute.kinds.heads import RowHead
 
 
 class MultilabelKind(Kind):
@@ -23,19 +25,23 @@ class MultilabelKind(Kind):
         label that is not in ``labels``."""
         return _member(values, index_of(labels), len(labels)).astype(np.float32)
 
-    def head(self, hidden: int, labels: Sequence[str], options: Mapping[str, Any]) -> RowHead:
+    def head(self, hidden: int, labels: Sequence[str], options: Mapping[str, Any]) -> "RowHead":
         """One logit a label."""
+        from doubleroute.kinds.heads import RowHead
+
         return RowHead(hidden, len(labels), options["pooling"], options["dropout"])
 
     def loss(
         self,
-        logits: Tensor,
-        targets: Tensor,
+        logits: "Tensor",
+        targets: "Tensor",
         label_smoothing: float,
-        kept: Mapping[str, Tensor] = NOTHING,  # noqa: ARG002
-        class_weights: Tensor | None = None,
-    ) -> Tensor:
+        kept: Mapping[str, "Tensor"] = NOTHING,  # noqa: ARG002
+        class_weights: "Tensor | None" = None,
+    ) -> "Tensor":
         """Mean binary cross-entropy: logits and targets [rows, labels]; NaN targets do not count."""
+        from doubleroute.kinds.losses import binary_cross_entropy
+
         return binary_cross_entropy(logits, targets, label_smoothing, class_weights)
 
     def decode(

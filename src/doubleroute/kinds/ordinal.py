@@ -2,16 +2,18 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from torch import Tensor
 
 from doubleroute.kinds import NOTHING, Kind, Scorer
-from doubleroute.kinds.heads import OrdinalHead
 from doubleroute.kinds.labels import index_of, indices
-from doubleroute.kinds.losses import binary_cross_entropy
 from doubleroute.kinds.scores import Matches, confusion, ratio, table, times
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from doubleroute.kinds.heads import OrdinalHead
 
 
 class OrdinalKind(Kind):
@@ -27,20 +29,24 @@ class OrdinalKind(Kind):
         ranks = indices(values, index_of(labels))
         return (ranks[:, None] > np.arange(len(labels) - 1)).astype(np.float32)
 
-    def head(self, hidden: int, labels: Sequence[str], options: Mapping[str, Any]) -> OrdinalHead:
+    def head(self, hidden: int, labels: Sequence[str], options: Mapping[str, Any]) -> "OrdinalHead":
         """One logit a threshold: that the label lies above it."""
+        from doubleroute.kinds.heads import OrdinalHead
+
         return OrdinalHead(hidden, len(labels), options["pooling"], options["dropout"])
 
     def loss(
         self,
-        logits: Tensor,
-        targets: Tensor,
+        logits: "Tensor",
+        targets: "Tensor",
         label_smoothing: float,
-        kept: Mapping[str, Tensor] = NOTHING,  # noqa: ARG002
-        class_weights: Tensor | None = None,  # noqa: ARG002
-    ) -> Tensor:
+        kept: Mapping[str, "Tensor"] = NOTHING,  # noqa: ARG002
+        class_weights: "Tensor | None" = None,  # noqa: ARG002
+    ) -> "Tensor":
         """Mean binary cross-entropy over rows and thresholds: logits and targets [rows, labels - 1]; NaN
         targets do not count."""
+        from doubleroute.kinds.losses import binary_cross_entropy
+
         return binary_cross_entropy(logits, targets, label_smoothing)
 
     def decode(

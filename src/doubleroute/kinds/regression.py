@@ -2,22 +2,24 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
-from torch import Tensor
 
 from doubleroute.data.raw import LARGEST
 from doubleroute.errors import InputError
 from doubleroute.kinds import NOTHING, Kind, Scorer
-from doubleroute.kinds.heads import RegressionHead
-from doubleroute.kinds.losses import squared_error
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from doubleroute.kinds.heads import RegressionHead
 
 #: Rows that the report draws, and bars of its residual histogram.
 POINTS = 500
 BARS = 20
 
-_Labels = TypeVar("_Labels", np.ndarray, Tensor)
+_Labels = TypeVar("_Labels", np.ndarray, "Tensor")
 
 
 class RegressionKind(Kind):
@@ -40,21 +42,25 @@ class RegressionKind(Kind):
         hidden: int,
         labels: Sequence[str],  # noqa: ARG002
         options: Mapping[str, Any],
-    ) -> RegressionHead:
+    ) -> "RegressionHead":
         """One number; ``options`` has what ``unit_of`` gives."""
+        from doubleroute.kinds.heads import RegressionHead
+
         mean, spread = options.get("mean", 0.0), options.get("spread", 1.0)
         return RegressionHead(hidden, options["pooling"], options["dropout"], mean, spread)
 
     def loss(
         self,
-        logits: Tensor,
-        targets: Tensor,
+        logits: "Tensor",
+        targets: "Tensor",
         label_smoothing: float,  # noqa: ARG002
-        kept: Mapping[str, Tensor] = NOTHING,
-        class_weights: Tensor | None = None,  # noqa: ARG002
-    ) -> Tensor:
+        kept: Mapping[str, "Tensor"] = NOTHING,
+        class_weights: "Tensor | None" = None,  # noqa: ARG002
+    ) -> "Tensor":
         """Mean squared error in spreads: logits [rows, 1], targets float32 [rows] in their unit, NaN does
         not count. Label smoothing has no meaning for numbers and does nothing."""
+        from doubleroute.kinds.losses import squared_error
+
         return squared_error(logits.squeeze(-1), in_spreads(targets, kept))
 
     def decode(

@@ -1,17 +1,18 @@
 """Retrieval: for each query the best of a table of stored answers, as a support desk wants it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from doubleroute.kinds import NOTHING, Kind, Scorer
-from doubleroute.kinds.heads import RetrievalHead
 from doubleroute.kinds.labels import index_of, indices
-from doubleroute.kinds.losses import cross_entropy
 from doubleroute.kinds.scores import ratio
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from doubleroute.kinds.heads import RetrievalHead
 
 #: Answers that a query is given, best first.
 TOP = 10
@@ -35,28 +36,28 @@ class RetrievalKind(Kind):
         that is not in ``labels``."""
         return indices(values, index_of(labels))
 
-    def head(self, hidden: int, labels: Sequence[str], options: Mapping[str, Any]) -> RetrievalHead:
+    def head(self, hidden: int, labels: Sequence[str], options: Mapping[str, Any]) -> "RetrievalHead":
         """A vector of length one for each row; the vectors of all answers are kept beside."""
+        from doubleroute.kinds.heads import RetrievalHead
+
         return RetrievalHead(hidden, len(labels), options["pooling"], options["dropout"])
 
     def loss(
         self,
-        logits: Tensor,
-        targets: Tensor,
+        logits: "Tensor",
+        targets: "Tensor",
         label_smoothing: float,
-        kept: Mapping[str, Tensor] = NOTHING,  # noqa: ARG002
-        class_weights: Tensor | None = None,  # noqa: ARG002
-    ) -> Tensor:
+        kept: Mapping[str, "Tensor"] = NOTHING,  # noqa: ARG002
+        class_weights: "Tensor | None" = None,  # noqa: ARG002
+    ) -> "Tensor":
         """Mean cross-entropy over the queries of SCALE times their cosines with the batch's answers.
 
         logits [queries + answers, hidden], each distinct answer of the queries once and behind them;
         targets int64 [queries]: the place of each query's answer among the answers.
         """
-        if not len(targets):  # no answer either: label smoothing would divide by their number
-            return logits.float().sum() * 0
-        queries, answers = logits[: len(targets)], logits[len(targets) :]
-        with torch.autocast(logits.device.type, enabled=False):
-            return cross_entropy(SCALE * queries.float() @ answers.float().T, targets, label_smoothing)
+        from doubleroute.kinds.losses import among_the_batch
+
+        return among_the_batch(logits, targets, SCALE, label_smoothing)
 
     def decode(
         self, logits: Sequence[np.ndarray], labels: Sequence[str], kept: Mapping[str, np.ndarray] = NOTHING

@@ -1,4 +1,4 @@
-"""Linear chains over the tags of a row: Viterbi, marginals, and the likelihood of a conditional random field.
+"""Linear chains over the tags of a row: Viterbi and marginals; ``kinds.losses`` has their likelihood.
 
 The score of a sequence of tags y of n words is sum_t emission[t, y_t] + sum_t transition[y_t-1, y_t], and
 start[y_1] and end[y_n] beside (Lafferty, McCallum & Pereira 2001). A sequence that BIO forbids has the
@@ -10,11 +10,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
-
-from doubleroute.kinds import IGNORE
 
 
 class Chain(NamedTuple):
@@ -68,34 +63,3 @@ def _log_sum(values: np.ndarray, axis: int) -> np.ndarray:
     """log(sum(exp(values))) along an axis, -inf where all are."""
     found: np.ndarray = np.logaddexp.reduce(values, axis)
     return found
-
-
-def crf_loss(
-    emissions: Float[Tensor, "rows seq tags"],
-    targets: Int[Tensor, "rows seq"],
-    start: Float[Tensor, " tags"],
-    transitions: Float[Tensor, "tags tags"],
-    end: Float[Tensor, " tags"],
-) -> Float[Tensor, ""]:
-    """Minus the log-likelihood of the tags, in nats a word: the sum over rows divided by the counted words.
-
-    Positions with target IGNORE (further sub-words, padding) are no words: the chain passes them over.
-    """
-    with torch.autocast(emissions.device.type, enabled=False):
-        counted = targets != IGNORE
-        order = counted.to(torch.int8).argsort(dim=1, descending=True, stable=True)  # the words come first
-        order = order[:, : max([1, *counted.sum(1).tolist()])]
-        there = counted.gather(1, order)
-        tags = targets.gather(1, order).masked_fill(~there, 0)
-        scores = emissions.float().gather(1, order[..., None].expand(-1, -1, emissions.shape[-1]))
-        start, transitions, end = start.float(), transitions.float(), end.float()
-        total = start + scores[:, 0]  # [rows, tags]: log-sum of all sequences that end in a tag
-        for place in range(1, scores.shape[1]):
-            longer = torch.logsumexp(total[:, :, None] + transitions, 1) + scores[:, place]
-            total = torch.where(there[:, place, None], longer, total)
-        every = torch.logsumexp(total + end, 1)
-        last = tags.gather(1, (there.sum(1, keepdim=True) - 1).clamp_min(0)).squeeze(1)
-        given = (scores.gather(2, tags[..., None]).squeeze(2) * there).sum(1)
-        given = given + start[tags[:, 0]] + (transitions[tags[:, :-1], tags[:, 1:]] * there[:, 1:]).sum(1)
-        nats = (every - given - end[last]) * there[:, 0]
-        return nats.sum() / counted.sum().clamp(min=1)

@@ -4,18 +4,19 @@ import re
 import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from doubleroute.data.spans import spans
-from doubleroute.data.windows import END, START
 from doubleroute.errors import InputError
-from doubleroute.kinds import IGNORE, NOTHING, Kind, Scorer
-from doubleroute.kinds.heads import SpanHead
+from doubleroute.kinds import NOTHING, Kind, Scorer
 from doubleroute.kinds.scores import ratio, times
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from doubleroute.kinds.heads import SpanHead
 
 #: Tokens of an answer where the head says nothing else.
 LONGEST = 30
@@ -41,34 +42,26 @@ class SpanKind(Kind):
         except ValueError as error:
             raise InputError(str(error)) from None
 
-    def head(self, hidden: int, labels: Sequence[str], options: Mapping[str, Any]) -> SpanHead:  # noqa: ARG002
+    def head(self, hidden: int, labels: Sequence[str], options: Mapping[str, Any]) -> "SpanHead":  # noqa: ARG002
         """Two logits a token: that the answer starts there, that it ends there."""
+        from doubleroute.kinds.heads import SpanHead
+
         return SpanHead(hidden, options["dropout"], options.get("answer_tokens", LONGEST))
 
     def loss(
         self,
-        logits: Tensor,
-        targets: Tensor,
+        logits: "Tensor",
+        targets: "Tensor",
         label_smoothing: float,
-        kept: Mapping[str, Tensor] = NOTHING,  # noqa: ARG002
-        class_weights: Tensor | None = None,  # noqa: ARG002
-    ) -> Tensor:
+        kept: Mapping[str, "Tensor"] = NOTHING,  # noqa: ARG002
+        class_weights: "Tensor | None" = None,  # noqa: ARG002
+    ) -> "Tensor":
         """Mean of the cross-entropies of start and end over the windows: logits [windows, seq, 2], targets
         int64 [windows, seq] as ``data.windows.targets`` has them. Tokens whose target is IGNORE have no
         chance; label smoothing spreads its share evenly over the others."""
-        with torch.autocast(logits.device.type, enabled=False):
-            there = targets != IGNORE
-            total = logits.float().new_zeros(())
-            for side, bit in enumerate((START, END)):
-                wanted = there & (targets.bitwise_and(bit) != 0)
-                # The least number and not -inf: a row of padding alone has no NaN in its gradient.
-                scores = logits[..., side].float().masked_fill(~there, torch.finfo(torch.float32).min)
-                chances = scores.log_softmax(-1).masked_fill(~there, 0.0)
-                even = chances.sum(-1) / there.sum(-1).clamp(min=1)
-                hit = (chances * wanted).sum(-1)
-                each = (1 - label_smoothing) * hit + label_smoothing * even
-                total = total - (each * wanted.any(-1)).sum() / 2
-            return total / (there & (targets > 0)).any(-1).sum().clamp(min=1)
+        from doubleroute.kinds.losses import start_and_end
+
+        return start_and_end(logits, targets, label_smoothing)
 
     def decode(
         self,

@@ -1,16 +1,13 @@
 """Tagging: one tag a word; BIO tags make entities (Ramshaw & Marcus 1995, IOB2 form)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
-from torch import Tensor
 
 from doubleroute.data.tags import legal
 from doubleroute.kinds import NOTHING, Kind, Scorer
-from doubleroute.kinds.heads import CrfHead, TokenHead
 from doubleroute.kinds.labels import extended, index_of, indices
-from doubleroute.kinds.losses import cross_entropy
 from doubleroute.kinds.scores import (
     Matches,
     accuracy,
@@ -21,7 +18,12 @@ from doubleroute.kinds.scores import (
     times,
     weighted_f1,
 )
-from doubleroute.kinds.sequences import Chain, crf_loss, legal_chain, marginals, viterbi
+from doubleroute.kinds.sequences import Chain, legal_chain, marginals, viterbi
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from doubleroute.kinds.heads import TokenHead
 
 
 class Entity(NamedTuple):
@@ -59,22 +61,26 @@ class TaggingKind(Kind):
             indices(tags, index)  # an unknown tag is named as it is written
         return [indices(legal(tags), index) for tags in values]
 
-    def head(self, hidden: int, labels: Sequence[str], options: Mapping[str, Any]) -> TokenHead:
+    def head(self, hidden: int, labels: Sequence[str], options: Mapping[str, Any]) -> "TokenHead":
         """One logit a tag and token; with "crf" transitions between tags beside."""
+        from doubleroute.kinds.heads import CrfHead, TokenHead
+
         made = CrfHead if options.get("crf") else TokenHead
         return made(hidden, len(labels), options["dropout"])
 
     def loss(
         self,
-        logits: Tensor,
-        targets: Tensor,
+        logits: "Tensor",
+        targets: "Tensor",
         label_smoothing: float,
-        kept: Mapping[str, Tensor] = NOTHING,
-        class_weights: Tensor | None = None,
-    ) -> Tensor:
+        kept: Mapping[str, "Tensor"] = NOTHING,
+        class_weights: "Tensor | None" = None,
+    ) -> "Tensor":
         """Mean over words: logits [rows, seq, tags], targets int64 [rows, seq] with IGNORE where nothing
         counts. Cross-entropy, or with a CRF minus the log-likelihood of a row's tags, which knows no label
         smoothing and no weights of classes."""
+        from doubleroute.kinds.losses import crf_loss, cross_entropy
+
         if kept:
             return crf_loss(logits, targets, **kept)
         return cross_entropy(logits, targets, label_smoothing, class_weights)

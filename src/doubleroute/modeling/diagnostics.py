@@ -12,7 +12,7 @@ from torch import Tensor
 from doubleroute.data.batches import Inputs
 from doubleroute.data.tokens import Packed
 from doubleroute.kinds import kind
-from doubleroute.modeling.inference import in_passes
+from doubleroute.modeling.answering import in_passes
 from doubleroute.modeling.model import DoublerouteModel
 from doubleroute.modeling.routers.experts import ExpertsRouter
 from doubleroute.modeling.routers.layers import LayersRouter
@@ -248,7 +248,7 @@ def logits_by_gate(
     gates = ["learned", *(by for by in replacements(router) if by != "shuffled" or len(packed) > 1)]
     per_token = kind(model.config.tasks[task]["kind"]).per_token
 
-    def run(inputs: Inputs) -> dict[str, np.ndarray]:
+    def run(inputs: Inputs[np.ndarray]) -> dict[str, np.ndarray]:
         given = inputs.to(device)
         states, layers = model.encode_layers(**given.keywords)
         rows = {task: torch.arange(len(states), device=device)}

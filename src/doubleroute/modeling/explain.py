@@ -10,8 +10,9 @@ from torch import Tensor
 from doubleroute.data.batches import by_tokens, inputs_of, parts_of
 from doubleroute.data.tokens import Packed
 from doubleroute.errors import InputError
+from doubleroute.modeling.answering import TOKENS_A_PASS
 from doubleroute.modeling.diagnostics import gated, layer_mixture, seen_gate
-from doubleroute.modeling.inference import TOKENS_A_PASS, Answerer
+from doubleroute.modeling.inference import Answerer
 from doubleroute.modeling.model import DoublerouteModel
 from doubleroute.modeling.routers import kinds_of
 from doubleroute.modeling.routers.experts import ExpertsRouter
@@ -23,9 +24,9 @@ def explain(
     """The way of n rows through the router, for all tasks or some; one more pass of the backbone.
 
     Gives for each row {"tokens": [...]} and, with a gate, {"experts": their names, "tasks": {task:
-    {"weights", "task", "token"}}} as ``gate_by_token`` has them; with a mixture of layers {"layers":
-    ``diagnostics.layer_mixture`` of these tasks}, the same for every row. Raises InputError for a model whose
-    router has neither.
+    {"weights", "task", "token", "tokens"?}}} as ``gate_by_token`` has them, with tokens where a task reads
+    ``text`` alone and others the pair; with a mixture of layers {"layers": ``diagnostics.layer_mixture`` of
+    these tasks}, the same for every row. Raises InputError for a model whose router has neither.
     """
     refuse_without_a_way(answerer.model)
     wanted = list(tasks or answerer.tasks)
@@ -33,16 +34,33 @@ def explain(
     layers: dict[str, Any] = {}
     if mixture is not None:
         layers = {"layers": mixture | {"tasks": {task: mixture["tasks"][task] for task in wanted}}}
+    single = [task for task in wanted if not answerer.reads_pairs(task)]
+    alone = [{name: value for name, value in row.items() if name != "text_pair"} for row in rows]
+    found: list[dict[str, Any]] = [{} for _ in rows]
+    paired = [task for task in wanted if task not in single]
+    for given, asked in ((rows, paired), (alone, single)):
+        if not asked:
+            continue
+        for way, each in zip(found, _ways(answerer, given, asked), strict=True):
+            tokens, gates = each.pop("tokens"), each.pop("tasks", {})
+            own = {} if way.setdefault("tokens", tokens) == tokens else {"tokens": tokens}
+            gates = way.get("tasks", {}) | {task: {**gate, **own} for task, gate in gates.items()}
+            ordered = {"tasks": {task: gates[task] for task in wanted if task in gates}} if gates else {}
+            way |= {**each, **ordered, **layers}
+    return found
+
+
+def _ways(
+    answerer: Answerer, rows: Sequence[Mapping[str, Any]], tasks: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The way of n rows for tasks that read them alike."""
     found: list[dict[str, Any]] = [{} for _ in rows]
     for group, packed in answerer.tokenised(rows):
         pad_id = answerer.tokenizer.pad_token_id or 0
-        ways = gate_by_token(answerer.model, packed, range(len(packed)), wanted, pad_id)
+        ways = gate_by_token(answerer.model, packed, range(len(packed)), tasks, pad_id)
         for row, each in zip(group, ways, strict=True):
-            found[row] = {
-                "tokens": answerer.tokenizer.convert_ids_to_tokens(each.pop("ids")),
-                **each,
-                **layers,
-            }
+            tokens = answerer.tokenizer.convert_ids_to_tokens(each.pop("ids"))
+            found[row] = {"tokens": tokens, **each}
     return found
 
 

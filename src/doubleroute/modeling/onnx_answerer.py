@@ -1,27 +1,32 @@
 """An exported graph that answers texts: one ONNX Runtime session for all tasks."""
 
 import json
+import shutil
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
 from doubleroute.data.batches import Inputs, by_tokens
-from doubleroute.data.tokens import Packed
+from doubleroute.data.tokens import FileTokenizer, Packed, read_tokenizer, write_tokenizer
 from doubleroute.digests import file_digest
 from doubleroute.errors import MachineError, ModelError
 from doubleroute.kinds import kind
 from doubleroute.linear import cores
-from doubleroute.modeling.backbone import Source, load_tokenizer
-from doubleroute.modeling.inference import ASKED, LEAST_A_PASS, TOKENS_A_PASS, Answering, in_passes
+from doubleroute.modeling.answering import ASKED, LEAST_A_PASS, TOKENS_A_PASS, Answering, in_passes
 from doubleroute.workspace import write_json
 
 if TYPE_CHECKING:
     import onnxruntime
 
 GRAPH = "model.onnx"
+TOKENIZER = "tokenizer.json"
+#: The model's own files beside the graph; the last two are read by the code of earlier versions, which a
+#: served model brings along.
+_COPIED = ("config.json", "tokenizer_config.json", "special_tokens_map.json")
 #: What the heads keep for decoding, beside the graph: float32 arrays "<task>/<name>"; not there when empty.
 KEPT = "kept.npz"
 #: What the exported folder is: {"files": {name: sha256}, ...}; every file but itself stands in it.
@@ -42,6 +47,8 @@ class OnnxAnswerer(Answering):
     is not the one that was exported, MachineError when ONNX Runtime is not installed.
     """
 
+    tokenizer: FileTokenizer
+
     def __init__(self, folder: Path, threads: int | None = None) -> None:
         self.precision = str(read_about(folder)["precision"])
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -49,7 +56,7 @@ class OnnxAnswerer(Answering):
         self.session = open_session(folder / GRAPH, self.threads)
         self._graph, self._lock = folder / GRAPH, threading.Lock()
         self._apart: onnxruntime.InferenceSession | None = None
-        self.tokenizer = load_tokenizer(Source(str(folder), folder))
+        self.tokenizer = read_tokenizer(folder / TOKENIZER)
         self.max_tokens = int(config["max_tokens"])
         self.tasks = {
             task: {key: config["tasks"][task][key] for key in ASKED if key in config["tasks"][task]}
@@ -66,10 +73,10 @@ class OnnxAnswerer(Answering):
         budget = min(TOKENS_A_PASS, max(share, LEAST_A_PASS))
         session = self.session if len(by_tokens(packed.lengths, budget)) < 2 else self._of_one_thread()
 
-        def run(inputs: Inputs) -> dict[str, np.ndarray]:
+        def run(inputs: Inputs[np.ndarray]) -> dict[str, np.ndarray]:
             return run_graph(session, inputs, tasks)
 
-        pad_id = self.tokenizer.pad_token_id or 0
+        pad_id = self.tokenizer.pad_token_id
         return in_passes(run, packed, per_token, pad_id, words, budget=budget, workers=self.threads)
 
     def _of_one_thread(self) -> "onnxruntime.InferenceSession":
@@ -83,16 +90,16 @@ class OnnxAnswerer(Answering):
 
 
 def run_graph(
-    session: "onnxruntime.InferenceSession", inputs: Inputs, tasks: Sequence[str]
+    session: "onnxruntime.InferenceSession", inputs: Inputs[np.ndarray], tasks: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """Logits of one batch: {task: float32 [batch, outputs] or [batch, seq, outputs]}."""
     found = session.run([OUTPUT + task for task in tasks], feed_of(session, inputs))
     return dict(zip(tasks, found, strict=True))
 
 
-def feed_of(session: "onnxruntime.InferenceSession", inputs: Inputs) -> dict[str, np.ndarray]:
+def feed_of(session: "onnxruntime.InferenceSession", inputs: Inputs[np.ndarray]) -> dict[str, np.ndarray]:
     """A batch as the graph's inputs."""
-    given = {name: value.numpy() for name, value in inputs.keywords.items()}
+    given = {name: np.asarray(value) for name, value in inputs.keywords.items()}
     given.setdefault("token_type_ids", np.zeros_like(given["input_ids"]))
     return {each.name: given[each.name] for each in session.get_inputs()}
 
@@ -134,10 +141,15 @@ def missing(package: str) -> str:
     return f"the Python package '{package}' is not installed; {cure}"
 
 
-def write_kept(folder: Path, kept: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-    """Write what the heads keep for decoding, {task: {name: array}}."""
+def write_beside(folder: Path, model: Path, answerer: Answering) -> None:
+    """Write what answering needs beside the graph of a saved model: its config, the ``answerer``'s tokenizer
+    and what its heads keep for decoding."""
+    for name in _COPIED:
+        if (model / name).is_file():
+            shutil.copyfile(model / name, folder / name)
+    write_tokenizer(answerer.tokenizer, folder / TOKENIZER)
     arrays: dict[str, Any] = {
-        f"{task}/{name}": each for task, of in kept.items() for name, each in of.items()
+        f"{task}/{name}": each for task, of in answerer.kept.items() for name, each in of.items()
     }
     if arrays:
         np.savez(folder / KEPT, **arrays)
@@ -165,7 +177,7 @@ def read_about(folder: Path) -> dict[str, Any]:
     advice = "run `doubleroute export` again"
     try:
         about: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        files = {**dict.fromkeys((GRAPH, "config.json", "tokenizer.json"), ""), **about["files"]}
+        files = {**dict.fromkeys((GRAPH, "config.json", TOKENIZER), ""), **about["files"]}
         about["precision"]
     except (OSError, ValueError, KeyError, TypeError):
         raise ModelError(f"{folder} holds no exported model ({ABOUT} with digests); {advice}") from None
@@ -173,6 +185,13 @@ def read_about(folder: Path) -> dict[str, Any]:
         path = folder / name
         if not path.is_file():
             raise ModelError(f"{path} is missing; {advice}")
-        if file_digest(path) != digest:
+        about_it = path.stat()
+        if _digest(path, (about_it.st_ino, about_it.st_size, about_it.st_mtime_ns)) != digest:
             raise ModelError(f"{path} is damaged: its sha256 is not the exported one; {advice}")
     return about
+
+
+@lru_cache(maxsize=64)
+def _digest(path: Path, state: tuple[int, ...]) -> str:  # noqa: ARG001  another state is another file
+    """The sha256 of a file in this state: what chooses a graph and what opens it read it once."""
+    return file_digest(path)

@@ -64,7 +64,7 @@ def write_graph(model: DoublerouteModel, place: Path) -> None:
         import onnx
     except ImportError as error:
         raise MachineError(missing("onnx")) from error
-    keywords = _batch(model, *TRACED).keywords
+    keywords = _batch(model, *TRACED).to("cpu").keywords
     axes = {name: {0: "batch", 1: "seq"} for name in keywords}
     outputs = [OUTPUT + task for task in model.task_numbers]
     try:
@@ -92,7 +92,7 @@ def _try_out(model: DoublerouteModel, place: Path) -> None:
     for batch, seq in TRIED:
         inputs = _batch(model, batch, min(seq, model.config.max_tokens))
         with torch.inference_mode():
-            wanted = _Whole(model)(**inputs.keywords)
+            wanted = _Whole(model)(**inputs.to("cpu").keywords)
         try:
             found = run_graph(session, inputs, tasks)
         except Exception as error:  # ONNX Runtime has a class of its own for each status, none of them public
@@ -108,18 +108,18 @@ def _try_out(model: DoublerouteModel, place: Path) -> None:
                 )
 
 
-def _batch(model: DoublerouteModel, batch: int, seq: int) -> Inputs:
+def _batch(model: DoublerouteModel, batch: int, seq: int) -> Inputs[np.ndarray]:
     """Some ids [batch, seq]; the last of several rows is padded after half of its tokens."""
     config = model.backbone.config
     pad = getattr(config, "pad_token_id", None) or 0
     words = np.random.default_rng(17).integers(0, int(config.vocab_size) - 1, (batch, seq))
-    ids = torch.from_numpy(words + (words >= pad))  # any word but the padding
-    mask = torch.ones_like(ids)
+    ids = words + (words >= pad)  # any word but the padding
+    mask = np.ones_like(ids)
     if batch > 1:
         mask[-1, (seq + 1) // 2 :] = 0
         ids[-1, (seq + 1) // 2 :] = pad
     segments = (getattr(config, "type_vocab_size", None) or 0) > 1
-    return Inputs(ids, mask, torch.zeros_like(ids) if segments else None)
+    return Inputs(ids, mask, np.zeros_like(ids) if segments else None)
 
 
 @contextmanager

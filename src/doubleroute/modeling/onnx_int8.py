@@ -25,7 +25,7 @@ LEAST_OUTPUTS = 16
 TOKENS = 32
 
 
-def quantise(graph: Path, place: Path, batches: Sequence[Inputs]) -> None:
+def quantise(graph: Path, place: Path, batches: Sequence[Inputs[np.ndarray]]) -> None:
     """Write a float32 graph with int8 products.
 
     ``batches``: tokenised texts like those that will be asked; a value beyond what they show is cut off
@@ -86,7 +86,7 @@ def _products(model: "onnx.ModelProto") -> "list[onnx.NodeProto]":
 
 
 def _seen(
-    model: "onnx.ModelProto", names: Sequence[str], batches: Sequence[Inputs]
+    model: "onnx.ModelProto", names: Sequence[str], batches: Sequence[Inputs[np.ndarray]]
 ) -> Iterator[tuple[str, Seen]]:
     """Run the float32 graph, and give what each of these tensors was, where it is of tokens; padding does not
     count. What is of a whole row is left out: too few products to gain by."""
@@ -102,7 +102,7 @@ def _seen(
     found: dict[str, Seen] = {}
     of_rows: set[str] = set()
     for batch in batches:
-        tokens = batch.mask.numpy().astype(bool)
+        tokens = np.asarray(batch.mask).astype(bool)
         for name, value in zip(names, session.run(list(names), feed_of(session, batch)), strict=True):
             if value.shape[:2] != tokens.shape:
                 of_rows.add(name)

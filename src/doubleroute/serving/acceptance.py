@@ -14,7 +14,7 @@ from doubleroute.plain import without_nan
 if TYPE_CHECKING:
     import numpy as np
 
-    from doubleroute.modeling.inference import Answering
+    from doubleroute.modeling.answering import Answering
 
 #: Rows that are also answered one by one.
 ALONE = 32

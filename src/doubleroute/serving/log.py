@@ -23,7 +23,7 @@ from typing import Any
 from doubleroute.data.tokens import join_tokens
 from doubleroute.errors import InputError, MachineError
 from doubleroute.serving.log_files import Appender, files_of
-from doubleroute.serving.redaction import DEFAULT, NotRedactedError, redactor
+from doubleroute.serving.redaction import DEFAULT, NotRedactedError, redact_values, redactor
 
 #: The folder of the log, which switches it on where no project.yaml is known: in a served model.
 FOLDER = "DOUBLEROUTE_REQUEST_LOG"
@@ -69,7 +69,7 @@ class RequestLog:
     ) -> None:
         """Write n rows, ``{"text", "text_pair"?}`` or ``{"tokens"}``, with {task: answer} of each.
 
-        ``ids``: n values that the asker knows the rows by, or None; text among them is redacted too.
+        ``ids``: n values that the asker knows the rows by, or None, as JSON has them; they are redacted too.
         Raises nothing for what goes wrong here; a row that cannot be redacted is not written.
         """
         time = datetime.now(UTC).strftime(_TIME)
@@ -96,7 +96,7 @@ class RequestLog:
             if row.get("text_pair") is not None:
                 record["text_pair"] = self._redact(str(row["text_pair"]))
             if known is not None:
-                record["id"] = self._redact(known) if isinstance(known, str) else known
+                record["id"] = redact_values(known, self._redact)
         except NotRedactedError as error:
             self._tell("redact", f"rows that cannot be redacted are left out: {error}")
             return b""

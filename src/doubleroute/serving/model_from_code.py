@@ -32,6 +32,7 @@ class RoutedModel(PythonModel):
         folder = Path(context.artifacts["model"])
         digest = _digest(folder)
         answerer = open_answerer(folder, served_graph(digest), None)
+        self.tasks = answerer.tasks
         self.together = Together(Recent(answerer.answer).answer)
         try:
             self.log = from_environment({"digest": digest})
@@ -49,10 +50,12 @@ class RoutedModel(PythonModel):
         """Answer every row of the table; a bad row or an unknown task is an INVALID_PARAMETER_VALUE.
         Errors count rows from 1."""
         from doubleroute.errors import InputError
+        from doubleroute.serving.requests import refuse_halves
 
         chosen = [name.strip() for name in str((params or {}).get("tasks") or "").split(",") if name.strip()]
         rows = [_row(number, record) for number, record in enumerate(model_input.to_dict("records"))]
         try:
+            refuse_halves(rows, {task: self.tasks.get(task, {}) for task in chosen or self.tasks})
             answers: list[dict[str, Any]] = self.together.answer(rows, chosen or None)
         except InputError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error

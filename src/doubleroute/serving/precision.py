@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from doubleroute.digests import code_digest, versions_of
 from doubleroute.errors import GateError, InputError, ModelError
+from doubleroute.hardware import has_gpu
 from doubleroute.workspace import Stage, Workspace
 
 if TYPE_CHECKING:
-    from doubleroute.modeling.inference import Answering
+    from doubleroute.modeling.answering import Answering
 
 Precision = Literal["auto", "float32", "int8", "torch"]
 GraphPrecision = Literal["float32", "int8"]
@@ -120,7 +121,10 @@ def served_graph(digest: str | None) -> Path | None:
 
 
 def open_answerer(model: Path, graph: Path | None, threads: int | None) -> "Answering":
-    """What answers: the graph where there is one, else the model by PyTorch."""
+    """What answers: the graph where there is one, else the model by PyTorch. ``threads`` are also those that
+    tokenise, if none of the process has tokenised several texts at once before."""
+    if threads is not None:
+        os.environ.setdefault("RAYON_NUM_THREADS", str(threads))  # tokenizers reads it when it begins
     if graph is None:
         from doubleroute.modeling.inference import Answerer
 
@@ -132,8 +136,4 @@ def open_answerer(model: Path, graph: Path | None, threads: int | None) -> "Answ
 
 def _may_be_there(workspace: Workspace) -> bool:
     """Without an export, or with a GPU (which runs the model faster), nothing is looked for."""
-    if not workspace.all(STAGE):
-        return False
-    import torch
-
-    return not torch.cuda.is_available()
+    return bool(workspace.all(STAGE)) and not has_gpu()

@@ -14,10 +14,10 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 from doubleroute.data.raw import near
 from doubleroute.errors import InputError, MachineError, RowError
 from doubleroute.serving.log import RequestLog
-from doubleroute.serving.requests import Request
+from doubleroute.serving.requests import Request, refuse_halves
 
 if TYPE_CHECKING:
-    from doubleroute.modeling.inference import Answering
+    from doubleroute.modeling.answering import Answering
 
 OutputFormat = Literal["jsonl", "csv"]
 
@@ -82,7 +82,7 @@ def write(
         return _write(answers, about, target, form or "jsonl")
     form = form or ("csv" if target.suffix.lower() == ".csv" else "jsonl")
     whole = place(target)
-    if _is_stream(target):
+    if is_stream(target):
         try:
             with target.open("a", encoding="utf-8", newline="") as file:
                 return _write(answers, about, file, form)
@@ -119,7 +119,7 @@ def place(target: Path) -> Path:
         raise InputError(f"cannot write {target}: it is a link that never ends") from error
 
 
-def _is_stream(target: Path) -> bool:
+def is_stream(target: Path) -> bool:
     """A pipe or device, also /dev/stdout where that is a file: it is written to, never replaced."""
     names = target.absolute().as_posix()
     ours = names.startswith(("/dev/std", "/dev/fd/")) or re.match(r"/proc/[^/]+/fd/", names)
@@ -137,6 +137,7 @@ def _answers(
     while chunk := list(itertools.islice(requests, batch)):
         rows = [request.values for request in chunk]
         try:
+            refuse_halves(rows, {task: answerer.tasks[task] for task in tasks or answerer.tasks})
             found = answerer.answer(rows, tasks)
         except RowError as error:
             raise InputError(f"{chunk[error.row].where}: {error.reason}") from None

@@ -62,6 +62,28 @@ def redactor(words: Sequence[str], home: Path | None = None) -> Redactor:
     return redact
 
 
+def redact_values(value: Any, redact: Redactor) -> Any:
+    """A value of JSON with every text in it redacted, keys too; a number in which something is redacted
+    becomes text. Raises NotRedactedError as ``redact`` does, and for a value that is nested too deep."""
+    try:
+        return _redacted(value, redact)
+    except RecursionError as error:
+        raise NotRedactedError("a value is nested too deep") from error
+
+
+def _redacted(value: Any, redact: Redactor) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, list | tuple):
+        return [_redacted(each, redact) for each in value]
+    if isinstance(value, dict):
+        return {redact(str(key)): _redacted(each, redact) for key, each in value.items()}
+    if value is None or isinstance(value, bool):
+        return value
+    said = redact(str(value))
+    return value if said == str(value) else said
+
+
 def _step(word: str, home: Path) -> Redactor:
     built_in = {"mail": _mail, "card": _card, "phone": _phone}
     if word in built_in:

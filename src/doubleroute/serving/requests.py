@@ -6,19 +6,23 @@
 | csv, tsv | a row under a header with ``text`` (and ``text_pair``, ``id``) | .csv .tsv |
 | text | a line | .txt |
 
-All of them are UTF-8. Blank lines are passed over. A bad request stops with its line number.
+All of them are UTF-8. Blank lines, and rows of a table whose cells are all blank, are passed over. A bad
+request stops with its line number.
 """
 
 import csv
+import errno
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
+from doubleroute.data.formats_text import check_header
 from doubleroute.data.raw import columns_listed, near, short
-from doubleroute.errors import InputError
+from doubleroute.errors import InputError, RowError
 
 InputFormat = Literal["jsonl", "csv", "tsv", "text"]
 FORMATS: dict[str, InputFormat] = {
@@ -31,6 +35,7 @@ FORMATS: dict[str, InputFormat] = {
 #: A longer line is no text to classify: it is refused before it fills the memory.
 MAX_LINE_BYTES = 10_000_000
 _NAMED_BY = "--text-column NAME reads another, --task NAME that of one task"
+_PAIR_NAMED_BY = "--pair-column NAME reads another, --task NAME asks other tasks alone"
 
 
 @dataclass(frozen=True)
@@ -46,11 +51,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns or keys of a request are called."""
+    """What the columns or keys of a request are called. ``paired``: a table must have that of the second
+    text."""
 
     text: str = "text"
     text_pair: str = "text_pair"
     tokens: str | None = None
+    paired: bool = False
 
 
 def read_requests(
@@ -59,16 +66,18 @@ def read_requests(
     text: str = "text",
     text_pair: str = "text_pair",
     tokens: str | None = None,
+    paired: bool = False,
 ) -> Iterator[Request]:
     """Read requests one by one from a file or a binary stream such as ``sys.stdin.buffer``.
 
     The format of a file follows from its suffix; of a stream, from its first line: a JSON object means
     jsonl, all else text, but for the header of a table, which is refused. ``text`` and ``text_pair`` name
     the columns or keys; ``tokens`` that of the word lists of a project that tags words: a list there is
-    read even where a text stands beside it, so that every word of it gets its tag. Raises InputError with
-    the file and line of whatever cannot be read; for a file that is not there before the first is asked for.
+    read even where a text stands beside it, so that every word of it gets its tag. ``paired``: a task that is
+    asked reads pairs, so a table without a column of the second text is refused. Raises InputError with the
+    file and line of whatever cannot be read; for a file that is not there before the first is asked for.
     """
-    columns = Columns(text, text_pair, tokens)
+    columns = Columns(text, text_pair, tokens, paired)
     if not isinstance(source, Path):
         return _requests(source, "standard input", form, columns)
     if source.is_dir():
@@ -78,20 +87,32 @@ def read_requests(
             f"{source}: the suffix '{source.suffix}' names no format of requests; write --input-format "
             f"jsonl, csv, tsv or text, or use a file that ends in {', '.join(FORMATS)}"
         )
-    _open(source).close()
+    _refuse_unreadable(source)
     return _requests_of_file(source, form or FORMATS[source.suffix.lower()], columns)
 
 
-def _open(source: Path) -> BinaryIO:
+def _refuse_unreadable(source: Path) -> None:
+    """Raise InputError for a file that is not there or not ours to read. It is not opened: what is written
+    into a pipe before it is opened again would be lost."""
     try:
-        return source.open("rb")
+        source.stat()
     except OSError as error:
-        raise InputError(f"{source} cannot be read: {error.strerror}") from error
+        raise _cannot_read(str(source), error) from error
+    if not os.access(source, os.R_OK):
+        raise InputError(f"{source} cannot be read: {os.strerror(errno.EACCES)}")
 
 
 def _requests_of_file(source: Path, form: InputFormat, columns: Columns) -> Iterator[Request]:
-    with _open(source) as file:
+    try:
+        file = source.open("rb")
+    except OSError as error:
+        raise _cannot_read(str(source), error) from error
+    with file:
         yield from _requests(file, str(source), form, columns)
+
+
+def _cannot_read(name: str, error: OSError) -> InputError:
+    return InputError(f"{name} cannot be read: {error.strerror or error}")
 
 
 def one_request(text: str, pair: str | None = None) -> Request:
@@ -161,7 +182,10 @@ def _no_constant(name: str) -> None:
 def _lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
     """Numbered lines of UTF-8 with their ends, none longer than MAX_LINE_BYTES."""
     for number in itertools.count(1):
-        line = stream.readline(MAX_LINE_BYTES + 1)
+        try:
+            line = stream.readline(MAX_LINE_BYTES + 1)
+        except OSError as error:
+            raise _cannot_read(name, error) from error
         if not line:
             return
         where = f"{name}, line {number}"
@@ -192,11 +216,10 @@ def _table(
     try:
         for cells in reader:
             where, start = f"{name}, line {start}", reader.line_num + 1
-            blank = len(cells) == 1 and not cells[0].strip() and (header is None or len(header) > 1)
-            if not cells or blank:
+            if not any(cell.strip() for cell in cells):
                 continue
             if header is None:
-                header = _header(cells, where, columns)
+                header = _header(cells, where, delimiter, columns)
                 continue
             row += 1
             if len(cells) != len(header):
@@ -210,17 +233,30 @@ def _table(
         raise InputError(f"{name} is empty; a header with the column '{columns.text}' is needed")
 
 
-def _header(cells: list[str], where: str, columns: Columns) -> list[str]:
+def _header(cells: list[str], where: str, delimiter: str, columns: Columns) -> list[str]:
+    check_header(cells, delimiter, {columns.text, columns.tokens or ""}, where)
     if columns.text not in cells and columns.tokens not in cells:
-        hint = near(columns.text, [short(cell) for cell in cells])
-        has = columns_listed(cells)
-        raise InputError(
-            f"{where}: no column '{columns.text}' in the header; it has: {has}{hint}; {_NAMED_BY}"
-        )
-    twice = sorted({cell for cell in cells if cells.count(cell) > 1})
-    if twice:
-        raise InputError(f"{where}: column '{short(twice[0])}' stands twice in the header")
+        raise _no_column(columns.text, cells, where, _NAMED_BY)
+    if columns.paired and columns.text_pair not in cells:
+        raise _no_column(columns.text_pair, cells, where, _PAIR_NAMED_BY)
     return cells
+
+
+def _no_column(wanted: str, cells: list[str], where: str, named_by: str) -> InputError:
+    hint = near(wanted, [short(cell) for cell in cells])
+    has = columns_listed(cells)
+    return InputError(f"{where}: no column '{wanted}' in the header; it has: {has}{hint}; {named_by}")
+
+
+def refuse_halves(rows: Sequence[Mapping[str, Any]], tasks: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise RowError for a row without a second text where all of these tasks, {task: {"kind", "pair"?}},
+    read pairs: of a half they have learned nothing. Where all are spans the model refuses it itself."""
+    about = tasks.values()
+    if all(each.get("pair") for each in about) and any(each["kind"] != "span" for each in about):
+        for number, row in enumerate(rows):
+            if row.get("text_pair") is None:
+                what = f"task '{next(iter(tasks))}' reads pairs"
+                raise RowError(number, f"{what}: a second text is needed, called 'text_pair' by default")
 
 
 def _values(record: Mapping[str, Any], where: str, columns: Columns) -> dict[str, Any]:

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from doubleroute.errors import InputError
-
 Rows = Sequence[Mapping[str, Any]]
 Answers = list[dict[str, dict[str, Any]]]
 
@@ -27,7 +25,7 @@ class Together:
     """Answers as ``answer`` does, a batch at a time; several threads may ask.
 
     ``answer``: rows and tasks (None: all) -> an answer a row; it is never called by two threads at once.
-    ``most``: rows of a batch to which no further request is added.
+    ``most``: rows of a batch of several requests; one that has more is answered alone.
     """
 
     def __init__(self, answer: Callable[[Rows, Sequence[str] | None], Answers], most: int = 256) -> None:
@@ -46,7 +44,7 @@ class Together:
                 self._run(self._take(request))
             if request.answers is not None:
                 return request.answers
-            return self._answer(rows, tasks)  # a row of the batch is bad: this one's error, if it has one
+            return self._answer(rows, tasks)  # the batch failed: this one's error, if it has one
 
     def _take(self, request: _Request) -> list[_Request]:
         """Take a request, if it still waits, and those like it off the list; it is the first of them."""
@@ -55,19 +53,20 @@ class Together:
                 return []
             chosen, size = [request], len(request.rows)
             for each in self._waiting:
-                if each is not request and each.tasks == request.tasks and size < self._most:
+                joins = each is not request and each.tasks == request.tasks
+                if joins and size + len(each.rows) <= self._most:
                     chosen.append(each)
                     size += len(each.rows)
             self._waiting = [each for each in self._waiting if each not in chosen]
             return chosen
 
     def _run(self, requests: list[_Request]) -> None:
-        """Answer requests in one batch; with a bad one among several none has answers."""
+        """Answer requests in one batch; where that fails none has answers."""
         if len(requests) < 2:
             return
         try:
             answers = self._answer([row for each in requests for row in each.rows], requests[0].tasks)
-        except InputError:
+        except Exception:  # noqa: BLE001  whatever it is, one of them caused it: each is answered alone
             return
         first = 0
         for each in requests:

@@ -26,7 +26,8 @@ from doubleroute.data.batches import inputs_of
 from doubleroute.data.shared import row_digests
 from doubleroute.data.tokens import Packed
 from doubleroute.digests import code_digest, file_digest, versions_of
-from doubleroute.modeling.backbone import load_backbone, locate, refuse_long_texts, states_of
+from doubleroute.modeling.backbone import load_backbone, refuse_long_texts, states_of
+from doubleroute.modeling.source import locate
 from doubleroute.modeling.trunk import Trunk, caught_layers
 from doubleroute.training.encode import ANSWERS, load_split, read_digest, read_meta
 from doubleroute.training.machine import autocast, compute_device
@@ -47,7 +48,14 @@ _KEEP_SECONDS = 30.0
 LEARNED = ("train", "validation")
 #: In an unfinished store: the digests of the rows whose states are on the disk.
 _RECORD = "done"
-_CODE = ("training/activations", "modeling/backbone", "modeling/trunk", "data/batches", "data/shared")
+_CODE = (
+    "training/activations",
+    "modeling/backbone",
+    "modeling/source",
+    "modeling/trunk",
+    "data/batches",
+    "data/shared",
+)
 #: Task and split of some rows.
 Part = tuple[str, str]
 
@@ -258,8 +266,8 @@ def _compute(backbone: "PreTrainedModel", sheet: _Sheet, precision: str) -> Iter
             parts = [sheet.missing[digest][0] for digest in chosen]
             width = parts[0][1].stop - parts[0][1].start
             filling = [parts[0]] * max(0, -(-_LEAST_TOKENS // width) - len(parts))
-            inputs = inputs_of([(sheet.rows[part], tokens) for part, tokens in parts + filling], pad_id=0)
-            inputs = inputs.to(compute_device())
+            given = inputs_of([(sheet.rows[part], tokens) for part, tokens in parts + filling], pad_id=0)
+            inputs = given.to(compute_device())
             with torch.inference_mode(), autocast(precision):
                 states_of(backbone, inputs.ids, inputs.mask, inputs.types)
             bits = {layer: _bits(each) for layer, each in caught.items()}

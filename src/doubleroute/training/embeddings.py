@@ -7,7 +7,8 @@ import numpy as np
 
 from doubleroute.config import Project
 from doubleroute.data.tokens import Packed, encode_texts
-from doubleroute.modeling.backbone import load_tokenizer, locate
+from doubleroute.modeling.backbone import load_tokenizer
+from doubleroute.modeling.source import locate
 from doubleroute.training.encoders import pretrained
 from doubleroute.training.known_tokens import row_keys
 from doubleroute.training.pooled import pooled_states

@@ -14,7 +14,8 @@ from doubleroute.data.windows import targets, windows
 from doubleroute.digests import code_digest, digest_of, versions_of
 from doubleroute.errors import DataError
 from doubleroute.kinds import IGNORE, Kind, kind
-from doubleroute.modeling.backbone import load_tokenizer, locate, source_digest
+from doubleroute.modeling.backbone import load_tokenizer
+from doubleroute.modeling.source import locate, source_digest
 from doubleroute.training.known_tokens import KEYS, KnownTokens, row_keys
 from doubleroute.workspace import Stage, Workspace, write_json
 

@@ -9,14 +9,15 @@ from torch import Tensor
 
 from doubleroute.config import Project
 from doubleroute.data.batches import Inputs
-from doubleroute.modeling.backbone import Source, load_tokenizer, locate, source_digest
+from doubleroute.modeling.backbone import load_tokenizer
+from doubleroute.modeling.source import Source, locate, source_digest
 from doubleroute.training.machine import compute_device, resolve_precision
 
 if TYPE_CHECKING:
     from doubleroute.modeling.model import DoublerouteModel
 
 #: A batch's inputs -> the last states [batch, seq, hidden] and those of layers below, by depth.
-Run = Callable[[Inputs], tuple[Tensor, dict[int, Tensor]]]
+Run = Callable[[Inputs[Tensor]], tuple[Tensor, dict[int, Tensor]]]
 
 
 class Loaded(NamedTuple):
@@ -56,7 +57,7 @@ def pretrained(project: Project, depths: Sequence[int] = ()) -> Encoder:
         layers = int(backbone.config.num_hidden_layers)
         below = [depth for depth in depths if depth < layers]
 
-        def run(inputs: Inputs) -> tuple[Tensor, dict[int, Tensor]]:
+        def run(inputs: Inputs[Tensor]) -> tuple[Tensor, dict[int, Tensor]]:
             with caught_layers(backbone, below) as caught:
                 states = states_of(backbone, inputs.ids, inputs.mask, inputs.types)
             return states, {**caught, layers: states}
@@ -71,7 +72,7 @@ def routed(project: Project, model: "DoublerouteModel", task: str) -> Encoder:
     source = locate(project.backbone.source, project.root)
     number = model.task_numbers[task]
 
-    def run(inputs: Inputs) -> tuple[Tensor, dict[int, Tensor]]:
+    def run(inputs: Inputs[Tensor]) -> tuple[Tensor, dict[int, Tensor]]:
         states, layers = model.encode_layers(**inputs.keywords)
         asked = torch.full((len(states),), number, device=states.device)
         return model.router(states, inputs.mask, asked, layers), {}

@@ -16,8 +16,9 @@ from doubleroute.data.batches import Encoded
 from doubleroute.data.tables import read_validated, rows_digest
 from doubleroute.digests import code_digest, digest_of, model_digest, versions_of
 from doubleroute.linear import cores
-from doubleroute.modeling.backbone import Source, load_tokenizer
+from doubleroute.modeling.backbone import load_tokenizer
 from doubleroute.modeling.routers import kinds_of
+from doubleroute.modeling.source import Source
 from doubleroute.plain import without_nan
 from doubleroute.training.comparison import TEXTS, costs
 from doubleroute.training.encode import ANSWERS, load_split, read_meta

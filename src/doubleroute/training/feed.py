@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from doubleroute.config import Training
-from doubleroute.data.batches import NO_ANSWERS, Answers, Batch, Encoded, collate
+from doubleroute.data.batches import Encoded
+from doubleroute.data.collating import NO_ANSWERS, Answers, Batch, collate
 from doubleroute.data.mixture import annealed, batches, draw, quotas, token_batches
 from doubleroute.data.shared import overlap, streams, text_numbers, units
 from doubleroute.errors import DataError

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from doubleroute.config import Project
-from doubleroute.data.batches import Answers, Batch
+from doubleroute.data.collating import Answers, Batch
 from doubleroute.errors import ConfigError
 from doubleroute.modeling.quick import make_quick, narrow
 from doubleroute.modeling.vocabulary import cut_vocabulary

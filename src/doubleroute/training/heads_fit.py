@@ -11,7 +11,7 @@ from doubleroute.data.batches import Encoded
 from doubleroute.data.tokens import Packed
 from doubleroute.kinds import kind
 from doubleroute.kinds.regression import in_spreads
-from doubleroute.modeling.inference import by_word
+from doubleroute.modeling.answering import by_word
 from doubleroute.training.encode import load_split
 from doubleroute.training.encoders import Encoder, pretrained, routed
 from doubleroute.training.heads import Examples, Solved, head_of, layers_router, place, solve

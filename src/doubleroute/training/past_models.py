@@ -17,8 +17,8 @@ from doubleroute.data.past import rows_before
 from doubleroute.data.tables import rows_digest
 from doubleroute.digests import code_digest, digest_of, versions_of
 from doubleroute.drift.replay import Model
-from doubleroute.modeling.backbone import locate, source_digest
 from doubleroute.modeling.routers import resolve
+from doubleroute.modeling.source import locate, source_digest
 from doubleroute.training import ladder
 from doubleroute.training.encode import encode
 from doubleroute.training.plan import FROM_NOTHING, Plan, Start

@@ -133,7 +133,7 @@ def is_of_champion(inputs: Mapping[str, Any]) -> bool:
 #: Training from the pretrained weights on all rows.
 FROM_NOTHING = Plan()
 
-_DATA = ("batches", "mixture", "shared", "spans", "tags", "tokens", "windows")
+_DATA = ("batches", "collating", "mixture", "shared", "spans", "tags", "tokens", "windows")
 _CODE = tuple(
     f"training/{name}"
     for name in (
@@ -208,6 +208,7 @@ def task_options(project: Project, encoded: Path) -> dict[str, dict[str, Any]]:
         task: {
             "kind": options.kind,
             "labels": about[task]["labels"],
+            "pair": options.columns.text_pair is not None,
             "pooling": options.head.pooling,
             "dropout": options.head.dropout,
             "crf": options.head.crf,

@@ -127,7 +127,7 @@ def _counted(model: Loaded, packed: Packed) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _pool(
-    states: Tensor, inputs: Inputs, parts: Sequence[tuple[Packed, slice]], pooling: Pooling
+    states: Tensor, inputs: Inputs[Tensor], parts: Sequence[tuple[Packed, slice]], pooling: Pooling
 ) -> list[np.ndarray]:
     """States [batch, seq, depths, hidden] -> for each row float16 [items, depths, hidden]."""
     if pooling == "words":

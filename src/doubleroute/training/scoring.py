@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from doubleroute.data.batches import Encoded, padded_states
+from doubleroute.data.batches import Encoded
+from doubleroute.data.collating import padded_states
 from doubleroute.data.tables import read_validated
 from doubleroute.data.tokens import Packed
 from doubleroute.data.windows import by_row, counted
@@ -15,7 +16,7 @@ from doubleroute.kinds.span import with_texts
 from doubleroute.modeling.trunk import Trunk
 
 if TYPE_CHECKING:
-    from doubleroute.modeling.inference import Before
+    from doubleroute.modeling.answering import Before
     from doubleroute.modeling.model import DoublerouteModel
 
 

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from doubleroute.config import Project
 from doubleroute.errors import ConfigError, ModelError
-from doubleroute.modeling.backbone import load_backbone, load_tokenizer, locate
+from doubleroute.modeling.backbone import load_backbone, load_tokenizer
 from doubleroute.modeling.routers import resolve, router_class
+from doubleroute.modeling.source import locate
 from doubleroute.modeling.trunk import around
 from doubleroute.training.encode import read_meta
 from doubleroute.training.plan import Plan, Start, task_options

@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 from doubleroute.config import NoRouter, Project, Router
 from doubleroute.errors import ConfigError
-from doubleroute.modeling.backbone import layer_count, locate
+from doubleroute.modeling.backbone import layer_count
 from doubleroute.modeling.routers import resolve, router_class
+from doubleroute.modeling.source import locate
 
 Name = Literal["routed", "plain", "frozen"]
 RungName = Literal["heads", "top", "whole"]

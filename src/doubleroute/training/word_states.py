@@ -14,7 +14,7 @@ import numpy as np
 from doubleroute.config import Project
 from doubleroute.data.tokens import Packed, encode_texts, join_tokens, word_spans
 from doubleroute.digests import code_digest, versions_of
-from doubleroute.modeling.backbone import Source, locate, source_digest
+from doubleroute.modeling.source import Source, locate, source_digest
 from doubleroute.training.embeddings import Progress
 from doubleroute.training.kept_rows import Arrays, kept_rows
 from doubleroute.training.known_tokens import row_keys
@@ -43,7 +43,12 @@ def word_states(
         "max_tokens": project.backbone.max_tokens,
         "precision": precision,
         "code": code_digest(
-            "training/word_states", "training/kept_rows", "modeling/backbone", "data/tokens", "data/batches"
+            "training/word_states",
+            "training/kept_rows",
+            "modeling/backbone",
+            "modeling/source",
+            "data/tokens",
+            "data/batches",
         ),
         "versions": versions_of("torch", "transformers", "tokenizers"),
     }

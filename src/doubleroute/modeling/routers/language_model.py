@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
 from doubleroute.errors import ModelError
-from doubleroute.modeling.backbone import load_encoder, locate, source_digest
+from doubleroute.modeling.backbone import load_encoder
 from doubleroute.modeling.routers import Layers, Mask, Router, Sizes, States, Tasks
+from doubleroute.modeling.source import locate, source_digest
 
 KEY = "router.source"
 

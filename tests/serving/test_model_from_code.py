@@ -1,0 +1,22 @@
+"""What MLflow runs, called as MLflow calls it."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.pyfunc import PythonModelContext
+
+from doubleroute.serving.model_from_code import RoutedModel
+
+
+def test_half_a_pair_is_refused_where_all_that_is_asked_reads_pairs(tiny_model: Path) -> None:
+    served = RoutedModel()
+    served.load_context(PythonModelContext(artifacts={"model": str(tiny_model)}, model_config=None))
+    served.tasks["stars"]["pair"], served.tasks["topics"]["pair"] = True, False
+    rows = pd.DataFrame([{"text": "a", "text_pair": "a film"}, {"text": "a", "text_pair": None}])
+    with pytest.raises(MlflowException, match="row 2: task 'stars' reads pairs: a second text is needed"):
+        served.predict(None, rows, {"tasks": "stars"})
+    pair, half = served.predict(None, rows, {"tasks": "stars,topics"})
+    assert pair["topics"] == half["topics"]
+    assert pair["stars"] != half["stars"]
