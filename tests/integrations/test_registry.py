@@ -286,6 +286,7 @@ def test_a_refusal_is_noted_and_moves_nothing(registry: Registry) -> None:
     version = registry.version("1")
     assert version.tags["doubleroute.verdict"] == "refuse"
     assert version.aliases == ("challenger",)
+    assert (version.as_dict()["verdict"], version.as_dict()["reasons"]) == ("refuse", ["worse"])
 
 
 def test_a_twin_that_another_machine_made_is_deleted(registry: Registry, candidate: Candidate) -> None:
