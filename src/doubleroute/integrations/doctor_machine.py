@@ -50,7 +50,7 @@ def python() -> Check:
 
 
 def packages() -> Check:
-    """The installed versions against what doubleroute and its dependencies ask of each other."""
+    """The installed versions of its direct dependencies against what doubleroute asks of them."""
     from packaging.requirements import Requirement
 
     wrong: list[str] = []
