@@ -177,13 +177,15 @@ def test_a_split_of_nothing_but_former_test_rows_is_named(project: Project) -> N
         hold_out(workspace, stage, list(project.tasks), Seen(table))
 
 
-@pytest.mark.parametrize("change", ["files.test=data/test.csv", "split.test=0"], ids=["a file", "less"])
+@pytest.mark.parametrize("change", ["files.test=data/test.csv", "split.test=0.1"], ids=["a file", "less"])
 def test_no_row_that_was_drawn_for_test_is_drawn_for_validation_later(project: Project, change: str) -> None:
-    workspace, stage = Workspace(project.root), validated(project)
-    seen = Seen.read(remember(project, workspace, stage).path / ROWS)
+    def texts(stage: Stage, split: str) -> set[str]:
+        return set(read_validated(stage.path, "sentiment", split)["text"])
+
+    workspace, before = Workspace(project.root), validated(project)
+    seen = Seen.read(remember(project, workspace, before).path / ROWS)
     (project.root / "data" / "test.csv").write_text("text,label,source\na good line,pos,mail\n", "utf-8")
     after = validated(load_project(project.root, [f"tasks.sentiment.{change}"]))
     _, out = hold_out(workspace, after, ["sentiment"], seen)
-    assert out == {"sentiment": len(read_validated(stage.path, "sentiment", "test"))}
-    rows = [read_validated(each.path, "sentiment", "validation")["row"].tolist() for each in (stage, after)]
-    assert rows[0] == rows[1]
+    assert out == {"sentiment": len(texts(before, "test") - texts(after, "test"))}
+    assert texts(after, "validation") == texts(before, "validation")

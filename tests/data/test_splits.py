@@ -46,10 +46,7 @@ def test_what_is_drawn_for_one_split_does_not_depend_on_the_other(
     rows: list[str], seed: int, less: float, more: float
 ) -> None:
     keys = [text_key(row) for row in rows]
-    without, few, many = (
-        assign(keys, seed, drawn)
-        for drawn in ({"validation": 0.2}, {"test": less, "validation": 0.2}, {"test": more, "validation": 0.2})
-    )
+    without, few, many = (assign(keys, seed, {"test": drawn, "validation": 0.2}) for drawn in (0, less, more))
     for there in (few, many):
         assert [split == "validation" for split in there] == [split == "validation" for split in without]
     only = assign(keys, seed, {"test": more})
