@@ -234,11 +234,8 @@ def test_what_answers_in_another_protocol_is_no_prefect_server(monkeypatch: pyte
     assert (check.state, "does not answer" in check.found) == ("fail", True)
 
 
-@pytest.mark.parametrize("url", ["http://[::1/api", "http://127.0.0.1:9/\n"])
-def test_a_check_that_fails_is_a_line_of_doctor_s(
-    project: Project, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PREFECT_API_URL", url)
+def test_a_check_that_fails_is_a_line_of_doctor_s(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://[::1/api")
     (check,) = (each for each in doctor.examine(project.root) if each.name == "prefect")
     assert check.state == "fail"
 
