@@ -121,7 +121,9 @@ class Registry:
                 return None
             place.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".download-", dir=place.parent) as scratch:
-                Path(client.download_artifacts(version.run_id, name, scratch)).replace(place)
+                got = Path(client.download_artifacts(version.run_id, name, scratch))
+                os.utime(got)  # some stores give it the time that it has there
+                got.replace(place)
         return place
 
     def register(self, candidate: Candidate) -> Version:
