@@ -217,7 +217,7 @@ def test_rows_that_were_split_off_for_validation_stay_when_a_test_file_comes(cop
     (copied / "data" / "test.csv").write_text("\n".join(["text,label,source", *drawn]), encoding="utf-8")
     before = validation_rows(copied)
     changes = ["tasks.sentiment.files.test=data/test.csv", "tasks.entities.split.test=0.1"]
-    assert run(load_project(copied, changes))["version"] == "2"
+    assert run(load_project(copied, changes), changes)["version"] == "2"
     assert validation_rows(copied) == before
 
 
