@@ -33,7 +33,7 @@ help:
 	@echo "make bench-check the same, against the kept figures"
 	@echo "make data       write data/ of the demonstration, as data.dvc says"
 	@echo "make clean      remove caches and stages (.doubleroute); the registry stays"
-	@echo "make distclean  remove .venv, data and the registry too; decisions/ and requests/ stay"
+	@echo "make distclean  remove .venv, data and the registry too; decisions/, requests/ and .dvc/cache stay"
 
 install: $(STAMP)
 
@@ -94,7 +94,8 @@ clean:
 	rm -rf .doubleroute build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests demo -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# What was decided and what users asked is in no other place: who wants to be rid of it removes it by hand.
+# What was decided, what users asked and versions of the data that nobody pushed are in no other place: who wants to be
+# rid of them removes decisions/, requests/ and .dvc/cache by hand.
 distclean: clean
-	rm -rf .venv data .dvc/cache .dvc/tmp
+	rm -rf .venv data .dvc/tmp
 	if [ -d mlflow ]; then find mlflow -mindepth 1 ! -name README.md -delete; fi

@@ -159,9 +159,26 @@ def test_a_library_that_swallows_the_stop_cannot_keep_the_process_or_its_childre
     assert not runs(child)
 
 
+@pytest.mark.parametrize("advice", ["'run it again'", "1 / 0"], ids=["nobody reads it", "no advice"])
+def test_a_stop_ends_the_process_also_where_it_cannot_say_so(advice: str) -> None:
+    process = start(
+        "console.PATIENCE = 0.3\n"
+        f"with session(as_json=False, debug=False, goes_on=lambda: {advice}):\n"
+        "    try: print('ready', flush=True); time.sleep(60)\n"
+        "    except KeyboardInterrupt: time.sleep(60)\n"
+    )
+    assert process.stderr is not None
+    process.stderr.close()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert process.stdout is not None
+    process.stdout.close()
+
+
 def test_the_way_on_names_the_stage_that_was_being_built(tmp_path: Path) -> None:
     assert "after the last finished stage" in progress_of(tmp_path)
     (tmp_path / ".doubleroute" / "partial" / "fit-0123456789").mkdir(parents=True)
+    (tmp_path / ".doubleroute" / "partial" / "evaluate-0").symlink_to("gone")
     assert "at the last checkpoint of the stage 'fit'" in progress_of(tmp_path)
 
 

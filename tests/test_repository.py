@@ -275,3 +275,13 @@ def test_the_licence_is_the_one_that_pyproject_names() -> None:
 
 def test_the_demonstration_is_named_as_its_model_in_the_registry() -> None:
     assert load_project(ROOT).model_name == "reviews-and-entities"
+
+
+def test_distclean_leaves_what_may_be_in_no_other_place() -> None:
+    asked = subprocess.run(
+        ["make", "--dry-run", "distclean"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    said = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for place in ("decisions", "requests", ".dvc/cache"):
+        assert place not in asked.stdout
+    assert "decisions/, requests/ and .dvc/cache stay" in said

@@ -233,16 +233,18 @@ def test_stages_used_longest_ago_go_first_and_what_a_run_used_stays(tmp_path: Pa
 
 def test_after_a_training_copies_of_models_that_nobody_used_for_a_day_are_gone(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
-    names = ("old", "used", "being-read", "rows.parquet")
+    names = ("old", "old.parquet", "used", "used.parquet", "being-read")
     copies = {name: workspace.root / "registry" / name for name in names}
     with workspace.lock("train"):
         for copy in copies.values():
             copy.mkdir(parents=True) if not copy.suffix else copy.write_text("rows")
             os.utime(copy, (1e9, 1e9))
-        os.utime(copies["used"])
+        for name in ("used", "used.parquet"):
+            os.utime(copies[name])
         with workspace.lock("registry-being-read"), workspace.bounded(1e9, lambda _: None):
             pass
-    assert {path.name for path in (workspace.root / "registry").iterdir()} == {*copies} - {"old"}
+    left = {path.name for path in (workspace.root / "registry").iterdir()}
+    assert left == {*copies} - {"old", "old.parquet"}
 
 
 def test_a_stage_that_is_being_built_is_not_removed(tmp_path: Path) -> None:

@@ -137,10 +137,13 @@ class Commands(TyperGroup):
 
 def progress_of(root: Path) -> str:
     """What a stopped run finds when it is started again, from the folders of its workspace."""
-    partial = root / ".doubleroute" / "partial"
-    names = sorted(partial.iterdir(), key=lambda path: path.stat().st_mtime) if partial.is_dir() else []
-    if names:
-        stage = names[-1].name.rsplit("-", 1)[0]
+    found: list[tuple[float, str]] = []
+    with suppress(OSError):  # there is no such folder, or no longer
+        for path in (root / ".doubleroute" / "partial").iterdir():
+            with suppress(OSError):  # its stage has just become whole
+                found.append((path.stat().st_mtime, path.name))
+    if found:
+        stage = max(found)[1].rsplit("-", 1)[0]
         return f"run the same command again: it continues at the last checkpoint of the stage '{stage}'"
     return "run the same command again: it continues after the last finished stage"
 
@@ -246,9 +249,17 @@ def _signals_as_stops(advice: Callable[[], str]) -> Iterator[None]:
 def _end_in_time(code: int, advice: Callable[[], str]) -> None:
     """End the process if what was under way does not: a library may hold on to its threads."""
     time.sleep(PATIENCE)
-    print(f"\nstopped; {advice()}", file=sys.stderr, flush=True)
+    try:
+        _kill_children()
+        print(f"\nstopped; {advice()}", file=sys.stderr, flush=True)
+    finally:  # whatever that raised, as where nobody reads our words any more
+        os._exit(code)
+
+
+def _kill_children() -> None:
+    """Kill the processes that this one started; they and its threads may end meanwhile."""
     for task in Path("/proc/self/task").glob("*/children"):
-        for child in task.read_text().split():
-            with suppress(ProcessLookupError):
-                os.kill(int(child), signal.SIGKILL)
-    os._exit(code)
+        with suppress(OSError):
+            for child in task.read_text().split():
+                with suppress(OSError):
+                    os.kill(int(child), signal.SIGKILL)

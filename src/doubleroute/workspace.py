@@ -146,12 +146,13 @@ class Workspace:
             tell(removed)
 
     def _drop_copies(self) -> None:
-        """Remove copies of a server's models that nobody used within _IN_USE: they are fetched again when
-        they are wanted. A training uses the champion's and that of its own version."""
+        """Remove copies of a server's models, and of files that a run logged, that nobody used within
+        _IN_USE: they are fetched again when they are wanted. A training uses the champion's and those of
+        its own version."""
         for path in (self.root / "registry").glob("[!.]*"):
             with suppress(FileNotFoundError):  # damaged, and another run fetches it anew
                 used = path.stat().st_mtime
-                if path.is_dir() and used < time.time() - _IN_USE:
+                if used < time.time() - _IN_USE:
                     self._remove(path, f"registry-{path.name}", used)
 
     def trim(self, most: float, since: float) -> list[str]:
@@ -177,15 +178,15 @@ class Workspace:
         return removed
 
     def _remove(self, path: Path, lock_name: str, used: float) -> bool:
-        """Remove a folder that was used at this time last (seconds since 1970), unless somebody holds its
-        lock or has found it since; whether it went."""
+        """Remove a file or folder that was used at this time last (seconds since 1970), unless somebody holds
+        its lock or has found it since; whether it went."""
         lock = filelock.FileLock(self.root / "locks" / f"{lock_name}.lock")
         with suppress(filelock.Timeout), lock.acquire(timeout=0):
             if path.stat().st_mtime != used:
                 return False
             beside = path.with_name(f".{path.name}-trimmed")  # what is half gone has no whole one's name
             path.rename(beside)
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(beside, ignore_errors=True) if beside.is_dir() else beside.unlink()
             return True
         return False
 

@@ -151,7 +151,15 @@ ONE_MISTAKE = {
     ),
     "model name with a slash": (
         "promotion: {model_name: a/b}",
-        "line 4: promotion.model_name: must be a name without / and : or null, not 'a/b'",
+        "line 4: promotion.model_name: must be a name without /, : and quotes or null, not 'a/b'",
+    ),
+    "model name with a quote": (
+        'promotion: {model_name: "it\'s"}',
+        'line 4: promotion.model_name: must be a name without /, : and quotes or null, not "it\'s"',
+    ),
+    "pattern that cannot be read": (
+        'serving: {redact: [mail, "re:["]}',
+        "line 4: serving.redact: 're:[' is no regular expression: unterminated character set at position 0",
     ),
 }
 
@@ -173,6 +181,13 @@ IN_A_TASK = {
     "a weight of a label": (
         "class_weights: {a: 0}",
         ["line 4: tasks.mood.class_weights.a: must be a number above 0, not 0"],
+    ),
+    "a weight of another label, beside another mistake": (
+        "labels: [a, b], class_weights: {a: 2, c: 3}, weight: 0",
+        [
+            "line 4: tasks.mood.class_weights: there is no label 'c'; there are: a, b",
+            "line 4: tasks.mood.weight: must be a number above 0, not 0",
+        ],
     ),
     "labels as numbers, bools, dates, nothing": (
         "labels: [0, yes, true, 2020-01-01, 01, ~]",

@@ -175,3 +175,17 @@ def test_a_split_of_nothing_but_former_test_rows_is_named(project: Project) -> N
     table = pd.DataFrame({"task": "entities", "split": "test", "text_key": text_keys(test), "row_key": 0})
     with pytest.raises(DataError, match=r"tasks\.entities: all labelled rows of the validation split were"):
         hold_out(workspace, stage, list(project.tasks), Seen(table))
+
+
+@pytest.mark.parametrize("change", ["files.test=data/test.csv", "split.test=0.1"], ids=["a file", "less"])
+def test_no_row_that_was_drawn_for_test_is_drawn_for_validation_later(project: Project, change: str) -> None:
+    def texts(stage: Stage, split: str) -> set[str]:
+        return set(read_validated(stage.path, "sentiment", split)["text"])
+
+    workspace, before = Workspace(project.root), validated(project)
+    seen = Seen.read(remember(project, workspace, before).path / ROWS)
+    (project.root / "data" / "test.csv").write_text("text,label,source\na good line,pos,mail\n", "utf-8")
+    after = validated(load_project(project.root, [f"tasks.sentiment.{change}"]))
+    _, out = hold_out(workspace, after, ["sentiment"], seen)
+    assert out == {"sentiment": len(texts(before, "test") - texts(after, "test"))}
+    assert texts(after, "validation") == texts(before, "validation")

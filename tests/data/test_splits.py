@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from doubleroute.data.splits import assign, position, text_key
 
-FRACTIONS = [("test", 0.1), ("validation", 0.2)]
+FRACTIONS = {"test": 0.1, "validation": 0.2}
 texts = st.lists(st.text(max_size=20), max_size=30)
 seeds = st.integers(0, 2**31 - 1)
 
@@ -39,6 +39,18 @@ def test_fractions_are_met_and_another_seed_draws_other_rows() -> None:
     other = assign(keys, 18, FRACTIONS)
     both = sum(a == b == "test" for a, b in zip(splits, other, strict=True))
     assert abs(both / 20_000 - 0.01) < 0.005
+
+
+@given(texts, seeds, st.floats(0, 0.5), st.floats(0, 0.5))
+def test_what_is_drawn_for_one_split_does_not_depend_on_the_other(
+    rows: list[str], seed: int, less: float, more: float
+) -> None:
+    keys = [text_key(row) for row in rows]
+    without, few, many = (assign(keys, seed, {"test": drawn, "validation": 0.2}) for drawn in (0, less, more))
+    for there in (few, many):
+        assert [split == "validation" for split in there] == [split == "validation" for split in without]
+    only = assign(keys, seed, {"test": more})
+    assert [split == "test" for split in only] == [split == "test" for split in many]
 
 
 def test_a_split_never_changes_between_versions() -> None:

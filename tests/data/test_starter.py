@@ -339,6 +339,21 @@ def test_small_columns_are_slices_and_dates_are_mentioned(tmp_path: Path) -> Non
     assert "# column when is a date; time: when in columns dates the rows" in starter.text
 
 
+WRITTEN = {
+    "days first": (["9.12.2024", "10.1.2025", "30.11.2024"], "30.11.2024 to 10.1.2025"),
+    "months first": (["12/9/24", "1/10/25", "11/30/24"], "11/30/24 to 1/10/25"),
+}
+
+
+@pytest.mark.parametrize(("dates", "said"), WRITTEN.values(), ids=WRITTEN)
+def test_the_first_and_the_last_date_are_told_however_they_are_written(
+    tmp_path: Path, dates: list[str], said: str
+) -> None:
+    rows = labelled(when=lambda n: dates[n % 3])
+    _, starter = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))
+    assert f"'when' is a date, {said}; not used" in starter.mapping
+
+
 def test_dates_that_columns_time_does_not_take_are_not_recommended(tmp_path: Path) -> None:
     rows = labelled(when=lambda n: f"{n % 28 + 1}.12.2024")
     _, starter = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))

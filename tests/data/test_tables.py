@@ -253,6 +253,13 @@ def test_an_unclosed_quote_is_put_down_to_the_line_it_opens_in(
     assert f"a.csv line {line}: the quote that opens here is not closed" in message
 
 
+def test_two_columns_of_one_name_in_a_parquet_are_named(tmp_path: Path) -> None:
+    texts = pa.array(["a", "b"])
+    pq.write_table(pa.table([texts, texts, texts], ["text", "note", "note"]), tmp_path / "a.parquet")
+    assert "a.parquet has column 'note' twice; rename one of them" in refusal(tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet", wanted={"text"}).columns == {"text": ["a", "b"]}
+
+
 def test_a_damaged_parquet_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": [f"row {n}" for n in range(1000)]}), path)

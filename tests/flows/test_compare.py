@@ -138,8 +138,9 @@ def test_the_report_and_its_markdown_say_what_the_terminal_said(project: Path, p
         (["--seeds", "1"], "--seeds: one seed"),
         (["--routers", "none"], "--routers: there is no router to compare"),
         (["--routers", "experts:experts"], "write it as KIND"),
-        (["--routers", "mlp:widht=3"], "router.widht"),
-        (["--steps", "1000000"], "an epoch has 9 steps"),
+        (["--routers", "mlp:widht=3"], "--routers mlp: router.widht: unknown key; did you mean 'width'?"),
+        (["--steps", "1000000"], "an epoch has 10 steps"),
+        (["--epochs", "0"], "--epochs': Input should be greater than or equal to 0.1"),
         (["--epochs", "1"], "either --steps or --epochs"),
     ],
 )

@@ -97,6 +97,13 @@ def fit_of(root: Path, version: Version) -> Path:
     return next(fit.path for fit in workspace.all("fit") if run_key(fit, validated) == version.run_key)
 
 
+def validation_rows(root: Path) -> dict[str, list[int]]:
+    """The rows of the files that validation drew for the last run of a project, by task."""
+    last = max(Workspace(root).all("validate"), key=lambda stage: stage.path.stat().st_mtime)
+    tasks = load_project(root).tasks
+    return {task: read_validated(last.path, task, "validation")["row"].tolist() for task in tasks}
+
+
 def test_every_step_is_a_task_run_in_prefect(trained: tuple[Path, dict[str, Any]]) -> None:
     root, result = trained
     assert [stage["name"] for stage in result["stages"]] == STEPS
@@ -202,6 +209,16 @@ def test_a_corrected_test_label_is_a_new_version_of_the_same_weights(copied: Pat
     assert old.tags["evaluation"] != new.tags["evaluation"]
     assert result["decision"]["verdict"] == "cannot tell"
     assert result["decision"]["reasons"][0] == "the challenger has the same weights as the champion"
+
+
+def test_rows_that_were_split_off_for_validation_stay_when_a_test_file_comes(copied: Path) -> None:
+    (copied / "data.dvc").unlink()
+    drawn = [f"{words},pos,mail" for words in ("a good short line", "the good film", "this reads good")]
+    (copied / "data" / "test.csv").write_text("\n".join(["text,label,source", *drawn]), encoding="utf-8")
+    before = validation_rows(copied)
+    changes = ["tasks.sentiment.files.test=data/test.csv", "tasks.entities.split.test=0.1"]
+    assert run(load_project(copied, changes), changes)["version"] == "2"
+    assert validation_rows(copied) == before
 
 
 def test_a_model_that_is_fitted_again_alone_has_the_same_weights(copied: Path) -> None:

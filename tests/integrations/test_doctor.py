@@ -4,6 +4,7 @@ import http.server
 import json
 import os
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -200,12 +201,44 @@ def test_a_prefect_server_that_answers_is_ok(server: str, monkeypatch: pytest.Mo
     assert doctor.prefect().state == "ok", "a server that wants a password is there"
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9/api", "127.0.0.1:4200", "file:///etc/passwd"])
+NO_SERVER = (
+    "http://127.0.0.1:9/api",
+    "127.0.0.1:4200",
+    "file:///etc/passwd",
+    "http://a:b/api",
+    "http://a b/api",
+)
+
+
+@pytest.mark.parametrize("url", NO_SERVER)
 def test_a_prefect_server_that_does_not_answer_fails(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", url)
     check = doctor.prefect()
     assert check.state == "fail"
     assert "unset PREFECT_API_URL" in check.advice
+
+
+def test_what_answers_in_another_protocol_is_no_prefect_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{listening.getsockname()[1]}/api")
+
+        def greet() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"220 mail.example.org\r\n")
+
+        greeting = threading.Thread(target=greet)
+        greeting.start()
+        check = doctor.prefect()
+        greeting.join()
+    assert (check.state, "does not answer" in check.found) == ("fail", True)
+
+
+def test_a_check_that_fails_is_a_line_of_doctor_s(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://[::1/api")
+    (check,) = (each for each in doctor.examine(project.root) if each.name == "prefect")
+    assert check.state == "fail"
 
 
 def test_a_private_backbone_on_the_hub_is_asked_for_with_the_token(

@@ -2,9 +2,11 @@
 
 import ast
 import json
+import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
@@ -170,6 +172,17 @@ def test_the_run_holds_parameters_metrics_data_and_artifacts(registry: Registry,
     assert found == {"report.html", "answers/renamed.html", "folder/report.html"}
 
 
+def test_a_file_of_a_run_is_fetched_once_and_used_when_it_is_asked_for(registry: Registry) -> None:
+    version = registry.version("1")
+    path = registry.artifact(version, "report.html")
+    assert path is not None
+    assert time.time() - path.stat().st_mtime < 60
+    os.utime(path, (1e9, 1e9))
+    assert registry.artifact(version, "report.html") == path
+    assert path.stat().st_mtime > 1e9, "no training removes it within a day"
+    assert registry.artifact(version, "rows.parquet") is None
+
+
 def test_weights_of_labels_that_differ_in_special_characters_alone_are_one_parameter(
     registry: Registry, candidate: Candidate, tmp_path: Path
 ) -> None:
@@ -286,6 +299,7 @@ def test_a_refusal_is_noted_and_moves_nothing(registry: Registry) -> None:
     version = registry.version("1")
     assert version.tags["doubleroute.verdict"] == "refuse"
     assert version.aliases == ("challenger",)
+    assert (version.as_dict()["verdict"], version.as_dict()["reasons"]) == ("refuse", ["worse"])
 
 
 def test_a_twin_that_another_machine_made_is_deleted(registry: Registry, candidate: Candidate) -> None:

@@ -43,6 +43,32 @@ def test_a_model_name_that_mlflow_would_refuse_is_named(tmp_path: Path) -> None:
         Registry(tmp_path, "a/b")
 
 
+#: What MLFLOW_TRACKING_URI holds, and what `train` says one does to look at the runs.
+PAGES = {
+    "a server": (
+        "https://me:secret@runs.example.org:5000/ml",
+        "open https://runs.example.org:5000/ml in a browser",
+    ),
+    "a database": (
+        "postgresql://me:secret@db/mlflow",
+        'mlflow ui --backend-store-uri "$MLFLOW_TRACKING_URI"',
+    ),
+    "a file": ("sqlite:////data/my runs.db", "mlflow ui --backend-store-uri 'sqlite:////data/my runs.db'"),
+}
+
+
+@pytest.mark.parametrize(("uri", "said"), PAGES.values(), ids=PAGES)
+def test_how_to_look_at_the_runs_can_be_done_as_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, said: str
+) -> None:
+    assert (
+        Registry(tmp_path, "demo").page
+        == f"mlflow ui --backend-store-uri sqlite:///{tmp_path}/mlflow/mlflow.db"
+    )
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert Registry(tmp_path, "demo").page == said
+
+
 def test_a_server_that_is_not_there_is_named_without_its_password(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

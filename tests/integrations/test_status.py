@@ -1,11 +1,25 @@
-"""What `doubleroute status` shows while others are at work."""
+"""What `doubleroute status` shows, also while others are at work."""
 
 import shutil
 import threading
 from pathlib import Path
 
+from doubleroute.config import load_project
 from doubleroute.integrations import status
 from doubleroute.workspace import Workspace
+
+
+def test_the_reasons_of_the_challenger_s_decision_stand_below_it(tmp_path: Path) -> None:
+    (tmp_path / "project.yaml").write_text(
+        "name: demo\nbackbone: {source: ./model}\n"
+        "tasks: {mood: {kind: classification, files: {train: train.csv}}}\n"
+    )
+    found = status.describe(load_project(tmp_path))
+    reasons = ["mood: accuracy is 0.1 lower", "it answers twice as slowly"]
+    found["registry"]["challenger"] = {"version": "2", "verdict": "refuse", "reasons": reasons}
+    lines = status.lines(found)
+    place = lines.index("challenger version 2 (decision: refuse)")
+    assert [line.strip() for line in lines[place + 1 : place + 3]] == reasons
 
 
 def test_stages_that_go_while_they_are_listed_are_passed_over(tmp_path: Path) -> None:

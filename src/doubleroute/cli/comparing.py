@@ -28,7 +28,8 @@ def compare(
         int | None, typer.Option(metavar="N", min=1, help="Optimizer steps of every fit.")
     ] = None,
     epochs: Annotated[
-        float | None, typer.Option(metavar="N", help="The same in epochs; by default the project's.")
+        float | None,
+        typer.Option(metavar="N", min=0.1, max=1000, help="The same in epochs; by default the project's."),
     ] = None,
     changes: Set = None,
     as_json: Json = False,
@@ -78,7 +79,7 @@ def _routers(folder: Path, changes: list[str], project: "Project", given: str | 
         other = ["promotion.router_checks={}"]
         other += [] if kind == project.router.kind else [f"router={{kind: {kind}}}"]
         own = [f"router.{key.strip()}" for key in keys]
-        found[entry] = load(folder, [*changes, *other, *own]).router
+        found[entry] = load(folder, [*changes, *other, *own], f"--routers {kind}:").router
     return found
 
 

@@ -1,6 +1,5 @@
 """The commands of the main job: init, validate, train, evaluate, predict, status, doctor."""
 
-import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,8 +101,7 @@ def train(project: Folder = Path(), changes: Set = None, as_json: Json = False, 
         example = "--text 'Some text of yours'"
         terminal.line(f"  doubleroute predict{option_for(project)} {example}")
         terminal.line(f"  doubleroute status{option_for(project)}")
-        uri = Registry(loaded.root, loaded.model_name).tracking_uri
-        terminal.line(f"  mlflow ui --backend-store-uri {shlex.quote(uri)}")
+        terminal.line(f"  {Registry(loaded.root, loaded.model_name).page}")
         end_if_refused(terminal, decision)
 
 

@@ -1,5 +1,6 @@
 """The sections of project.yaml about keeping a model good: drift, retraining, promotion, review, serving."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_serializer, field_validator
@@ -229,3 +230,13 @@ class Serving(Section):
         description="what is blotted out of texts before they are written: mail, card, phone, "
         "a regular expression as re:PATTERN, or a function of yours as python:MODULE:FUNCTION",
     )
+
+    @field_validator("redact")
+    @classmethod
+    def _patterns_can_be_read(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        for word in words:
+            try:
+                re.compile(word.removeprefix("re:") if word.startswith("re:") else "")
+            except re.error as error:
+                raise ValueError(f"'{word}' is no regular expression: {error}") from None
+        return words

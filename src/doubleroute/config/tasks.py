@@ -197,6 +197,12 @@ class Task(Section):
         kind = info.data.get("kind", CLASSES[0])
         if weights is not None and kind not in CLASSES:
             raise ValueError(f"do not fit kind {kind}, but {', '.join(CLASSES)}; delete them")
+        labels = info.data.get("labels")
+        if labels and isinstance(weights, dict):
+            implied = ["O", *(f"B-{label[2:]}" for label in labels)] if kind == "tagging" else []
+            unknown = sorted(set(weights) - {*labels, *implied})
+            if unknown:
+                raise ValueError(f"there is no label '{unknown[0]}'; there are: {', '.join(labels)}")
         return weights
 
     @property

@@ -31,7 +31,11 @@ Name = Annotated[
     Field(pattern=NAME_PATTERN),
     Words("lower-case letters, digits and hyphens, a letter or digit first, 63 at most"),
 ]
-ModelName = Annotated[str, Field(pattern=r"^[^/:\s]([^/:]*[^/:\s])?$"), Words("a name without / and :")]
+ModelName = Annotated[
+    str,
+    Field(pattern=r"""^[^/:'"`\s]([^/:'"`]*[^/:'"`\s])?$"""),
+    Words("a name without /, : and quotes"),
+]
 TaskName = Annotated[
     str,
     Field(pattern=r"^[a-z][a-z0-9_]{0,62}$"),

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from doubleroute.data.raw import MAX_DECODED_BYTES, MAX_ROWS, Raw, Table, listed, near, shown
+from doubleroute.data.raw import MAX_DECODED_BYTES, MAX_ROWS, Raw, Table, listed, near, short, shown
 from doubleroute.errors import DataError, NoSplitError
 
 _BATCH_ROWS = 1024
@@ -22,6 +22,9 @@ def read_parquet(raw: Raw, wanted: Collection[str] | None) -> Table:
         file = pq.ParquetFile(pa.BufferReader(raw.data))
         names = tuple(file.schema_arrow.names)
         chosen = [column for column in names if wanted is None or column in wanted]
+        twice = next((column for column in chosen if chosen.count(column) > 1), None)
+        if twice is not None:
+            raise DataError(f"{name} has column '{short(twice)}' twice; rename one of them")
         _check_declared(file.metadata, set(chosen), name)
         values: dict[str, list[Any]] = {column: [] for column in chosen}
         decoded = 0

@@ -31,7 +31,8 @@ PAIRS = (
     "premise hypothesis|question sentence|question answer|question context|query document|query passage|"
     "text text_pair|context question|claim evidence"
 )
-DATE = re.compile(r"\d{4}-\d{2}(-\d{2})?([T ]\d{2}:\d{2}.*)?|\d{1,2}[./]\d{1,2}[./]\d{2,4}")
+YEAR_LAST = re.compile(r"(\d{1,2})[./](\d{1,2})[./](\d{2,4})")
+DATE = re.compile(rf"\d{{4}}-\d{{2}}(-\d{{2}})?([T ]\d{{2}}:\d{{2}}.*)?|{YEAR_LAST.pattern}")
 FILE = re.compile(r"\S+\.[A-Za-z0-9]{2,4}")
 MOST_SLICE_VALUES = 12
 #: More whole numbers than this, as of a rating, are a quantity.

@@ -1,6 +1,6 @@
 """Seeded, disjoint splits by what a row says: the same text always lands in the same split."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 
 #: Protection of splits, the most protected first: a copy of a text in a later one is the leak.
 PROTECTED = ("test", "validation", "train")
@@ -20,21 +20,14 @@ def position(key: str, seed: int) -> float:
     return (digest >> 11) * 2.0**-53
 
 
-def assign(keys: Iterable[str], seed: int, fractions: Sequence[tuple[str, float]]) -> list[str]:
-    """The split of each text. ``fractions`` gives what is split off train, in order from 0 upwards, as in
-    [("test", 0.1), ("validation", 0.1)]; together below 1.
+def assign(keys: Iterable[str], seed: int, fractions: Mapping[str, float]) -> list[str]:
+    """The split of each text. ``fractions`` gives what is split off train, as in {"test": 0.1,
+    "validation": 0.1}: test from 0 upwards, validation from 1 downwards; together below 1.
 
     Depends on nothing but the text, the seed and the fractions: not on the order of rows, not on other
-    rows, not on the task. So rows that are added move no other row, and tasks that share texts share
-    their test texts.
+    rows, not on the task. So rows that are added move no other row, tasks that share texts share their
+    test texts, and no text that was drawn for test is drawn for validation when less or no test is drawn.
     """
-    bounds: list[tuple[float, str]] = []
-    upper = 0.0
-    for split, fraction in fractions:
-        upper += fraction
-        bounds.append((upper, split))
-    return [_split(position(key, seed), bounds) for key in keys]
-
-
-def _split(at: float, bounds: Sequence[tuple[float, str]]) -> str:
-    return next((split for upper, split in bounds if at < upper), "train")
+    test, validation = fractions.get("test", 0.0), 1 - fractions.get("validation", 0.0)
+    places = (position(key, seed) for key in keys)
+    return ["test" if at < test else "validation" if at >= validation else "train" for at in places]

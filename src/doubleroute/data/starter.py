@@ -10,7 +10,7 @@ from typing import Any
 from doubleroute.config import SPLITS
 from doubleroute.config.values import NAME_PATTERN
 from doubleroute.data.raw import columns_listed, short
-from doubleroute.data.roles import Roles, find_roles
+from doubleroute.data.roles import YEAR_LAST, Roles, find_roles
 from doubleroute.data.starter_files import SHARD, SPLIT_WORDS, data_sets
 from doubleroute.data.starter_yaml import LABELLED, DataSet, document, label_values
 from doubleroute.errors import DataError, InputError
@@ -155,9 +155,26 @@ def _mapping(data_set: DataSet, roles: Roles) -> list[str]:
         lines.append(f"{len(label_values(data_set, roles))} labels")
     lines += [f"scores by '{column}'" for column in roles.slices]
     for column in roles.dates:
-        values = sorted(str(value) for value in data_set.all_values()[column] if value)
+        values = _in_order([str(value) for value in data_set.all_values()[column] if value])
         lines.append(f"'{column}' is a date, {values[0]} to {values[-1]}; not used")
     return lines + [f"'{column}' is not used" for column in roles.unused]
+
+
+def _in_order(dates: list[str]) -> list[str]:
+    """Dates from the first to the last: of 31.1.2026 and 31/1/2026 the day comes first, unless a second
+    part above 12 in some row says that the month does."""
+    found = {value: match.groups() for value in dates if (match := YEAR_LAST.fullmatch(value.strip()))}
+    month_first = any(int(second) > 12 for _, second, _ in found.values())
+
+    def as_iso(value: str) -> str:
+        if value not in found:
+            return value
+        first, second, year = map(int, found[value])
+        month, day = (first, second) if month_first else (second, first)
+        full = year if year > 99 else year + (1900 if year > 68 else 2000)  # as POSIX reads two digits
+        return f"{full:04}-{month:02}-{day:02}"
+
+    return sorted(dates, key=as_iso)
 
 
 def _count(columns: dict[str, list[Any]]) -> int:

@@ -11,6 +11,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -226,7 +227,7 @@ def prefect() -> Check:
             return Check("prefect", "ok", f"{url} answers ({answer.status})")
     except HTTPError as error:  # as of one that wants a password; runs take it too
         return Check("prefect", "ok", f"{url} answers ({error.code})")
-    except OSError as error:
+    except (OSError, HTTPException, ValueError) as error:  # no server, no HTTP, no address
         return Check("prefect", "fail", f"{url} does not answer: {error}", advice)
 
 
@@ -236,5 +237,5 @@ def _careful(name: str, check: Callable[[], Check]) -> Check:
         return check()
     except DoublerouteError as error:
         return Check(name, "fail", str(error), "")
-    except (OSError, ImportError) as error:
+    except (OSError, ImportError, HTTPException, ValueError) as error:
         return Check(name, "fail", f"{type(error).__name__}: {error}", "")

@@ -56,7 +56,7 @@ def python() -> Check:
 
 
 def packages() -> Check:
-    """The installed versions against what doubleroute and its dependencies ask of each other, and their files
+    """The installed versions of its direct dependencies against what doubleroute asks of them, and their files
     against what was installed; nothing is imported."""
     wrong: list[str] = []
     required = _required("doubleroute")

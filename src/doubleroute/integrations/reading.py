@@ -125,7 +125,7 @@ def task_rows(
     missing = [split for split in ("test", "validation") if split not in rows]
     if missing:
         whole = rows["train"]
-        fractions = [(split, float(getattr(task.split, split))) for split in missing]
+        fractions = {split: float(getattr(task.split, split)) for split in missing}
         where = assign(checks.split_keys(whole, task.kind), project.seed, fractions)
         for split in ("train", *missing):
             rows[split] = chosen(whole, [index for index, each in enumerate(where) if each == split])

@@ -7,9 +7,10 @@ process of its own. Aliases move under the project's lock; MLflow itself has no 
 shared server promotion belongs to one machine at a time.
 """
 
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,11 @@ class Registry:
         """Where runs are kept, for people: without a password."""
         return stores.shown(self.store.tracking_uri)
 
+    @property
+    def page(self) -> str:
+        """How people look at the runs: the address of a server, or the command that shows them."""
+        return stores.page(self.store)
+
     def refuse_read_only(self) -> None:
         """Raise MachineError when nothing could be registered; to be asked before hours of training."""
         stores.refuse_read_only(self.store)
@@ -112,14 +118,17 @@ class Registry:
     def artifact(self, version: Version, name: str) -> Path | None:
         """A file that was logged beside the version's model, fetched once; None when the run has none."""
         place = self.workspace.root / "registry" / f"{version.run_id}-{name}"
-        if place.is_file():
+        with suppress(FileNotFoundError):
+            os.utime(place)  # copies that nobody uses any more are removed after a training
             return place
         with self.opened() as client:
             if client is None or name not in {each.path for each in client.list_artifacts(version.run_id)}:
                 return None
             place.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".download-", dir=place.parent) as scratch:
-                Path(client.download_artifacts(version.run_id, name, scratch)).replace(place)
+                got = Path(client.download_artifacts(version.run_id, name, scratch))
+                os.utime(got)  # some stores give it the time that it has there
+                got.replace(place)
         return place
 
     def register(self, candidate: Candidate) -> Version:

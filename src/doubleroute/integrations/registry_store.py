@@ -6,6 +6,7 @@ artifacts beside it. MLflow is imported when a store is opened, not with this mo
 
 import logging
 import os
+import shlex
 import socket
 import sqlite3
 import sys
@@ -162,6 +163,17 @@ def shown(uri: str) -> str:
         return uri
     host = parts.netloc.rpartition("@")[2]
     return parts._replace(netloc=f"{parts.username}:***@{host}").geturl()
+
+
+def page(store: Store) -> str:
+    """How people look at the runs: the address of a server, or the command that shows them in a browser."""
+    uri = store.tracking_uri
+    parts = urlsplit(uri)
+    if parts.scheme in ("http", "https"):
+        return f"open {parts._replace(netloc=parts.netloc.rpartition('@')[2]).geturl()} in a browser"
+    if shown(uri) != uri:
+        return 'mlflow ui --backend-store-uri "$MLFLOW_TRACKING_URI"'
+    return f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
 
 
 def local_path(uri: str) -> Path | None:

@@ -68,6 +68,7 @@ class Version:
             "run_key": self.run_key,
             "model_digest": self.digest,
             "verdict": self.tags.get(VERDICT),
+            "reasons": (self.decision or {}).get("reasons", []),
             "source": self.source,
         }
 

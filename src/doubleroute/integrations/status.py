@@ -39,6 +39,7 @@ def lines(status: dict[str, Any]) -> list[str]:
     challenger = registry["challenger"]
     if challenger:
         said.append(f"challenger {_version(challenger)}")
+        said += [f"{'':<10} {reason}" for reason in challenger["reasons"]]
     said.append(f"versions   {len(registry['versions'])}")
     if "problem" in data:
         said.append(f"data       {data['problem']}")
