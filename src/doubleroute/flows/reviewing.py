@@ -151,7 +151,7 @@ def find(found: Review) -> None:
     least = found.project.validation.min_rows_per_class
     found.findings += row_findings(list(found.tasks.values()), finders, least, rules)
     suites = (_suites(found.base), _suites(found.head)) if found.head.rows else ({}, {})
-    found.findings += project_findings(found.base.project, found.head.project, suites, rules)
+    found.findings += project_findings(found.base.project, found.head.project, suites)
     if found.head.rows:
         found.findings += files.columns(found.base.columns, found.head.columns, rules)
         found.findings += files.reordered(found.files, rules)
@@ -213,7 +213,9 @@ def conclude(found: Review) -> tuple[dict[str, Any], Path]:
         "base": _about(found.base.revision),
         "head": _about(found.head.revision),
         "seconds": found.seconds,
-        "verdict": decide(findings, impact, found.project.review, today, said, full),
+        "verdict": decide(
+            findings, impact, found.project.review, today, said, full, found.base.project.review
+        ),
         "files": found.files,
         "tasks": public({task: _summary(found, task) for task in found.tasks}, redact),
         "changes": {"total": total, "shown": len(rows), "file": CHANGES, "rows": rows},
