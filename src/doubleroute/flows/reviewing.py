@@ -131,8 +131,9 @@ def compare(found: Review) -> None:
         if before is None or before.kind != after.kind:
             before = version_rows(after.kind, {})
         changes = changes_between(before, after, found.project.review.near)
-        refused = files.refused(found.head.quarantined.get(task, ()))
-        found.tasks[task] = Versions(task, before, after, changes, refused)
+        bad = [side.quarantined.get(task, ()) for side in (found.base, found.head)]
+        out = (files.places(bad[0]), files.places(bad[1]))
+        found.tasks[task] = Versions(task, before, after, changes, files.refused(bad[1]), out)
     found.files = _files(found)
     found.seconds["changes"] = _since(begun)
 
