@@ -274,7 +274,7 @@ def _revision(
             (folder / each).write_bytes(contents[sha])
         _link(data, folder)
 
-    stage = workspace.build("revision", {"dvc_md5": pointer, "files": own}, make)
+    stage = workspace.build("revision", {"dvc_md5": pointer, "files": own}, make, linked=data)
     listing = json.loads((data.path / LISTING).read_text(encoding="utf-8"))
     return Revision(name, commit, pointer, stage.path, listing)
 
