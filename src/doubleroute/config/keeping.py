@@ -205,8 +205,8 @@ class WorkspaceLimit(Section):
 
     max_gb: Positive = Field(
         50.0,
-        description="of .doubleroute/stages (1 GB: 1e9 bytes); after a training the stages used longest ago "
-        "go first; what was used in the last day stays",
+        description="of .doubleroute/stages (1 GB: 1e9 bytes); after a training or a review the stages used "
+        "longest ago go first; what was used in the last day stays",
     )
 
 
