@@ -21,7 +21,6 @@ MODEL_ID = "doubleroute.model_id"
 MANIFEST = "doubleroute.manifest"
 #: Seconds within which nobody but this machine's own lock says that a run is not written to any more.
 _AT_WORK = 3600
-_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -107,24 +106,23 @@ def found_or_made(
     find: "Callable[[], Run | None]",
     begin: Callable[[], str],
     fill: Callable[[str], None],
+    tries: int = 3,
 ) -> "Run":
     """What ``find`` finds, else the run that ``begin`` begins and ``fill`` makes whole. Where another machine
-    deletes that meanwhile, it is looked for again."""
+    deletes that meanwhile, it is looked for again, ``tries`` times in all."""
     from mlflow.exceptions import MlflowException
 
-    for left in reversed(range(_TRIES)):
-        found = find()
-        if found is not None:
-            return found
-        run_id = begin()
-        try:
-            fill(run_id)
-        except MlflowException:
-            if not left or not _is_deleted(client, run_id):
-                raise
-        else:
-            return client.get_run(run_id)
-    raise AssertionError
+    found = find()
+    if found is not None:
+        return found
+    run_id = begin()
+    try:
+        fill(run_id)
+    except MlflowException:
+        if tries == 1 or not _is_deleted(client, run_id):
+            raise
+        return found_or_made(client, find, begin, fill, tries - 1)
+    return client.get_run(run_id)
 
 
 def discard(client: "MlflowClient", run: "Run") -> None:

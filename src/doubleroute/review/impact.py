@@ -108,13 +108,14 @@ def impact(study: Study, trained: Trained | None, coding: Coding, metric: str) -
         "learned": {"base": int(study.base.sum()), "head": int(study.head.sum())},
         "changed": {"rows": study.changed, "looked_at": study.looked_at},
     }
-    if study.same and study.looked_at < study.changed:
-        why = f"{_looked_at(study)}, which teach the same in both versions"
-        return about | {"verdict": "cannot tell", "why": why}
+    part = _part(study)
+    if study.same and part:
+        return about | {"verdict": "cannot tell", "why": f"{part}, which teach the same in both versions"}
     if study.same:
         return about | {"verdict": "no change", "why": "both versions teach exactly the same rows"}
     if reason or trained is None:
-        return about | {"verdict": "cannot tell", "why": reason or "nothing was trained"}
+        why = reason or "nothing was trained"
+        return about | {"verdict": "cannot tell", "why": f"{why}; {part}" if part else why}
     scores = _Scores(study, coding, metric)
     pairs = [(trained.base, trained.head), *trained.drawn]
     difference = scores.difference(pairs)
@@ -291,15 +292,18 @@ def _method(study: Study, losses: Losses, seeds: int) -> str:
         "regression": "ridge regression",
     }[study.kind]
     more = len(np.unique(losses.owner)) - len(study.truths)
-    part = f"; {_looked_at(study)}" if study.looked_at < study.changed else ""
+    part = _part(study)
     return (
         f"{model} on the pretrained backbone's frozen states, learned from each version; intervals from "
         f"{seeds} paired bootstraps of the training rows and from the held-out rows; the loss also on {more} "
-        f"unchanged training rows, each by the bootstraps that left it out{part}"
+        f"unchanged training rows, each by the bootstraps that left it out{part and '; ' + part}"
     )
 
 
-def _looked_at(study: Study) -> str:
+def _part(study: Study) -> str:
+    """How many changed rows were looked at, where not all were."""
+    if study.looked_at == study.changed:
+        return ""
     return f"of {counted(study.changed, 'changed training row')} {study.looked_at:,} were looked at"
 
 
