@@ -39,6 +39,27 @@ def test_other_inputs_are_another_stage(tmp_path: Path) -> None:
     assert stages[0].path != stages[1].path
 
 
+def test_files_that_are_links_into_another_stage_are_not_read_again(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+
+    def data(folder: Path) -> None:
+        for name in ("linked", "copied"):
+            (folder / name).write_text("read once")
+
+    first = workspace.build("data", {}, data)
+    for name in ("linked", "copied"):
+        (first.path / name).write_text("unlikely!")
+
+    def links(folder: Path) -> None:
+        (folder / "linked").hardlink_to(first.path / "linked")
+        (folder / "copied").write_text("unlikely!")
+
+    second = workspace.build("revision", {}, links, linked=first)
+    known, found = first.manifest["files"], second.manifest["files"]
+    assert found["linked"] == known["linked"]
+    assert found["copied"] != known["copied"]
+
+
 def test_a_failed_stage_leaves_nothing(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
 

@@ -60,12 +60,19 @@ class Workspace:
         self.root = root / ".doubleroute"
         self.stages = self.root / "stages"
 
-    def build(self, name: str, inputs: Mapping[str, Any], make: Callable[[Path], None]) -> Stage:
+    def build(
+        self,
+        name: str,
+        inputs: Mapping[str, Any],
+        make: Callable[[Path], None],
+        linked: Stage | None = None,
+    ) -> Stage:
         """Give the stage of these inputs, calling ``make(folder)`` only if it is not there yet.
 
-        ``make`` fills an empty folder. ``inputs`` is plain JSON. A stage whose files are not those of
-        its manifest is damaged: it is deleted and built again. Raises MachineError when the disk is
-        full or not writable; nothing half-written is left in either case.
+        ``make`` fills an empty folder. ``inputs`` is plain JSON. Files that are links to those of the same
+        path in the stage ``linked`` are not read for their digests again. A stage whose files are not those
+        of its manifest is damaged: it is deleted and built again. Raises MachineError when the disk is full
+        or not writable; nothing half-written is left in either case.
         """
         digest = digest_of({"stage": name, **inputs})
         place = self.stages / f"{name}-{digest}"
@@ -84,7 +91,7 @@ class Workspace:
                         "name": name,
                         "digest": digest,
                         "inputs": dict(inputs),
-                        "files": _files(beside),
+                        "files": _files(beside, linked),
                     }
                     write_json(beside / MANIFEST, manifest)
                     beside.chmod(0o755)
@@ -299,12 +306,17 @@ def write_text(path: Path, text: str) -> None:
             raise
 
 
-def _files(folder: Path) -> dict[str, dict[str, Any]]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): {"sha256": file_digest(path), "size": path.stat().st_size}
-        for path in files
-    }
+def _files(folder: Path, linked: Stage | None) -> dict[str, dict[str, Any]]:
+    """The manifest's entries of the files in a folder, by their paths in it."""
+    known: Mapping[str, dict[str, Any]] = linked.manifest["files"] if linked else {}
+    found = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if linked and name in known and path.samefile(linked.path / name):
+            found[name] = known[name]
+        else:
+            found[name] = {"sha256": file_digest(path), "size": path.stat().st_size}
+    return found
 
 
 def _is_whole(folder: Path) -> bool:

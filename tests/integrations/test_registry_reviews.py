@@ -1,6 +1,8 @@
 """Accepted reviews in real MLflow stores (sqlite and a folder), and the versions that lead to them."""
 
 import json
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,6 +127,50 @@ def test_what_a_kill_left_is_not_a_review_and_goes(registry: Registry) -> None:
     second = log_review(registry, review("3"), [])
     assert [run.info.run_id for run in runs_of(registry, "3")] == [second]
     assert second not in (first, half)
+
+
+@pytest.fixture
+def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Registry]:
+    """Two checkouts with one store that neither's lock guards."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'shared.db'}")
+    monkeypatch.chdir(tmp_path)
+    return [Registry(tmp_path / name, "demo") for name in ("one", "two")]
+
+
+def test_another_machines_run_is_left_alone_while_it_may_be_written_to(shared: list[Registry]) -> None:
+    first = log_review(shared[0], review("3"), [])
+    with shared[0].locked() as client:
+        whole = client.get_run(first)
+        experiment, tags = whole.info.experiment_id, dict(whole.data.tags)
+        long_ago = int((time.time() - 7200) * 1000)
+        young, old = (
+            client.create_run(experiment, start_time=begun, tags=tags).info.run_id
+            for begun in (None, long_ago)
+        )
+        failed = client.create_run(experiment, tags=tags).info.run_id
+        client.set_terminated(failed, "FAILED")
+    assert log_review(shared[1], review("3"), []) == first
+    assert {run.info.run_id for run in runs_of(shared[1], "3")} == {first, young}
+    assert old != young
+
+
+def test_a_run_that_another_machine_deletes_is_logged_again(shared: list[Registry]) -> None:
+    deleted: list[str] = []
+
+    class Files(list[Path]):
+        """Are asked for while the run is being written."""
+
+        def __iter__(self) -> Iterator[Path]:
+            if not deleted:
+                (run,) = runs_of(shared[1], "3")
+                deleted.append(run.info.run_id)
+                with shared[1].locked() as client:
+                    client.delete_run(run.info.run_id)
+            return super().__iter__()
+
+    found = log_review(shared[0], review("3"), Files())
+    assert [found] == [run.info.run_id for run in runs_of(shared[1], "3")]
+    assert [found] != deleted
 
 
 def test_the_reviews_of_a_data_version_are_told_newest_first(registry: Registry) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -231,10 +232,17 @@ def test_a_repository_that_git_cannot_read_is_told_and_stops_nothing(
     assert doctor.git(project).state == "warn"
 
 
-@pytest.mark.parametrize("change", ["a tracked file", "an untracked project"])
+@pytest.mark.parametrize(
+    "change", ["a tracked file", "an untracked project", "a new expectation", "no index"]
+)
 def test_what_the_commit_does_not_hold_makes_it_dirty(project: Path, change: str) -> None:
     if change == "a tracked file":
         (project / "project.yaml").write_text("name: y\n")
+    elif change == "a new expectation":
+        (project / "expectations").mkdir()
+        (project / "expectations" / "mood.json").write_text('{"expectations": []}')
+    elif change == "no index":  # git can tell the commit and not what differs from it
+        (project / ".git" / "index").write_bytes(b"damaged")
     else:
         git(project, "rm", "--quiet", "--cached", "project.yaml")
         git(project, "commit", "--quiet", "-m", "forget it")
@@ -297,6 +305,61 @@ def test_a_damaged_object_in_the_cache_is_not_trained_on(project: Path) -> None:
     damage(project / ".dvc" / "cache", "sentiment/train.csv")
     with pytest.raises(DataError, match=r"changed: sentiment/train\.csv.*damaged"):
         pull(project)
+
+
+FETCH = """
+import os, pathlib, signal, sys, time
+from doubleroute.integrations.versions import pull
+root, done = pathlib.Path(sys.argv[1]), []
+
+def copied(event, arguments):
+    if event == "os.rename" and str(root / "data") in str(arguments[1]):
+        if done:
+            if sys.argv[2] == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(3)
+        done.append(arguments)
+
+sys.addaudithook(copied)
+pull(root)
+"""
+
+
+def fetching(project: Path, how: str) -> "subprocess.Popen[bytes]":
+    """A process that fetches missing data and is killed, or slow, after the first file."""
+    with (project / ".dvc" / "config").open("a", encoding="utf-8") as config:
+        config.write("[cache]\ntype = copy\n")
+    shutil.rmtree(project / "data")
+    return subprocess.Popen([sys.executable, "-c", FETCH, str(project), how])
+
+
+def test_a_fetch_that_was_killed_is_fetched_again(project: Path) -> None:
+    assert fetching(project, "killed").wait() == -signal.SIGKILL
+    assert 0 < sum(path.is_file() for path in (project / "data").rglob("*")) < len(FILES) + 1
+    assert pull(project).digest == read_pointer(project)
+    assert {path.name for path in (project / "data").iterdir()} == {"sentiment", "é x.txt"}
+    (project / "data" / "é x.txt").unlink()
+    with pytest.raises(DataError, match=r"removed: é x\.txt"):
+        pull(project)
+
+
+def test_what_somebody_put_into_half_fetched_data_is_left_alone(project: Path) -> None:
+    assert fetching(project, "killed").wait() == -signal.SIGKILL
+    (project / "data" / "mine.csv").write_text("text\n")
+    with pytest.raises(DataError, match=r"added: .*mine\.csv"):
+        pull(project)
+    assert (project / "data" / "mine.csv").read_text() == "text\n"
+
+
+def test_a_second_command_waits_for_the_first_ones_fetch(project: Path) -> None:
+    first = fetching(project, "slow")
+    while not any(path.is_file() for path in (project / "data").rglob("*")):
+        assert first.poll() is None
+        time.sleep(0.01)
+    try:
+        assert pull(project).digest == read_pointer(project)
+    finally:
+        assert first.wait() == 0
 
 
 def test_data_dvc_without_a_dvc_folder_is_checked_but_cannot_be_fetched(project: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 
 from doubleroute.review.changes import compare
 from doubleroute.review.rows import Changes, VersionRows
+from doubleroute.review.sampling import sampled
 from doubleroute.review.study import Features, Study, study
 
 LABELS = ("card", "loan", "rate")
@@ -48,11 +49,21 @@ def side(rows: Sequence[Row], kind: str = "classification") -> VersionRows:
 
 
 def both(
-    before: Sequence[Row], after: Sequence[Row], cloud: np.ndarray, kind: str = "classification"
+    before: Sequence[Row],
+    after: Sequence[Row],
+    cloud: np.ndarray,
+    kind: str = "classification",
+    most: int = 10_000,
 ) -> tuple[VersionRows, VersionRows, Changes, Features, Study]:
-    """Two versions, compared and studied."""
+    """Two versions, compared and studied; see ``sampled`` for ``most``."""
     base, head = side(before, kind), side(after, kind)
     places = [np.array([number for _, number, _ in rows], np.int64) for rows in (before, after)]
     features = Features(cloud, places[0], places[1])
     changes = compare(base, head, 1.0)
-    return base, head, changes, features, study(base, head, changes, features, 10_000)
+    return (
+        base,
+        head,
+        changes,
+        features,
+        study(base, head, changes, features, sampled(base, head, changes, most)),
+    )

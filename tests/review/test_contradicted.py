@@ -5,6 +5,7 @@ from clouds import LABELS, Row, both, good, points, side
 
 from doubleroute.review.changes import compare
 from doubleroute.review.contradicted import Contradiction, contradicted
+from doubleroute.review.sampling import sampled
 from doubleroute.review.study import Features
 
 CLOUD = points(2000, spread=0.9)
@@ -13,7 +14,7 @@ ROWS = good("train", range(600)) + good("test", range(1000, 1200))
 
 def found(before: list[Row], after: list[Row], kind: str = "classification") -> list[Contradiction]:
     base, head, changes, features, _ = both(before, after, CLOUD, kind)
-    return contradicted(base, head, changes, features, 10_000)
+    return contradicted(base, head, changes, features, sampled(base, head, changes, 10_000))
 
 
 def test_flipped_labels_are_found_and_what_they_were_is_preferred() -> None:
@@ -91,11 +92,21 @@ def test_a_wrong_type_of_a_word_is_found_in_rows_of_words() -> None:
     base, head = side(before, "tagging"), side(after, "tagging")
     rows = np.arange(300)
     features = Features(points(1800, spread=0.9), rows, rows, 6 * np.arange(301))
-    lines = contradicted(base, head, compare(base, head, 1.0), features, 10_000)
+    changes = compare(base, head, 1.0)
+    lines = contradicted(base, head, changes, features, sampled(base, head, changes, 10_000))
     found_rows = {line.row for line in lines}
     assert len(found_rows & flipped) >= 16
     assert found_rows <= flipped
     assert {line.word for line in lines} == {1}
+
+
+def test_rows_that_validation_takes_out_are_neither_learned_nor_contradicted() -> None:
+    after = [(*row[:2], "loan") if row[1] in range(0, 60, 6) else row for row in ROWS]
+    base, head, changes, features, _ = both(ROWS, after, CLOUD)
+    assert contradicted(base, head, changes, features, sampled(base, head, changes, 10_000))
+    out = frozenset(("train.jsonl", number + 1) for number in range(0, 60, 6))
+    sample = sampled(base, head, changes, 10_000, quarantined=(frozenset(), out))
+    assert contradicted(base, head, changes, features, sample) == []
 
 
 def test_without_enough_unchanged_rows_nothing_is_said() -> None:

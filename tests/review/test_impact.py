@@ -9,9 +9,11 @@ import pytest
 from clouds import LABELS, Row, both, good, name, points, side
 
 from doubleroute.kinds import kind
+from doubleroute.review.changes import compare
 from doubleroute.review.impact import draws, impact, train, with_other_answers
 from doubleroute.review.rows import Changes, VersionRows
-from doubleroute.review.study import Features, Study, chosen, study
+from doubleroute.review.sampling import sampled
+from doubleroute.review.study import Features, Study, study
 
 TRAIN, TEST = list(range(300)), list(range(1000, 1300))
 CLOUD = points(2000)
@@ -193,7 +195,8 @@ def tagged(before: Sequence[str], after: Sequence[str], wrong: int) -> Study:
     kinds = [("relabelled",) if row < wrong else () for row in range(count)]
     changes = Changes(np.stack([rows, rows], 1), kinds, np.ones(count), {})
     features = Features(points(3 * count), rows, rows, np.arange(0, 3 * count + 1, 3))
-    return study(version(before, 0), version(after, wrong), changes, features, 10_000)
+    base, head = version(before, 0), version(after, wrong)
+    return study(base, head, changes, features, sampled(base, head, changes, 10_000))
 
 
 def test_words_are_judged_by_entities() -> None:
@@ -219,10 +222,50 @@ def test_the_same_entities_in_another_scheme_of_tags_teach_the_same() -> None:
     assert tagged(("O", "I-x", "I-y"), ("O", "B-x", "B-y"), 0).same
 
 
-def test_a_sample_takes_the_same_texts_from_both_versions() -> None:
-    base, head = side(ROWS), side(ROWS[50:] + good("train", range(300, 400)))
-    first, second = chosen(base, head, 100), chosen(head, base, 100)
-    assert 70 <= first[:300].sum() <= 130
-    picked = {text for text, taken in zip(base.texts, first, strict=True) if taken}
-    again = {text for text, taken in zip(head.texts, second, strict=True) if taken}
-    assert picked & set(head.texts) == again & set(base.texts)
+def test_a_few_changed_rows_among_many_are_looked_at_and_weigh_what_they_are() -> None:
+    cloud = points(4300)
+    before = good("train", range(4000)) + good("test", range(4000, 4300))
+    after = [(*row[:2], "loan") if row[1] in range(0, 12, 6) else row for row in before]
+    *_, found = both(before, after, cloud, most=400)
+    assert not found.same
+    assert (found.changed, found.looked_at) == (2, 2)
+    assert 300 <= found.base.sum() <= 500
+    assert (found.head * found.weight).sum() == pytest.approx(4000, rel=0.2)
+    # Two rows in four thousand do not matter as two in four hundred do.
+    document, part = (
+        said(found),
+        said(both(before[:400] + before[4000:], after[:400] + after[4000:], cloud)[-1]),
+    )
+    moved, more = (abs(each["loss"]["head"] - each["loss"]["base"]) for each in (document, part))
+    assert moved < more / 3
+
+
+def test_of_changed_rows_that_were_not_all_looked_at_nothing_is_certain() -> None:
+    before = good("train", range(600)) + ROWS[300:]
+    after: list[Row] = [*before, *(("train", number, None) for number in range(600, 800))]
+    base, head = side(before), side(after)
+    taken = sampled(base, head, compare(base, head, 1.0), 100).rows[1]
+    passed_over = int(np.flatnonzero(~taken[len(before) :])[0])
+    after[len(before) + passed_over] = ("train", 600 + passed_over, "loan")
+    *_, found = both(before, after, CLOUD, most=100)
+    assert found.same
+    document = said(found)
+    assert document["changed"] == {"rows": 200, "looked_at": 100}
+    assert document["verdict"] == "cannot tell"
+    assert document["why"] == (
+        "of 200 changed training rows 100 were looked at, which teach the same in both versions"
+    )
+    assert not both(before, after, CLOUD)[-1].same
+
+
+def test_rows_that_validation_takes_out_teach_nothing() -> None:
+    after = flipped(ROWS, "card", "loan", 5)
+    base, head, changes, features, found = both(ROWS, after, CLOUD)
+    assert not found.same
+    out = frozenset(("train.jsonl", place + 1) for place, row in enumerate(after) if row != ROWS[place])
+    for quarantined in ((frozenset(), out), (out, frozenset())):
+        one = study(base, head, changes, features, sampled(base, head, changes, 10_000, 0, quarantined))
+        assert sorted((one.base.sum(), one.head.sum())) == [280, 300]
+    neither = study(base, head, changes, features, sampled(base, head, changes, 10_000, 0, (out, out)))
+    assert neither.same
+    assert neither.changed == 0

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from doubleroute.config import Project, Review
+from doubleroute.config import Project
 from doubleroute.review.findings import public
 from doubleroute.review.projects import Suites, project_findings
 
@@ -21,7 +21,7 @@ def project(tasks: dict[str, str], **sections: Any) -> Project:
 def found(
     before: Project, after: Project, suites: tuple[Suites, Suites] = ({}, {})
 ) -> list[tuple[str, int, str]]:
-    return [(each.name, each.count, each.title) for each in project_findings(before, after, suites, Review())]
+    return [(each.name, each.count, each.title) for each in project_findings(before, after, suites)]
 
 
 def test_tasks_that_came_went_or_are_of_another_kind_are_told() -> None:
@@ -70,6 +70,15 @@ def test_an_expectation_that_went_or_was_loosened_is_a_changed_rule() -> None:
         '2 rules changed: expectations/mood.json: {"kwargs": {"column": "source"}, "type": '
     )
     assert found(mood, mood, ({file: [kept]}, {}))[0][2].endswith('"expect_column_to_exist"} is gone')
+
+
+def test_how_bad_a_change_of_the_rules_is_does_not_say_the_change_alone() -> None:
+    strict, mild = ({"rules": "block", "tasks": "look"}, {"rules": "note", "tasks": "note", "leak": "note"})
+    before = project({"mood": "classification"}, review={"severity": strict})
+    after = project({"mood": "classification", "new": "tagging"}, review={"severity": mild})
+    for one, other in ((before, after), (after, before)):
+        found = {each.name: each.severity for each in project_findings(one, other, ({}, {}))}
+        assert found == {"tasks": "look", "rules": "block"}
 
 
 def test_what_has_no_part_in_a_review_may_change() -> None:

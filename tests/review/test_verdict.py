@@ -66,6 +66,13 @@ def test_the_projects_severity_counts_also_in_a_replay_with_other_rules() -> Non
     assert verdict([LEAK], Review(severity={"leak": "note"})) == ("approve", 0)
 
 
+def test_a_change_does_not_say_alone_how_bad_its_change_of_the_rules_is() -> None:
+    mild = Review(severity={"rules": "note", "leak": "note"})
+    found = decide([finding("rules", "look"), LEAK], IMPACT, mild, TODAY, before=REVIEW)
+    assert found["verdict"] == "look"
+    assert found["reasons"][0].startswith("needs a look: rules")
+
+
 def test_the_reasons_tell_everything_with_numbers_the_worst_first() -> None:
     accepted = finding("near-leak", "look", "2026-12-31")
     found = decide([LEAK, LOOK, NOTE, accepted], IMPACT, REVIEW, TODAY, ["acknowledged.yaml line 9 is over"])

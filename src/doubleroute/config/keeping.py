@@ -185,7 +185,11 @@ class Review(Section):
     )
     near: float = Field(0.9, gt=0.5, le=1, description="texts so similar (share of characters) are near")
     seeds: int = Field(5, ge=2, le=100, description="trainings on either version behind the impact")
-    max_rows: int = Field(20_000, ge=100, description="rows of a split that models look at; a seeded sample")
+    max_rows: int = Field(
+        20_000,
+        ge=100,
+        description="rows of a split that models look at, and as many of its changed rows; a seeded sample",
+    )
     examples: int = Field(5, ge=1, le=100, description="rows that a finding quotes")
 
     @field_validator("severity")
@@ -202,8 +206,8 @@ class WorkspaceLimit(Section):
 
     max_gb: Positive = Field(
         50.0,
-        description="of .doubleroute/stages (1 GB: 1e9 bytes); after a training the stages used longest ago "
-        "go first; what was used in the last day stays",
+        description="of .doubleroute/stages (1 GB: 1e9 bytes); after a training or a review the stages used "
+        "longest ago go first; what was used in the last day stays",
     )
 
 

@@ -26,7 +26,8 @@ from doubleroute.review.impact import cannot_tell, impact, train, with_other_ans
 from doubleroute.review.limits import unlearnable
 from doubleroute.review.renaming import names_of
 from doubleroute.review.rows import VersionRows
-from doubleroute.review.study import Features, Study, chosen, study
+from doubleroute.review.sampling import Sampled, sampled
+from doubleroute.review.study import Features, Study, study
 from doubleroute.review.versions import Versions
 from doubleroute.review.worse import worse
 from doubleroute.training.answers import answers_to
@@ -77,8 +78,11 @@ def measure(
                 "why": "no row of this task changed",
             }
             continue
-        looked_at = _looked_at(versions, project.review.max_rows)
-        why = unlearnable((versions.base, versions.head), looked_at)
+        rules, quarantined = project.review, versions.quarantined
+        looked_at = sampled(
+            versions.base, versions.head, versions.changes, rules.max_rows, project.seed, quarantined
+        )
+        why = unlearnable((versions.base, versions.head), looked_at.rows)
         if why:
             found.studies[task] = None
             found.impact[task] = {
@@ -98,13 +102,13 @@ def _measure_task(
     project: Project,
     workspace: Workspace,
     versions: Versions,
-    looked_at: Sequence[np.ndarray],
+    looked_at: Sampled,
     found: Measured,
     progress: FitProgress,
 ) -> None:
     task, rules = versions.task, project.review
-    features = _features(project, workspace, versions, looked_at, progress)
-    studied = study(versions.base, versions.head, versions.changes, features, rules.max_rows)
+    features = _features(project, workspace, versions, looked_at.rows, progress)
+    studied = study(versions.base, versions.head, versions.changes, features, looked_at)
     found.studies[task] = studied
     trained = None
     if not studied.same and not cannot_tell(studied):
@@ -118,19 +122,10 @@ def _measure_task(
             studied, trained, versions.base, versions.head, versions.changes, features, progress
         )
     found.findings += worse(task, found.impact[task], found.blame.get(task, []), rules)
-    rows = contradicted(versions.base, versions.head, versions.changes, features, rules.max_rows)
+    rows = contradicted(versions.base, versions.head, versions.changes, features, looked_at)
     champion = _champion_says(project, workspace, versions, [each.row for each in rows])
     found.findings += doubts(versions, rows, champion, rules)
     found.findings += _drift(project, workspace, versions, progress)
-
-
-def _looked_at(versions: Versions, most: int) -> list[np.ndarray]:
-    """Which rows of base and of head models look at, bool [rows]: those ``chosen``, and all that changed."""
-    wanted = [chosen(versions.base, versions.head, most), chosen(versions.head, versions.base, most)]
-    for number, mask in enumerate(wanted):
-        rows_of = versions.changes.pairs[versions.changes.changed(), number]
-        mask[rows_of[rows_of >= 0]] = True
-    return wanted
 
 
 def _features(

@@ -5,6 +5,7 @@ from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.utilities.annotations import quote
 
 from doubleroute.environment import set_defaults
 from doubleroute.flows.timeline import FitProgress, Timeline
@@ -29,15 +30,19 @@ def review(
     """
     set_defaults()
     from doubleroute.flows import review_steps as steps
+    from doubleroute.flows.reviewing import bounded, refuse_beside_a_training
 
     root, clock = Path(project).resolve(), Timeline()
+    if full:
+        refuse_beside_a_training(root)
     found = clock(steps.read_versions, root, base, head, changes or ())
-    clock(steps.compare_rows, found)
-    clock(steps.find_faults, found)
-    with FitProgress() as progress:
-        clock(steps.measure_impact, found, progress, full)
-    document, folder = clock(steps.conclude_review, found)
-    logged = clock(steps.log_approved, found, document, folder)
+    rows = quote(found)  # or Prefect looks for states in every cell, at every step
+    with bounded(found), FitProgress() as progress:
+        clock(steps.compare_rows, rows)
+        clock(steps.find_faults, rows)
+        clock(steps.measure_impact, rows, progress, full)
+        document, folder = clock(steps.conclude_review, rows)
+    logged = clock(steps.log_approved, rows, quote(document), folder)
     name, said = found.project.name, (folder / "review.md").read_text(encoding="utf-8")
     create_markdown_artifact(said, key=f"{name}-review", description="what a change of the data does")
     create_link_artifact(

@@ -2,39 +2,36 @@
 people and hooks wait for the answer.
 """
 
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from doubleroute.config import LOWER_IS_BETTER, Project, load_project
+from doubleroute.config import LOWER_IS_BETTER, Project
 from doubleroute.config.keeping import FINDINGS
-from doubleroute.data.raw import shown
 from doubleroute.digests import code_digest, digest_of
-from doubleroute.errors import GateError, InputError
-from doubleroute.flows.timeline import FitProgress
-from doubleroute.flows.validating import beside, validated
-from doubleroute.integrations.expectations import user_entries, user_files
-from doubleroute.integrations.revisions import Revision, check_versioned, fork_point, revision, staged
-from doubleroute.integrations.validation import read_for_validation
+from doubleroute.errors import GateError
+from doubleroute.flows.review_sides import Side, accepted, read_side, suites
+from doubleroute.flows.timeline import FitProgress, say_trimmed
+from doubleroute.flows.validating import beside
+from doubleroute.integrations.revisions import Revision, fork_point, revision, staged
 from doubleroute.reports.review import write_review
 from doubleroute.review import files
-from doubleroute.review.acknowledged import FILE as ACKNOWLEDGED
-from doubleroute.review.acknowledged import Entry, acknowledge, entries
+from doubleroute.review.acknowledged import Entry, acknowledge
 from doubleroute.review.changes import compare as changes_between
 from doubleroute.review.finders import row_findings
 from doubleroute.review.findings import Finding, in_order, public, publishable, write_rows
 from doubleroute.review.projects import project_findings
-from doubleroute.review.rows import VersionRows, version_rows
+from doubleroute.review.rows import version_rows
 from doubleroute.review.summary import change_rows, file_changes, task_summary, write_changes
 from doubleroute.review.verdict import decide
 from doubleroute.review.versions import Versions
 from doubleroute.review.worse import worse_for_real
 from doubleroute.serving.redaction import DEFAULT, redactor
-from doubleroute.workspace import Stage, Workspace
+from doubleroute.workspace import Workspace
 
 if TYPE_CHECKING:
     from doubleroute.flows.measuring import Measured
@@ -43,24 +40,7 @@ CHANGES, ROWS = "changes.jsonl", "findings.jsonl"
 #: Findings that only models make, and those that need no row of head.
 _BY_MODELS = {"contradicted", "drift", "worse", "worse-loss"}
 _WITHOUT_ROWS = {"unreadable", "tasks", "rules"}
-
-
-@dataclass(frozen=True)
-class Side:
-    """One version of the data: the rows of each task as they are in its files, {id: text} of the answers that
-    it retrieves, the names of the columns of each file, and what its own validation takes out. ``error``: why
-    it cannot be read or validated, None when it can; without rows when it cannot be read, without
-    ``validated`` in either case."""
-
-    revision: Revision
-    project: Project
-    rows: dict[str, VersionRows]
-    answers: dict[str, dict[str, str]]
-    columns: dict[str, list[str]]
-    quarantined: dict[str, list[dict[str, Any]]]
-    labels: dict[str, list[str]]
-    validated: Stage | None
-    error: str | None = None
+_UNDER_WAY = "a training of this project is under way"
 
 
 @dataclass
@@ -95,15 +75,30 @@ def review(
     ``exact``: against base itself. ``quick``: changes and findings alone, no model. ``full``: also train for
     real. ``changes`` override project.yaml of both versions. Gives review.json's content and the folder that
     holds it, review.html, review.md, changes.jsonl and findings.jsonl. Raises InputError, DataError or
-    MachineError when a version or its project.yaml cannot be had or base cannot be read, GateError when
-    ``full`` meets another training; data of head that cannot be read are a finding.
+    MachineError when a version or its project.yaml cannot be had or base cannot be read, GateError when a
+    training is under way that ``full`` would wait for; data of head that cannot be read are a finding.
     """
+    if full:
+        refuse_beside_a_training(root)
     found = read(root, base, head, changes, exact)
-    compare(found)
-    find(found)
-    if not quick:
-        measure(found, progress, full)
-    return conclude(found)
+    with bounded(found):
+        compare(found)
+        find(found)
+        if not quick:
+            measure(found, progress, full)
+        return conclude(found)
+
+
+def refuse_beside_a_training(root: Path) -> None:
+    """Raise GateError where a training is under way: with --full a review trains too."""
+    holder = Workspace(root).holder("train")
+    if holder is not None:
+        raise GateError(f"{_UNDER_WAY}: {holder}; one at a time")
+
+
+def bounded(found: Review) -> AbstractContextManager[None]:
+    """After this what the workspace holds is trimmed to its limit, as after a training."""
+    return found.workspace.bounded(found.project.workspace.max_gb * 1e9, say_trimmed)
 
 
 def read(root: Path, base: str, head: str | None, changes: Sequence[str] = (), exact: bool = False) -> Review:
@@ -111,15 +106,14 @@ def read(root: Path, base: str, head: str | None, changes: Sequence[str] = (), e
     begun = time.perf_counter()
     workspace = Workspace(root)
     before = revision(root, workspace, base if exact else fork_point(root, base, head or "HEAD"))
-    before = _called(before, base)
+    before = replace(before, name=base)
     after = staged(root, workspace) if head is None else revision(root, workspace, head)
     with beside(before.root, root, changes) as ready:
-        new = _side(workspace, after, changes, True)
+        new = read_side(workspace, after, changes, True)
         ready()
-    old = _side(workspace, before, changes, False)
+    old = read_side(workspace, before, changes, False)
     project = new.project.model_copy().at(root)  # a backbone in a folder lies where people put it
-    accepted = _accepted(new)
-    return Review(root, workspace, project, old, new, accepted, seconds={"read": _since(begun)})
+    return Review(root, workspace, project, old, new, accepted(new), seconds={"read": _since(begun)})
 
 
 def compare(found: Review) -> None:
@@ -131,8 +125,9 @@ def compare(found: Review) -> None:
         if before is None or before.kind != after.kind:
             before = version_rows(after.kind, {})
         changes = changes_between(before, after, found.project.review.near)
-        refused = files.refused(found.head.quarantined.get(task, ()))
-        found.tasks[task] = Versions(task, before, after, changes, refused)
+        bad = [side.quarantined.get(task, ()) for side in (found.base, found.head)]
+        out = (files.places(bad[0]), files.places(bad[1]))
+        found.tasks[task] = Versions(task, before, after, changes, files.refused(bad[1]), out)
     found.files = _files(found)
     found.seconds["changes"] = _since(begun)
 
@@ -143,19 +138,32 @@ def find(found: Review) -> None:
     if found.head.error is not None:
         found.findings.append(files.unreadable(found.head.error, rules))
     for task in found.tasks:
-        before, after = (side.quarantined.get(task, []) for side in (found.base, found.head))
-        found.findings += files.invalid(task, before, after, rules)
+        after = found.head.quarantined.get(task, [])
+        found.findings += files.invalid(task, _known_bad(found, task), after, rules)
         old, new = (side.answers.get(task, {}) for side in (found.base, found.head))
         found.findings += files.answers(task, old, new, rules)
     finders = {word: _finder(word) for word in DEFAULT}
     least = found.project.validation.min_rows_per_class
     found.findings += row_findings(list(found.tasks.values()), finders, least, rules)
-    suites = (_suites(found.base), _suites(found.head)) if found.head.rows else ({}, {})
-    found.findings += project_findings(found.base.project, found.head.project, suites, rules)
+    expected = (suites(found.base), suites(found.head)) if found.head.rows else ({}, {})
+    found.findings += project_findings(found.base.project, found.head.project, expected)
     if found.head.rows:
         found.findings += files.columns(found.base.columns, found.head.columns, rules)
         found.findings += files.reordered(found.files, rules)
     found.seconds["findings"] = _since(begun)
+
+
+def _known_bad(found: Review, task: str) -> list[dict[str, Any]]:
+    """The rows of base that validation refuses; where it cannot be validated those that cannot be read, and
+    those of head that nothing happened to."""
+    before = found.base.quarantined.get(task, [])
+    if found.base.validated is not None:
+        return before
+    versions = found.tasks[task]
+    places = zip(versions.head.files, versions.head.numbers, strict=True)
+    untouched = {place for place, kinds in zip(places, versions.kinds, strict=True) if not kinds}
+    after = found.head.quarantined.get(task, [])
+    return [*before, *(each for each in after if (each["file"], each["row"]) in untouched)]
 
 
 def measure(found: Review, progress: FitProgress, full: bool) -> None:
@@ -167,10 +175,18 @@ def measure(found: Review, progress: FitProgress, full: bool) -> None:
     found.measured = measuring.measure(found.project, found.workspace, found.tasks, others, progress)
     found.findings += found.measured.findings
     if full:
-        with found.workspace.lock("train", lambda: _busy(found.workspace)):
-            found.measured.full = _full(found, found.measured, progress)
+        found.measured.full = _alone(found, found.measured, progress)
         found.findings += worse_for_real(found.measured.full, found.project.review)
     found.seconds["impact"] = _since(begun)
+
+
+def _alone(found: Review, measured: "Measured", progress: FitProgress) -> dict[str, dict[str, Any]]:
+    """``_full``, unless a training has begun since the review did: what is measured is not thrown away."""
+    if found.workspace.holder("train") is not None:
+        why = f"{_UNDER_WAY}; `doubleroute review --full` once more when it has ended"
+        return {task: {"verdict": "cannot tell", "why": why} for task in measured.studies}
+    with found.workspace.lock("train"):
+        return _full(found, measured, progress)
 
 
 def _full(found: Review, measured: "Measured", progress: FitProgress) -> dict[str, dict[str, Any]]:
@@ -199,6 +215,11 @@ def conclude(found: Review) -> tuple[dict[str, Any], Path]:
             "nothing was compared; are the two swapped?"
         )
     redact = redactor(list(dict.fromkeys([*DEFAULT, *words])))
+    if found.base.error is not None:
+        said.append(
+            "base does not pass its own validation; rows that nothing happened to are taken to be refused in "
+            f"base as they are in head: {redact(found.base.error.splitlines()[0])}"
+        )
     findings = [public(publishable(each, redact).as_dict(), redact) for each in marked]
     measured = found.measured
     impact, full = (measured.impact, measured.full) if measured else (None, None)
@@ -213,7 +234,9 @@ def conclude(found: Review) -> tuple[dict[str, Any], Path]:
         "base": _about(found.base.revision),
         "head": _about(found.head.revision),
         "seconds": found.seconds,
-        "verdict": decide(findings, impact, found.project.review, today, said, full),
+        "verdict": decide(
+            findings, impact, found.project.review, today, said, full, found.base.project.review
+        ),
         "files": found.files,
         "tasks": public({task: _summary(found, task) for task in found.tasks}, redact),
         "changes": {"total": total, "shown": len(rows), "file": CHANGES, "rows": rows},
@@ -233,13 +256,6 @@ def conclude(found: Review) -> tuple[dict[str, Any], Path]:
     return document, found.workspace.build("review", inputs, make).path
 
 
-def _suites(side: Side) -> dict[str, list[dict[str, Any]]]:
-    """The expectations of a version that was read, by file."""
-    return {
-        f"expectations/{path.name}": user_entries(path) for path in user_files(side.revision.root).values()
-    }
-
-
 def _looked_for(found: Review) -> set[str]:
     """The names of the findings that this review could make."""
     if not found.head.rows:
@@ -250,75 +266,9 @@ def _looked_for(found: Review) -> set[str]:
     return FINDINGS.keys() - without - ({"invalid"} if found.head.validated is None else set())
 
 
-def _side(workspace: Workspace, version: Revision, changes: Sequence[str], may_fail: bool) -> Side:
-    """Read and validate one version; what is wrong with it is its ``error`` where it ``may_fail``."""
-    try:
-        project = load_project(version.root, changes)
-        check_versioned(version.root, project.all_paths)
-    except InputError as error:
-        raise InputError(f"{version.name}: {_within(version, error)}") from None
-    try:
-        found = read_for_validation(project)
-    except InputError as error:  # a DataError, or a wrong file of expectations
-        if not may_fail:
-            raise InputError(f"{version.name}: {_within(version, error)}") from None
-        return Side(version, project, {}, {}, {}, {}, {}, None, _within(version, error))
-    rows = {task: version_rows(project.tasks[task].labelled_as, each) for task, each in found.rows.items()}
-    stage, problem = validated(project, workspace, found)
-    read = (rows, found.answers, found.columns)
-    if stage is None:
-        return Side(version, project, *read, {}, {}, None, _within(version, problem))
-    return Side(version, project, *read, _quarantine(stage), _labels(stage), stage)
-
-
-def _quarantine(stage: Stage) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
-    # Only "\n" ends a line: texts may hold other characters that splitlines takes for an end.
-    for line in (stage.path / "quarantine.jsonl").read_text(encoding="utf-8").split("\n"):
-        if line:
-            each = json.loads(line)
-            found.setdefault(each["task"], []).append(each)
-    return found
-
-
-def _labels(stage: Stage) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = json.loads((stage.path / "labels.json").read_text(encoding="utf-8"))
-    return found
-
-
-def _within(version: Revision, error: Exception | None) -> str:
-    """What is wrong, with paths as they are in the project and not in the folder that holds the version."""
-    found = str(error)
-    for root in (str(version.root), str(shown(version.root))):
-        found = found.replace(f"{root}/", "").replace(root, "the project")
-    return found
-
-
-def _called(version: Revision, name: str) -> Revision:
-    return Revision(name, version.commit, version.dvc_md5, version.root, version.files)
-
-
 def _finder(word: str) -> Any:
     redact = redactor((word,))
     return lambda text: redact(text) != text
-
-
-def _accepted(head: Side) -> list[Entry]:
-    """The entries of head's acknowledged.yaml."""
-    path = head.revision.root / ACKNOWLEDGED
-    if not path.is_file():
-        return []
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        what = f"line {line}: byte 0x{error.object[error.start]:02x} is not UTF-8; save the file as UTF-8"
-        raise InputError(f"{head.revision.name}: {ACKNOWLEDGED} {what}") from None
-    return entries(text, head.project.tasks)
-
-
-def _busy(workspace: Workspace) -> NoReturn:
-    raise GateError(f"a training of this project is under way: {workspace.holder('train')}; one at a time")
 
 
 def _files(found: Review) -> list[dict[str, Any]]:

@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 from doubleroute.errors import DataError, DoublerouteError, InputError, MachineError
+from doubleroute.integrations.data_files import log_of, some, walk
 from doubleroute.integrations.data_record import Listing, Record, folder_md5
-from doubleroute.integrations.versions import log_of, some, walk
 from doubleroute.workspace import Stage, Workspace
 
 #: The file of a stage that says which files it holds: their md5 by their path below data/.

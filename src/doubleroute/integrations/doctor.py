@@ -21,6 +21,7 @@ from doubleroute.config import Project, check_folder, load_project
 from doubleroute.digests import file_digest
 from doubleroute.errors import DoublerouteError, MachineError
 from doubleroute.integrations import versions
+from doubleroute.integrations.data_files import is_there
 from doubleroute.integrations.doctor_machine import Check, examine_machine
 from doubleroute.workspace import MANIFEST, Workspace
 
@@ -76,7 +77,7 @@ def git(root: Path) -> Check:
 def data(root: Path, project: Project | None) -> Check:
     """Whether data/ is what data.dvc says, and every file of the project is there."""
     pointer = versions.read_pointer(root)
-    if pointer is not None and not versions.has_files(root / "data"):
+    if pointer is not None and not is_there(root):
         return Check("data", "warn", "data/ is missing", "`dvc pull`, or `doubleroute validate` fetches it")
     if project is not None:
         missing = sorted({str(path) for path in project.all_paths if not path.exists()})

@@ -23,8 +23,7 @@ def create(
     Raises ModelError when the model does not give its golden answers in a new process.
     """
     experiment = runs.experiment_id(client, name, store.artifacts(name))
-    run = runs.whole_run(client, experiment, candidate.run_key)
-    run = run or runs.log(client, experiment, candidate)
+    run = runs.log(client, experiment, candidate, store.shared)
     manifest = run.data.tags[runs.MANIFEST]
     source = client.get_logged_model(run.data.tags[runs.MODEL_ID]).artifact_location
     try:

@@ -53,15 +53,22 @@ def log_review(
     registry.refuse_read_only()
     with registry.locked() as client:
         experiment = runs.experiment_id(client, registry.name, registry.store.artifacts(registry.name))
-        run_id = _whole_run(client, experiment, key)
-        if run_id is None:
-            accepted = "by hand" if verdict == "look" else "by its verdict"
-            run_id = _log(client, experiment, key, document, accepted)
+        accepted = "by hand" if verdict == "look" else "by its verdict"
+
+        def find() -> "Run | None":
+            found = _search(client, experiment, f"tags.`{KEY}` = '{key}'")
+            return runs.whole(client, found, lambda _: True, registry.store.shared)
+
+        def fill(run_id: str) -> None:
             for path in files:
                 client.log_artifact(run_id, str(path))
             client.set_terminated(run_id)
+
+        run = runs.found_or_made(
+            client, find, lambda: _begin(client, experiment, key, document, accepted), fill
+        )
         lead(client, registry.name, md5)
-    return run_id
+    return str(run.info.run_id)
 
 
 def reviews_of(registry: "Registry", dvc_md5: str) -> list[dict[str, Any]]:
@@ -90,7 +97,7 @@ def lead(client: "MlflowClient", name: str, dvc_md5: str | None) -> None:
             client.set_model_version_tag(name, version.number, REVIEWS, text)
 
 
-def _log(
+def _begin(
     client: "MlflowClient", experiment: str, key: str, document: Mapping[str, Any], accepted: str
 ) -> str:
     """Begin the run of a review, with its tags."""
@@ -109,17 +116,6 @@ def _log(
     }
     given = {name: str(value) for name, value in tags.items() if value is not None}
     return str(client.create_run(experiment, tags=given, run_name=f"review-{key[:12]}").info.run_id)
-
-
-def _whole_run(client: "MlflowClient", experiment: str, key: str) -> str | None:
-    """The finished run of this key. Halves that a kill left behind are marked deleted."""
-    whole = None
-    for run in _search(client, experiment, f"tags.`{KEY}` = '{key}'"):
-        if whole is None and run.info.status == "FINISHED":
-            whole = str(run.info.run_id)
-        else:
-            client.delete_run(run.info.run_id)
-    return whole
 
 
 def _reviews(client: "MlflowClient", name: str, dvc_md5: str) -> list["Run"]:

@@ -5,7 +5,7 @@ import math
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 RUN_KEY = "doubleroute.run_key"
 MODEL_ID = "doubleroute.model_id"
 MANIFEST = "doubleroute.manifest"
+#: Seconds within which nobody but this machine's own lock says that a run is not written to any more.
+_AT_WORK = 3600
 
 
 @dataclass(frozen=True)
@@ -64,29 +66,92 @@ def experiment_id(client: "MlflowClient", name: str, location: str | None) -> st
     return str(client.create_experiment(name, artifact_location=location))
 
 
-def whole_run(client: "MlflowClient", experiment: str, run_key: str) -> "Run | None":
-    """The finished run of this key. Halves that a kill left behind are marked deleted, with their models."""
-    whole: Run | None = None
-    for run in client.search_runs([experiment], f"tags.`{RUN_KEY}` = '{run_key}'"):
-        if whole is None and run.info.status == "FINISHED" and run.data.tags.get(MANIFEST):
-            whole = run
-        else:
+def log(client: "MlflowClient", experiment: str, candidate: Candidate, shared: bool) -> "Run":
+    """The finished run of a candidate, logged unless it is there. ``shared``: see ``whole``."""
+
+    def find() -> "Run | None":
+        found = client.search_runs([experiment], f"tags.`{RUN_KEY}` = '{candidate.run_key}'")
+        return whole(client, found, lambda run: bool(run.data.tags.get(MANIFEST)), shared)
+
+    def begin() -> str:
+        tags = {**_tags(candidate.tags), RUN_KEY: candidate.run_key}
+        made = client.create_run(experiment, tags=tags, run_name=candidate.run_key[:12])
+        return str(made.info.run_id)
+
+    return found_or_made(client, find, begin, lambda run_id: _fill(client, experiment, candidate, run_id))
+
+
+def whole(
+    client: "MlflowClient", runs: Iterable["Run"], complete: Callable[["Run"], bool], shared: bool
+) -> "Run | None":
+    """Of the runs of one key the finished and ``complete`` one that began first. Halves that a kill left
+    behind are marked deleted, with their models; in a ``shared`` store only what no other machine can be
+    writing to, or making a version of."""
+    found: Run | None = None
+    for run in sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id)):
+        if found is None and run.info.status == "FINISHED" and complete(run):
+            found = run
+        elif not shared or not _is_at_work(run):
             discard(client, run)
-    return whole
+    return found
+
+
+def _is_at_work(run: "Run") -> bool:
+    since = (run.info.end_time or run.info.start_time) / 1000
+    return run.info.status in ("RUNNING", "FINISHED") and time.time() - since < _AT_WORK
+
+
+def found_or_made(
+    client: "MlflowClient",
+    find: "Callable[[], Run | None]",
+    begin: Callable[[], str],
+    fill: Callable[[str], None],
+    tries: int = 3,
+) -> "Run":
+    """What ``find`` finds, else the run that ``begin`` begins and ``fill`` makes whole. Where another machine
+    deletes that meanwhile, it is looked for again, ``tries`` times in all."""
+    from mlflow.exceptions import MlflowException
+
+    found = find()
+    if found is not None:
+        return found
+    run_id = begin()
+    try:
+        fill(run_id)
+    except MlflowException:
+        if tries == 1 or not _is_deleted(client, run_id):
+            raise
+        return found_or_made(client, find, begin, fill, tries - 1)
+    return client.get_run(run_id)
 
 
 def discard(client: "MlflowClient", run: "Run") -> None:
-    """Mark a run and the model that it logged as deleted; ``mlflow gc`` may then remove their files."""
+    """Mark a run and the model that it logged as deleted; ``mlflow gc`` may then remove their files. Another
+    machine may do so at the same time."""
+    from mlflow.exceptions import MlflowException
+
     query = f"source_run_id = '{run.info.run_id}'"
-    for model in client.search_logged_models([run.info.experiment_id], query):
-        client.delete_logged_model(model.model_id)
-    client.delete_run(run.info.run_id)
+    try:
+        for model in client.search_logged_models([run.info.experiment_id], query):
+            client.delete_logged_model(model.model_id)
+        client.delete_run(run.info.run_id)
+    except MlflowException:
+        if not _is_deleted(client, run.info.run_id):
+            raise
 
 
-def log(client: "MlflowClient", experiment: str, candidate: Candidate) -> "Run":
+def _is_deleted(client: "MlflowClient", run_id: str) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return bool(client.get_run(run_id).info.lifecycle_stage == "deleted")
+    except MlflowException as error:
+        return bool(error.error_code == "RESOURCE_DOES_NOT_EXIST")
+
+
+def _fill(client: "MlflowClient", experiment: str, candidate: Candidate, run_id: str) -> None:
     """Log everything about a candidate; the tag MANIFEST and the status FINISHED come last."""
     tags = {**_tags(candidate.tags), RUN_KEY: candidate.run_key}
-    run_id = client.create_run(experiment, tags=tags, run_name=candidate.run_key[:12]).info.run_id
     model = client.create_logged_model(
         experiment, name="model", source_run_id=run_id, tags=tags, model_type="doubleroute"
     )
@@ -104,7 +169,6 @@ def log(client: "MlflowClient", experiment: str, candidate: Candidate) -> "Run":
     client.set_tag(run_id, MODEL_ID, model.model_id)
     client.set_tag(run_id, MANIFEST, manifest)
     client.set_terminated(run_id)
-    return client.get_run(run_id)
 
 
 def _log_numbers(client: "MlflowClient", run_id: str, model_id: str, candidate: Candidate) -> None:

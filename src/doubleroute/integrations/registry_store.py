@@ -49,6 +49,11 @@ class Store:
         """The embedded store's sqlite file."""
         return self.folder / "mlflow.db" if self.folder else None
 
+    @property
+    def shared(self) -> bool:
+        """Whether other machines write to it, whom this project's lock does not keep out."""
+        return self.folder is None
+
     def artifacts(self, experiment: str) -> str | None:
         """The URI of an experiment's artifacts; None where the server decides."""
         return (self.folder / "artifacts" / experiment).as_uri() if self.folder else None

@@ -15,10 +15,11 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from doubleroute.errors import DataError, InputError
+from doubleroute.integrations.data_files import is_there, some
 from doubleroute.integrations.data_objects import LISTING, Origin, data_stage, is_inside, listing_on_disk
 from doubleroute.integrations.data_record import folder_md5
 from doubleroute.integrations.git import ask, failed, is_in_none
-from doubleroute.integrations.versions import has_files, pointer_in, read_pointer, remote_in, some
+from doubleroute.integrations.versions import pointer_in, read_pointer, remote_in
 from doubleroute.workspace import Stage, Workspace
 
 #: What of the project is read from git; the data come from DVC.
@@ -221,7 +222,7 @@ def _check_staged(root: Path, staged_object: str) -> None:
     if head != staged_object:
         return
     pointer = pointer_in(_contents(root, [staged_object])[staged_object], "the index: data.dvc")
-    now = folder_md5(listing_on_disk(root)) if has_files(root / "data") else pointer
+    now = folder_md5(listing_on_disk(root)) if is_there(root) else pointer
     told = read_pointer(root) or pointer
     if now not in (pointer, told):
         raise DataError(
@@ -273,7 +274,7 @@ def _revision(
             (folder / each).write_bytes(contents[sha])
         _link(data, folder)
 
-    stage = workspace.build("revision", {"dvc_md5": pointer, "files": own}, make)
+    stage = workspace.build("revision", {"dvc_md5": pointer, "files": own}, make, linked=data)
     listing = json.loads((data.path / LISTING).read_text(encoding="utf-8"))
     return Revision(name, commit, pointer, stage.path, listing)
 

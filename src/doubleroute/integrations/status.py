@@ -9,6 +9,7 @@ from typing import Any
 from doubleroute.config import Project
 from doubleroute.errors import DoublerouteError
 from doubleroute.integrations import versions
+from doubleroute.integrations.data_files import is_there
 from doubleroute.integrations.registry import Registry
 from doubleroute.workspace import MANIFEST, Workspace
 
@@ -65,7 +66,7 @@ def _version(version: dict[str, Any]) -> str:
 def _data(project: Project) -> dict[str, Any]:
     try:
         pointer = versions.read_pointer(project.root)
-        if pointer is not None and not versions.has_files(project.root / "data"):
+        if pointer is not None and not is_there(project.root):
             return {"problem": f"data/ is missing; `dvc pull` fetches {pointer}"}
         return versions.pull(project.root, project.all_paths).as_dict()
     except DoublerouteError as error:

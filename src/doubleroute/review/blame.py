@@ -104,10 +104,10 @@ def _likeliest(study: Study, trained: Trained, changes: Changes, groups: Sequenc
 
 
 def _pull(study: Study, model: np.ndarray) -> np.ndarray:
-    """How far learning from each content [u] once more moves the held-out loss, to first order: the product
-    of both gradients, as if all directions of the features were curved alike."""
+    """How far learning from each content [u] once more, for all that it stands for, moves the held-out loss,
+    to first order: the product of both gradients, as if all directions of the features were curved alike."""
     held, given = study.held, study.learned
     goal = held.features.T @ linear.slopes(study.kind, held.features @ model, held.targets).astype(np.float32)
     own = linear.slopes(study.kind, given.features @ model, given.targets)
     each = -((given.features @ goal) * own).sum(axis=1)
-    return np.bincount(given.owner, each, len(study.head))
+    return np.bincount(given.owner, each, len(study.head)) * study.weight

@@ -18,10 +18,10 @@ import numpy as np
 from doubleroute import linear
 from doubleroute.review.renaming import names_of, renamed_label
 from doubleroute.review.rows import Changes, VersionRows
+from doubleroute.review.sampling import Sampled
 from doubleroute.review.study import (
     Examples,
     Features,
-    chosen,
     examples_of,
     fits,
     label_names,
@@ -55,26 +55,26 @@ class Contradiction:
 
 
 def contradicted(
-    base: VersionRows, head: VersionRows, changes: Changes, features: Features, most: int
+    base: VersionRows, head: VersionRows, changes: Changes, features: Features, sample: Sampled
 ) -> list[Contradiction]:
     """Rows that were added, edited or given another label and that the model contradicts, the surest first.
 
     A model is learned in _FOLDS parts, and asked about the rows that it did not learn from; copies of a text
-    are in one part. Of ``most`` see ``study.chosen``; all changed rows are looked at. Rows whose label fewer
+    are in one part. Looked at are the rows of the ``sample``, which need features. Rows whose label fewer
     than _LEAST_OF_LABEL rows have are left alone, and all where fewer than _LEAST_UNCHANGED are unchanged or
     none of them names a label.
     """
     labels = head.comparable()
     usable = np.array(
         [
-            place >= 0 and fits(head.kind, label, features.words(place))
-            for label, place in zip(labels, features.head.tolist(), strict=True)
+            taken and place >= 0 and fits(head.kind, label, features.words(place))
+            for taken, label, place in zip(sample.rows[1], labels, features.head.tolist(), strict=True)
         ],
         bool,
     )
     pair_of = {int(row): place for place, row in enumerate(changes.pairs[:, 1]) if row >= 0}
     changed = np.array([bool(changes.kinds[pair_of[row]]) for row in range(len(head))], bool)
-    rows = np.flatnonzero(usable & (changed | chosen(head, base, most)))
+    rows = np.flatnonzero(usable)
     if (~changed[rows]).sum() < _LEAST_UNCHANGED or not changed[rows].any():
         return []
     if head.kind != "regression" and not label_names(head.kind, [labels[row] for row in rows]):

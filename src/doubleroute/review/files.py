@@ -1,13 +1,14 @@
 """What is wrong with a version before rows are compared: files, columns, and rows that are refused."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 from doubleroute.config import Review
 from doubleroute.data.raw import columns_listed
 from doubleroute.review.findings import Finding, counted, row_digest, severity_of, where
+from doubleroute.review.sampling import Places
 
 #: Rules of validation whose rows have a finding of their own.
 OWN_FINDING = frozenset({"leak", "conflict", "duplicate"})
@@ -28,9 +29,14 @@ def unreadable(message: str, review: Review) -> Finding:
     )
 
 
-def refused(quarantined: Sequence[Mapping[str, Any]]) -> frozenset[tuple[str, int]]:
+def refused(quarantined: Sequence[Mapping[str, Any]]) -> Places:
     """File and row of the rows of one task that validation refuses for what they hold."""
-    return frozenset((each["file"], each["row"]) for each in quarantined if each["rule"] not in OWN_FINDING)
+    return places(each for each in quarantined if each["rule"] not in OWN_FINDING)
+
+
+def places(quarantined: Iterable[Mapping[str, Any]]) -> Places:
+    """File and row of these rows."""
+    return frozenset((each["file"], each["row"]) for each in quarantined)
 
 
 def invalid(

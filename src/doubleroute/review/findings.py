@@ -18,6 +18,8 @@ MOST_ROWS = 200
 #: Characters of a text that a document quotes.
 QUOTED = 1000
 _WORST_FIRST: tuple[Severity, ...] = ("block", "look", "note")
+#: Findings about the rules themselves: a change may not say how bad it is to change them.
+_OF_RULES = frozenset({"rules", "tasks"})
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,14 @@ def write_rows(path: Path, findings: Iterable[Finding]) -> None:
                 file.write(json.dumps(line) + "\n")
 
 
-def severity_of(name: str, review: Review) -> Severity:
-    """How bad a finding is: as the project says, else as it is by default."""
-    return review.severity.get(name, FINDINGS[name])
+def severity_of(name: str, review: Review, before: Review | None = None) -> Severity:
+    """How bad a finding is: as the project says, else as it is by default.
+
+    ``before``: the rules of base. By those ``rules`` and ``tasks`` are at least as bad: what a change does to
+    the rules is not judged by what it makes of them alone.
+    """
+    sources = [review, before] if before is not None and name in _OF_RULES else [review]
+    return min((each.severity.get(name, FINDINGS[name]) for each in sources), key=_WORST_FIRST.index)
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:

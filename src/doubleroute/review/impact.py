@@ -10,6 +10,7 @@ import numpy as np
 from doubleroute import linear
 from doubleroute.config import LOWER_IS_BETTER
 from doubleroute.review.estimates import Estimate, described, estimate, finite, holm_alphas, mean_of, pooled
+from doubleroute.review.findings import counted
 from doubleroute.review.study import Study
 
 #: With fewer held-out rows nothing is said; with fewer of a label nothing about it.
@@ -93,9 +94,10 @@ def train(study: Study, seeds: int, progress: Progress) -> Trained:
 def impact(study: Study, trained: Trained | None, coding: Coding, metric: str) -> dict[str, Any]:
     """How much better head is than base on the held-out rows: the entry of ``impact`` in review.json.
 
-    ``trained`` as ``train`` gives it, may be None where ``cannot_tell`` or ``study.same`` holds. Intervals
-    are 95%, of the training rows drawn anew and of the held-out rows. Verdict: that of the metric, or where
-    it cannot tell that of the loss, which a few rows move sooner.
+    ``trained`` as ``train`` gives it, may be None where ``cannot_tell`` or ``study.same`` holds. ``changed``:
+    changed training rows, and how many of them were looked at. Intervals are 95%, of the training rows drawn
+    anew and of the held-out rows. Verdict: that of the metric, or where it cannot tell that of the loss,
+    which a few rows move sooner.
     """
     reason = cannot_tell(study)
     about = {
@@ -104,11 +106,16 @@ def impact(study: Study, trained: Trained | None, coding: Coding, metric: str) -
         "rows": len(study.held_rows),
         "left_out": study.left_out,
         "learned": {"base": int(study.base.sum()), "head": int(study.head.sum())},
+        "changed": {"rows": study.changed, "looked_at": study.looked_at},
     }
+    part = _part(study)
+    if study.same and part:
+        return about | {"verdict": "cannot tell", "why": f"{part}, which teach the same in both versions"}
     if study.same:
         return about | {"verdict": "no change", "why": "both versions teach exactly the same rows"}
     if reason or trained is None:
-        return about | {"verdict": "cannot tell", "why": reason or "nothing was trained"}
+        why = reason or "nothing was trained"
+        return about | {"verdict": "cannot tell", "why": f"{why}; {part}" if part else why}
     scores = _Scores(study, coding, metric)
     pairs = [(trained.base, trained.head), *trained.drawn]
     difference = scores.difference(pairs)
@@ -285,11 +292,19 @@ def _method(study: Study, losses: Losses, seeds: int) -> str:
         "regression": "ridge regression",
     }[study.kind]
     more = len(np.unique(losses.owner)) - len(study.truths)
+    part = _part(study)
     return (
         f"{model} on the pretrained backbone's frozen states, learned from each version; intervals from "
         f"{seeds} paired bootstraps of the training rows and from the held-out rows; the loss also on {more} "
-        "unchanged training rows, each by the bootstraps that left it out"
+        f"unchanged training rows, each by the bootstraps that left it out{part and '; ' + part}"
     )
+
+
+def _part(study: Study) -> str:
+    """How many changed rows were looked at, where not all were."""
+    if study.looked_at == study.changed:
+        return ""
+    return f"of {counted(study.changed, 'changed training row')} {study.looked_at:,} were looked at"
 
 
 def _verdict(found: dict[str, Any]) -> dict[str, str]:

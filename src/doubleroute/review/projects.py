@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from doubleroute.config import Project, Review
+from doubleroute.config import Project
+from doubleroute.config.keeping import Severity
 from doubleroute.review.findings import Finding, counted, severity_of
 
 #: Sections that decide what is found and how bad it is.
@@ -14,16 +15,18 @@ _RULES = ("review", "validation", "promotion", "drift")
 Suites = Mapping[str, Sequence[Any]]
 
 
-def project_findings(
-    base: Project, head: Project, suites: tuple[Suites, Suites], review: Review
-) -> list[Finding]:
+def project_findings(base: Project, head: Project, suites: tuple[Suites, Suites]) -> list[Finding]:
     """``tasks``: tasks that came, went or are of another kind, whose rows are all new or gone; ``rules``:
     changed rules of project.yaml and expectations of base's and head's ``suites``, which may be what lets
-    the rest of the change pass."""
-    return [*_tasks(base, head, review), *_rules(base, head, suites, review)]
+    the rest of the change pass. How bad they are say base's rules and head's, whichever say worse."""
+    return [*_tasks(base, head), *_rules(base, head, suites)]
 
 
-def _tasks(base: Project, head: Project, review: Review) -> list[Finding]:
+def _severity(name: str, base: Project, head: Project) -> Severity:
+    return severity_of(name, head.review, base.review)
+
+
+def _tasks(base: Project, head: Project) -> list[Finding]:
     said = [f"{name} is new" for name in head.tasks if name not in base.tasks]
     said += [f"{name} is gone" for name in base.tasks if name not in head.tasks]
     said += [
@@ -37,10 +40,10 @@ def _tasks(base: Project, head: Project, review: Review) -> list[Finding]:
     fix = (
         "see that this is meant: a new task has nothing to be compared with, and what is gone is not reviewed"
     )
-    return [Finding("tasks", severity_of("tasks", review), None, None, len(said), title, fix)]
+    return [Finding("tasks", _severity("tasks", base, head), None, None, len(said), title, fix)]
 
 
-def _rules(base: Project, head: Project, suites: tuple[Suites, Suites], review: Review) -> list[Finding]:
+def _rules(base: Project, head: Project, suites: tuple[Suites, Suites]) -> list[Finding]:
     lines: list[str] = []
     for section in _RULES:
         lines += _differences(section, _plain(getattr(base, section)), _plain(getattr(head, section)))
@@ -56,9 +59,8 @@ def _rules(base: Project, head: Project, suites: tuple[Suites, Suites], review: 
     more = f" and {len(lines) - 3} more" if len(lines) > 3 else ""
     title = f"{counted(len(lines), 'rule')} changed: {', '.join(lines[:3])}{more}"
     fix = "see that the change of the rules is not what lets the change of the data pass"
-    return [
-        Finding("rules", severity_of("rules", review), None, None, len(lines), title, fix, "\n".join(lines))
-    ]
+    severity = _severity("rules", base, head)
+    return [Finding("rules", severity, None, None, len(lines), title, fix, "\n".join(lines))]
 
 
 def _expectations(file: str, before: Sequence[Any], after: Sequence[Any]) -> Iterator[str]:

@@ -13,13 +13,11 @@ from typing import Any
 import numpy as np
 
 from doubleroute import linear
-from doubleroute.data.splits import position
 from doubleroute.data.tags import legal
 from doubleroute.review.renaming import renamed_label
 from doubleroute.review.rows import Changes, VersionRows
+from doubleroute.review.sampling import Sampled
 
-#: Seeds the draw of rows where there are more than can be looked at: the same texts in every version.
-_DRAW = 0x5EED_0F_A11
 _HELD = 5
 _STRENGTH_ROWS = 3000
 
@@ -67,12 +65,14 @@ class Examples:
 class Study:
     """u contents that are learned from and m rows that are held out.
 
-    ``base`` and ``head`` float64 [u]: how often each version has a content; ``unit`` uint64 [u]: the number
-    of what is drawn together, a text; ``settled`` bool [u]: contents of rows that were relabelled or edited,
-    which are the change itself and no sample of anything; ``untouched`` bool [u]: contents whose text both
-    versions teach alike. ``base_content`` and ``head_content`` int64: the
-    content of each row of the versions, -1 for a row that is not learned from. ``held_rows`` int64 [m]: rows
-    of head; ``truths`` [m] their labels. ``left_out``: test rows that are not among them, by the reason.
+    ``base`` and ``head`` float64 [u]: how often each version has a content; ``weight`` float64 [u]: how many
+    rows one of them stands for; ``unit`` uint64 [u]: the number of what is drawn together, a text;
+    ``settled`` bool [u]: contents of rows that were relabelled or edited, which are the change itself and no
+    sample of anything; ``untouched`` bool [u]: contents whose text both versions teach alike.
+    ``base_content`` and ``head_content`` int64: the content of each row of the versions, -1 for a row that is
+    not learned from. ``held_rows`` int64 [m]: rows of head; ``truths`` [m] their labels. ``left_out``: test
+    rows that are not among them, by the reason.
+    ``changed``: changed training rows, and ``looked_at`` how many of them models look at.
     """
 
     kind: str
@@ -80,6 +80,7 @@ class Study:
     learned: Examples
     base: np.ndarray
     head: np.ndarray
+    weight: np.ndarray
     unit: np.ndarray
     settled: np.ndarray
     untouched: np.ndarray
@@ -90,10 +91,12 @@ class Study:
     truths: list[Any]
     left_out: dict[str, int]
     strength: float
+    changed: int
+    looked_at: int
 
     @property
     def same(self) -> bool:
-        """Whether both versions teach exactly the same."""
+        """Whether both versions teach exactly the same, as far as their rows are looked at."""
         return bool((self.base == self.head).all())
 
     @property
@@ -102,9 +105,9 @@ class Study:
         return 1 if self.kind == "regression" else len(self.labels)
 
     def fit(self, counts: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
-        """The coefficients [d + 1, outputs] learned from contents that weigh ``counts`` [u]."""
+        """The coefficients [d + 1, outputs] learned from contents that are there ``counts`` [u] times."""
         given = self.learned
-        weights = counts[given.owner]
+        weights = (counts * self.weight)[given.owner]
         return linear.fit(
             self.kind, given.features, given.targets, weights, self.outputs, self.strength, start
         )
@@ -114,33 +117,26 @@ class Study:
         return linear.losses(self.kind, self.held.features @ coefficients, self.held.targets)
 
 
-def chosen(side: VersionRows, other: VersionRows, most: int) -> np.ndarray:
-    """Which rows of a version are looked at: bool [rows], about ``most`` of each split of the larger version
-    at random. A text is chosen in both versions or in neither."""
-    larger = {split: max(side.splits.count(split), other.splits.count(split)) for split in set(side.splits)}
-    if all(rows <= most for rows in larger.values()):
-        return np.ones(len(side), bool)
-    places = np.array([position(key, _DRAW) for key in side.alike()])
-    return places < np.array([most / larger[split] for split in side.splits])
-
-
-def study(base: VersionRows, head: VersionRows, changes: Changes, features: Features, most: int) -> Study:
+def study(
+    base: VersionRows, head: VersionRows, changes: Changes, features: Features, sample: Sampled
+) -> Study:
     """Bring together what both versions teach and which test rows can judge them.
 
-    Learned are the labelled training rows that ``chosen`` takes. Held out are test rows that are unchanged,
-    whose text both versions teach alike or not at all, and whose label base knows too.
+    Learned are the labelled training rows of the ``sample``, which need features. Held out are test rows that
+    are unchanged, whose text both versions teach alike or not at all, and whose label base knows too.
     """
     sides = (
-        _Side(base, features.base, features, changes.renamed, chosen(base, head, most)),
-        _Side(head, features.head, features, {}, chosen(head, base, most)),
+        _Side(base, features.base, features, changes.renamed, sample.rows[0], sample.sound[0]),
+        _Side(head, features.head, features, {}, sample.rows[1], sample.sound[1]),
     )
     contents = sorted({content for side in sides for content in side.contents if content}, key=repr)
     number: dict[Any, int] = {content: place for place, content in enumerate(contents)}
     of = [np.array([number.get(each, -1) for each in side.contents], np.int64) for side in sides]
     base_counts, head_counts = (np.bincount(each[each >= 0], minlength=len(contents)) for each in of)
-    texts = np.zeros(len(contents), np.int64)
-    for side, each in zip(sides, of, strict=True):
+    texts, weight = np.zeros(len(contents), np.int64), np.ones(len(contents))
+    for side, each, weights in zip(sides, of, sample.weights, strict=True):
         texts[each[each >= 0]] = side.places[each >= 0]
+        weight[each[each >= 0]] = weights[each >= 0]
     held_rows, left_out = _held(sides, changes)
     truths = [sides[1].labels[row] for row in held_rows]
     names = _learned_names(base.kind, [*(content[2] for content in contents), *truths])
@@ -153,6 +149,7 @@ def study(base: VersionRows, head: VersionRows, changes: Changes, features: Feat
         learned=learned,
         base=base_counts.astype(np.float64),
         head=head_counts.astype(np.float64),
+        weight=weight,
         unit=unit,
         settled=_settled(len(contents), of, changes),
         untouched=~np.isin(unit, unit[base_counts != head_counts]),
@@ -162,7 +159,9 @@ def study(base: VersionRows, head: VersionRows, changes: Changes, features: Feat
         held_rows=held_rows,
         truths=truths,
         left_out=left_out,
-        strength=strength_of(base.kind, learned, base_counts, max(1, len(names))),
+        strength=strength_of(base.kind, learned, base_counts, max(1, len(names)), weight),
+        changed=sample.changed,
+        looked_at=sample.looked_at,
     )
 
 
@@ -183,7 +182,7 @@ def targets(kind: str, truths: Sequence[Any], labels: Sequence[str]) -> np.ndarr
 
 class _Side:
     """One version: the labels [rows] that can be learned, None for the others, and the contents of the
-    training rows that are: (text, pair, label), None for the others."""
+    training rows that are: (text, pair, label), None for the others. Rows that are not ``sound`` are none."""
 
     def __init__(
         self,
@@ -192,6 +191,7 @@ class _Side:
         features: Features,
         renamed: Mapping[str, str],
         looked_at: np.ndarray,
+        sound: np.ndarray,
     ) -> None:
         self.rows, self.places = rows, places
         self.usable = looked_at & (places >= 0)
@@ -202,7 +202,7 @@ class _Side:
             label if usable and fits(rows.kind, label, features.words(place)) else None
             for label, usable, place in zip(self.all_labels, self.usable, places.tolist(), strict=True)
         ]
-        self.train = np.array([split == "train" for split in rows.splits], bool)
+        self.train = sound & np.array([split == "train" for split in rows.splits], bool)
         self.contents = [
             (text, pair or "", label) if train and label is not None else None
             for text, pair, label, train in zip(rows.texts, rows.pairs, self.labels, self.train, strict=True)
@@ -319,8 +319,11 @@ def examples_of(
     return Examples(scaled, targets(kind, truths, labels), owner)
 
 
-def strength_of(kind: str, learned: Examples, counts: np.ndarray, outputs: int) -> float:
-    """The penalty that suits base, from a fifth of its contents, or of some of them."""
+def strength_of(
+    kind: str, learned: Examples, counts: np.ndarray, outputs: int, weight: np.ndarray | float = 1.0
+) -> float:
+    """The penalty that suits base, from a fifth of its contents, or of some of them; each of them stands for
+    ``weight`` rows."""
     contents = np.flatnonzero(counts)
     contents = contents[np.random.default_rng(0).permutation(len(contents))[:_STRENGTH_ROWS]]
     held = np.zeros(len(counts), bool)
@@ -334,4 +337,4 @@ def strength_of(kind: str, learned: Examples, counts: np.ndarray, outputs: int) 
         kind, learned.features[rows], learned.targets[rows], outputs, held[learned.owner[rows]]
     )
     # What suits some rows suits more of them when it grows as they do.
-    return found * float(counts.sum()) / int(counts[known & ~held].sum())
+    return found * float((counts * weight).sum()) / int(counts[known & ~held].sum())

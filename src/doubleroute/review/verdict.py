@@ -1,6 +1,7 @@
 """The verdict on a change of the data: approve, look or block.
 
-1. A finding counts as the project says (``review.severity``), else as it does by default.
+1. A finding counts as the project says (``review.severity``), else as it does by default; changed rules and
+   tasks also as the project said before the change.
 2. A finding that is acknowledged up to this day does not count.
 3. block if a finding that counts blocks; look if one asks for a look; else approve.
 
@@ -26,16 +27,17 @@ def decide(
     today: date,
     entries: Sequence[str] = (),
     full: Mapping[str, Mapping[str, Any]] | None = None,
+    before: Review | None = None,
 ) -> dict[str, Any]:
     """Decide from what review.json holds: {"verdict", "reasons", "exit_code"}.
 
     ``findings``, ``impact`` and ``full``: as in review.json, no impact where it was not measured or not
-    trained for real; ``entries``: what ``acknowledged.acknowledge`` says of its entries. All reasons are
-    given, the worst first.
+    trained for real; ``entries``: what ``acknowledged.acknowledge`` says of its entries; ``review`` and
+    ``before``: the rules of head and of base. All reasons are given, the worst first.
     """
     counting = [each for each in findings if not _accepted(each, today)]
     by = {
-        severity: [each for each in counting if severity_of(each["name"], review) == severity]
+        severity: [each for each in counting if severity_of(each["name"], review, before) == severity]
         for severity in ("block", "look", "note")
     }
     verdict = "block" if by["block"] else "look" if by["look"] else "approve"

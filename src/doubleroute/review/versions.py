@@ -13,6 +13,7 @@ import numpy as np
 
 from doubleroute.review.renaming import renamed_label
 from doubleroute.review.rows import Changes, VersionRows
+from doubleroute.review.sampling import Places
 
 
 @dataclass(frozen=True)
@@ -20,14 +21,16 @@ class Versions:
     """The n rows of head and those of base, and how they belong together.
 
     ``refused``: file and row of the rows of head that validation refuses for what they hold; what their
-    labels say is not counted.
+    labels say is not counted. ``quarantined``: those of base and of head that it takes out for any reason, as
+    copies, and that no training learns from.
     """
 
     task: str
     base: VersionRows
     head: VersionRows
     changes: Changes
-    refused: frozenset[tuple[str, int]] = field(default=frozenset())
+    refused: Places = field(default=frozenset())
+    quarantined: tuple[Places, Places] = (frozenset(), frozenset())
 
     @cached_property
     def base_keys(self) -> list[str | None]:

@@ -1,0 +1,123 @@
+"""The steps of a review in this process, on a tiny project under git and DVC."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import write_tiny_project
+from versioned import begin, branch, git, make, sentences, write_sentences
+
+from doubleroute.errors import GateError
+from doubleroute.flows import reviewing
+from doubleroute.flows.timeline import FitProgress
+from doubleroute.workspace import Workspace
+
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value will soon:DeprecationWarning")
+
+
+def one_row(data: Path) -> None:
+    write_sentences(data, [*sentences(data), "words of this short line are good,pos,mail"])
+
+
+def quick(root: Path, *changes: str) -> dict[str, Any]:
+    return reviewing.review(root, "main", "topic", FitProgress(), quick=True, changes=changes)[0]
+
+
+@pytest.fixture(scope="module")
+def root(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = make(tmp_path_factory.mktemp("reviewing") / "project", tiny_backbone)
+    branch(made, "topic", one_row)
+    return made
+
+
+def test_a_change_that_turns_its_own_findings_down_is_looked_at(tiny_backbone: Path, tmp_path: Path) -> None:
+    root = make(tmp_path / "project", tiny_backbone)
+    path = root / "project.yaml"
+    before = path.read_text(encoding="utf-8")
+
+    def change(_: Path) -> None:
+        path.write_text(f"{before}review: {{severity: {{rules: note}}}}\n", encoding="utf-8")
+
+    branch(root, "topic", change)
+    assert quick(root)["verdict"]["verdict"] == "look"
+    assert quick(root, "review.severity.rules=note")["verdict"]["verdict"] == "approve"
+
+
+def test_bad_rows_of_a_base_that_cannot_be_validated_are_not_charged_to_the_change(
+    tiny_backbone: Path, tmp_path: Path
+) -> None:
+    root = write_tiny_project(tmp_path / "project", tiny_backbone, 200)
+    header, *rows = sentences(root / "data")
+    bad = ["  ,pos,mail", "  ,neg,chat"]
+    write_sentences(root / "data", [header, *rows, *bad])
+    filled = {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "stars"}}
+    (root / "expectations").mkdir()
+    (root / "expectations" / "sentiment.json").write_text(json.dumps({"expectations": [filled]}))
+    more = [f"{header},stars", *(f"{row},3" for row in [*rows, *bad, "\t,pos,mail"])]
+    branch(begin(root), "topic", lambda data: write_sentences(data, more))
+    found = quick(root)
+    (invalid,) = [each for each in found["findings"] if each["name"] == "invalid"]
+    assert invalid["count"] == 1
+    (said,) = [each for each in found["verdict"]["reasons"] if each.startswith("base does not pass")]
+    assert "could not be checked" in said
+
+
+def test_rows_that_validation_takes_out_have_no_part_in_what_is_predicted(
+    tiny_backbone: Path, tmp_path: Path
+) -> None:
+    root = make(tmp_path / "project", tiny_backbone)
+
+    def leak(data: Path) -> None:
+        """Rows of train whose text is too long: validation refuses them."""
+        long = " ".join(["good"] * 30_000)
+        write_sentences(data, [*sentences(data), f"{long},pos,mail"])
+
+    branch(root, "topic", leak)
+    found = reviewing.read(root, "main", "topic")
+    reviewing.compare(found)
+    (place,) = found.tasks["sentiment"].quarantined[1]
+    assert place == ("data/sentiment.csv", 201)
+    reviewing.find(found)
+    reviewing.measure(found, FitProgress(), full=False)
+    assert found.measured is not None
+    impact = found.measured.impact["sentiment"]
+    assert impact["verdict"] == "no change"
+    assert impact["learned"]["base"] == impact["learned"]["head"]
+
+
+def test_full_beside_a_training_is_refused_before_anything_is_read(root: Path) -> None:
+    with Workspace(root).lock("train"), pytest.raises(GateError, match="a training of this project is under"):
+        reviewing.review(root, "nowhere", "topic", FitProgress(), full=True)
+
+
+def test_a_training_that_begins_meanwhile_does_not_throw_a_review_away(root: Path) -> None:
+    found = reviewing.read(root, "main", "topic")
+    reviewing.compare(found)
+    reviewing.find(found)
+    with Workspace(root).lock("train"):
+        reviewing.measure(found, FitProgress(), full=True)
+    document, folder = reviewing.conclude(found)
+    assert (folder / "review.html").is_file()
+    assert document["impact"]["sentiment"]["verdict"] in ("cannot tell", "better", "no change")
+    said = document["full"]["sentiment"]
+    assert said["verdict"] == "cannot tell"
+    assert said["why"].startswith("a training of this project is under way")
+
+
+def test_a_review_trims_the_workspace(root: Path) -> None:
+    old = root / ".doubleroute" / "stages" / "fit-0"
+    old.mkdir(parents=True)
+    (old / "weights").write_bytes(b"0" * 1000)
+    days_ago = time.time() - 3 * 86400
+    os.utime(old, (days_ago, days_ago))
+    quick(root)
+    assert old.is_dir()
+    document, folder = reviewing.review(
+        root, "main", "topic", FitProgress(), quick=True, changes=["workspace.max_gb=0.000001"]
+    )
+    assert not old.exists()
+    assert folder.is_dir()
+    assert document["head"]["commit"] == git(root, "rev-parse", "topic")
