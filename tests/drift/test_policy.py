@@ -165,6 +165,15 @@ def test_cooldown_and_the_weekly_maximum_turn_every_reason_into_a_wait() -> None
     assert aside.numbers["retrainings_in_seven_days"] == 1
 
 
+def test_what_a_version_was_made_of_already_is_waited_with_whatever_speaks_for_it() -> None:
+    tried = {"decision": "20260309T020000-1a2b3c4d", "version": "5", "verdict": "cannot tell"}
+    decision = decide(facts(drift=MOVED, performance={}, tried=tried), POLICY)
+
+    assert decision.verdict == "wait"
+    assert reason(decision, "version 5 was made of these data, and the promotion gate said cannot tell")
+    assert decide(facts(champion=None, tried=tried), POLICY).verdict == "wait"
+
+
 def test_times_with_and_without_a_zone_are_compared_in_utc() -> None:
     decision = decide(
         facts(now="2026-03-10T02:00:00+00:00", retrainings=["2026-03-10T02:30:00+01:00"]), POLICY

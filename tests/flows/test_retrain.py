@@ -160,6 +160,16 @@ def test_new_rows_of_another_kind_are_found_decided_about_and_trained_on(root: P
     assert registry.artifact(version, "rows.parquet") is not None
 
 
+def test_a_version_that_did_not_win_is_not_tried_again_on_the_same_data(root: Path) -> None:
+    assert records.read_all(root)[0][0]["outcome"]["verdict"] != "promote", (
+        "else there is nothing to see here"
+    )
+    result = retrain(load_project(root, CHANGES), CHANGES)
+    assert (result["record"]["verdict"], result["trained"]) == ("wait", None)
+    assert result["record"]["facts"]["tried"]["version"] == "2"
+    assert len(result["record"]["facts"]["retrainings"]) == 1
+
+
 def test_the_same_look_again_is_found_and_a_forced_retraining_makes_no_second_version(root: Path) -> None:
     result = retrain(load_project(root, CHANGES), CHANGES, force=True)
     assert result["trained"]["version"] == "2"

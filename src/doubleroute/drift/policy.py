@@ -8,8 +8,9 @@ The rule, on the facts of one look at what arrived (``decide`` says their shape)
    ``new_labels`` of those that the champion learned from; the champion is older than ``max_age_days``.
 2. A drift speaks only until labels have answered it: where every task's measured fall is for certain at
    most ``max_fall`` (the interval's upper end), what moved did no harm and the drift is noted alone.
-3. Against it speak, and turn it into a wait: the last retraining is less than ``cooldown_hours`` ago;
-   ``max_per_week`` retrainings began in the last seven days.
+3. Against it speak, and turn it into a wait: a version was made from this champion, of these data and by this
+   policy already, and it is not champion (``tried``): once more it would be the same; the last retraining is
+   less than ``cooldown_hours`` ago; ``max_per_week`` retrainings began in the last seven days.
 4. Against it speak, and turn it into a question: no task has ``min_new_labels`` new labelled training rows
    (there is nothing new to learn from: label some); it is expected to cost more than ``max_seconds``.
 5. A fall that is only estimated (no labelled current rows) and above ``max_fall`` for certain asks for
@@ -58,8 +59,8 @@ def decide(facts: Mapping[str, Any], policy: Retraining) -> Decision:
     ``facts``: {"now": ISO time, "champion": {"age_days", ...} | null, "drift": {"verdict", "moved",
     "tests"} | null, "performance": {task: {"metric", "fall": {"value", "low", "high"} | null,
     "reference", "current", "estimated", "higher_is_better"}}, "new_labels": {task: rows}, "learned_from":
-    {task: rows}, "retrainings": [ISO times, newest first], "expected_seconds": s | null}; what is missing
-    counts as not known. Falls are in units of each task's metric, positive is worse.
+    {task: rows}, "retrainings": [ISO times, newest first], "tried": {"version", "verdict"} | null,
+    "expected_seconds": s | null}; what is missing counts as not known. Falls are in units of each task's metric, positive is worse.
     """
     numbers: dict[str, Any] = {"policy": _bounds(policy)}
     findings = [
@@ -247,6 +248,11 @@ def _new_labels(facts: Mapping[str, Any], policy: Retraining, numbers: dict[str,
 
 
 def _pauses(facts: Mapping[str, Any], policy: Retraining, numbers: dict[str, Any]) -> Iterator[_Finding]:
+    """Part 3."""
+    tried = numbers["tried"] = facts.get("tried")
+    if tried is not None:
+        text = f"version {tried['version']} was made of these data, and the promotion gate said {tried['verdict']}"
+        yield _Finding("wait", f"{text}; `doubleroute retrain --force` tries again")
     now = moment(facts["now"])
     ages = [now - moment(each) for each in facts.get("retrainings") or ()]
     since = min(ages, default=None)

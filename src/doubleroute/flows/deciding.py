@@ -91,6 +91,9 @@ def look(
         "new_labels": new,
         "learned_from": champion.seen.labelled if champion else {},
         "retrainings": records.retrainings(past),
+        "tried": records.tried(
+            past, data.as_dict(), champion and champion.version.number, project.retraining
+        ),
         "expected_seconds": champion and _expected_seconds(project, registry, champion, validated, held),
     }
     report = None
