@@ -176,6 +176,19 @@ def test_the_same_look_again_is_found_and_a_forced_retraining_makes_no_second_ve
     assert len(Registry(root, "tiny").versions()) == 2
 
 
+def test_any_error_of_a_retraining_is_noted_and_only_a_kill_is_not(root: Path) -> None:
+    whole = {path: path.read_bytes() for path in root.glob(".doubleroute/stages/evaluate-*/evaluation.json")}
+    for path, content in whole.items():
+        path.write_bytes(b"?" * len(content))
+    with pytest.raises(json.JSONDecodeError):
+        retrain(load_project(root, CHANGES), CHANGES, force=True)
+    for path, content in whole.items():
+        path.write_bytes(content)
+    record = records.read_all(root)[0][0]
+    assert record["outcome"]["error"].startswith("JSONDecodeError: ")
+    assert not records.is_under_way(record)
+
+
 def test_a_retraining_that_a_kill_cut_short_goes_on_under_its_decision(root: Path) -> None:
     add_rows(root, 30, seed=2)
     looked = watch(str(root), CHANGES)

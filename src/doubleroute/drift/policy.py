@@ -60,7 +60,8 @@ def decide(facts: Mapping[str, Any], policy: Retraining) -> Decision:
     "tests"} | null, "performance": {task: {"metric", "fall": {"value", "low", "high"} | null,
     "reference", "current", "estimated", "higher_is_better"}}, "new_labels": {task: rows}, "learned_from":
     {task: rows}, "retrainings": [ISO times, newest first], "tried": {"version", "verdict"} | null,
-    "expected_seconds": s | null}; what is missing counts as not known. Falls are in units of each task's metric, positive is worse.
+    "expected_seconds": s | null}; what is missing counts as not known. Falls are in units of each task's
+    metric, positive is worse.
     """
     numbers: dict[str, Any] = {"policy": _bounds(policy)}
     findings = [
@@ -251,8 +252,8 @@ def _pauses(facts: Mapping[str, Any], policy: Retraining, numbers: dict[str, Any
     """Part 3."""
     tried = numbers["tried"] = facts.get("tried")
     if tried is not None:
-        text = f"version {tried['version']} was made of these data, and the promotion gate said {tried['verdict']}"
-        yield _Finding("wait", f"{text}; `doubleroute retrain --force` tries again")
+        text = f"version {tried['version']} was made of these data, and the promotion gate said"
+        yield _Finding("wait", f"{text} {tried['verdict']}; `doubleroute retrain --force` tries again")
     now = moment(facts["now"])
     ages = [now - moment(each) for each in facts.get("retrainings") or ()]
     since = min(ages, default=None)
