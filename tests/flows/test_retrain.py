@@ -102,6 +102,8 @@ def test_a_task_that_is_of_another_kind_now_is_not_compared(root: Path) -> None:
     same, other = load_project(root), load_project(root, ["tasks.sentiment.kind=multilabel"])
     found = [learned(registry, project) for project in (same, other)]
     assert [each and set(each.sample) for each in found] == [{"sentiment", "entities"}, {"entities"}]
+    assert found[1] is not None
+    assert found[1].answers == {"entities"}
 
 
 def test_what_the_model_was_asked_is_looked_at_instead_of_the_rows(root: Path) -> None:

@@ -28,10 +28,11 @@ from doubleroute.workspace import Stage
 
 @dataclass(frozen=True)
 class Learned(Known):
-    """The champion, and what it remembers of its rows."""
+    """The champion, what it remembers of its rows, and the project's tasks that it answers."""
 
     version: Version
     seen: Seen
+    answers: frozenset[str]
 
 
 def learned(registry: Registry, project: Project) -> Learned | None:
@@ -49,9 +50,11 @@ def learned(registry: Registry, project: Project) -> Learned | None:
         )
     digest, model = version.digest or version.run_key or version.source, registry.model_folder(version)
     about = json.loads((model / "config.json").read_text(encoding="utf-8"))["tasks"]
-    same = {name for name, task in project.tasks.items() if about.get(name, {}).get("kind") == task.kind}
+    same = frozenset(
+        name for name, task in project.tasks.items() if about.get(name, {}).get("kind") == task.kind
+    )
     known = {task: frame for task, frame in read_reference(sample).items() if task in same}
-    return Learned(digest, model, known, version, Seen.read(rows))
+    return Learned(digest, model, known, version, Seen.read(rows), same)
 
 
 def arrived(project: Project, validated: Stage, seen: Seen, held: Seen | None) -> Frames:

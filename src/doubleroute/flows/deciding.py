@@ -11,7 +11,7 @@ from doubleroute.config import Project
 from doubleroute.data.arrivals import Seen
 from doubleroute.digests import code_digest, digest_of, file_digest
 from doubleroute.drift import records
-from doubleroute.drift.policy import expected_seconds
+from doubleroute.drift.expected import expected_seconds
 from doubleroute.flows import current, watching
 from doubleroute.flows.current import Learned
 from doubleroute.flows.held_out import tested, usable
@@ -94,7 +94,8 @@ def look(
         "tried": records.tried(
             past, data.as_dict(), champion and champion.version.number, project.retraining
         ),
-        "expected_seconds": champion and _expected_seconds(project, registry, champion, validated, held),
+        "new_tasks": [task for task in project.tasks if champion and task not in champion.answers],
+        **_expected(project, registry, champion, validated, held),
     }
     report = None
     if stage is not None:
@@ -152,22 +153,26 @@ def _about(version: Version, now: datetime | None) -> dict[str, Any]:
     }
 
 
-def _expected_seconds(
-    project: Project, registry: Registry, champion: Learned, validated: Stage, held: Seen | None
-) -> float | None:
-    """What a retraining should cost in training seconds by the champion's history; None where it has none."""
-    path = registry.artifact(champion.version, "history.json")
-    if path is None:
-        return None
+def _expected(
+    project: Project, registry: Registry, champion: Learned | None, validated: Stage, held: Seen | None
+) -> dict[str, float | None]:
+    """What a retraining should cost in training seconds by the champion's history, and what one in which
+    heads alone learn; None where it has none."""
+    names = {"expected_seconds": False, "expected_heads_seconds": True}
+    path = champion and registry.artifact(champion.version, "history.json")
+    if champion is None or path is None:
+        return dict.fromkeys(names)
     history = json.loads(path.read_text(encoding="utf-8"))
     rows = 0.0
     for task in project.tasks:
         frame = usable(validated, task, "train", held)
         rows += float(weights_of(task, frame, champion.seen, project.retraining).sum())
     heads = next((each["seconds"] for each in history["epochs"] if each.get("rung") == "heads"), None)
-    return expected_seconds(
-        project.training, project.retraining, rows, history["seconds"], history["total_steps"], heads
-    )
+    cost = (rows, history["seconds"], history["total_steps"], heads)
+    return {
+        name: expected_seconds(project.training, project.retraining, *cost, heads_alone=alone)
+        for name, alone in names.items()
+    }
 
 
 def _report(

@@ -10,7 +10,7 @@ import numpy as np
 from doubleroute.config import LOWER_IS_BETTER, SPLITS, Project, Retraining
 from doubleroute.data.past import dated
 from doubleroute.drift import replay as plays
-from doubleroute.drift.policy import expected_seconds
+from doubleroute.drift.expected import expected_seconds
 from doubleroute.drift.replay import Model, Policy, Window, World
 from doubleroute.drift.windows import cut
 from doubleroute.errors import InputError, ModelError
