@@ -93,7 +93,7 @@ def test_corrected_labels_are_new_labels_and_no_rows_that_arrived(root: Path) ->
     assert found.facts["new_labels"] == found.relabelled == {"sentiment": len(rows), "entities": 0}
     assert found.arrived == {"sentiment": 0, "entities": 0}
     assert found.performance == {}
-    line = f"sentiment: {len(rows)} rows that the champion learned from have another label now"
+    line = f"sentiment: {len(rows)} rows that the champion knows have another label now"
     assert line in said(found)
 
 

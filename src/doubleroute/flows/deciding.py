@@ -25,7 +25,7 @@ from doubleroute.workspace import Stage, Workspace
 
 @dataclass(frozen=True)
 class Look:
-    """What a look found: the champion, by task rows that arrived and rows that it learned with another label
+    """What a look found: the champion, by task rows that arrived and rows that it knows with another label
     than they have now (``relabelled``), ``drift`` and ``performance`` (None when nothing arrived), the facts,
     and the folder with drift.html and drift.md (None without drift)."""
 
@@ -118,7 +118,7 @@ def said(found: Look) -> list[str]:
         return ["there is no champion yet; `doubleroute train` makes one"]
     lines = [f"{task}: {count:,} rows arrived since" for task, count in found.arrived.items()]
     lines += [
-        f"{task}: {count:,} rows that the champion learned from have another label now"
+        f"{task}: {count:,} rows that the champion knows have another label now"
         for task, count in found.relabelled.items()
         if count
     ]
