@@ -79,6 +79,7 @@ def look(
             found = watching.read_check(stage)
     drift, performance = (found["drift"], found["performance"]) if found else (None, {})
     past, _ = records.read_all(project.root)
+    serving = champion.version.number if champion else None
     for task, about in performance.items():
         about["estimate_error"] = _estimate_error(
             task, [performance, *(each["facts"]["performance"] for each in past)]
@@ -91,9 +92,7 @@ def look(
         "new_labels": new,
         "learned_from": champion.seen.labelled if champion else {},
         "retrainings": records.retrainings(past),
-        "tried": records.tried(
-            past, data.as_dict(), champion and champion.version.number, project.retraining
-        ),
+        "tried": records.tried(past, data.as_dict(), serving, project.retraining),
         "new_tasks": [task for task in project.tasks if champion and task not in champion.answers],
         **_expected(project, registry, champion, validated, held),
     }
@@ -159,7 +158,7 @@ def _expected(
     """What a retraining should cost in training seconds by the champion's history, and what one in which
     heads alone learn; None where it has none."""
     names = {"expected_seconds": False, "expected_heads_seconds": True}
-    path = champion and registry.artifact(champion.version, "history.json")
+    path = registry.artifact(champion.version, "history.json") if champion else None
     if champion is None or path is None:
         return dict.fromkeys(names)
     history = json.loads(path.read_text(encoding="utf-8"))
