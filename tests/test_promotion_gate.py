@@ -126,6 +126,16 @@ def churned(case: Case, task: str, seed: int) -> np.ndarray:
     return right
 
 
+def test_a_task_that_is_answered_bit_by_bit_as_before_loses_nothing_and_the_same_labels_prove_less(
+    case: Case,
+) -> None:
+    ours = {"mood": better(case, "mood"), "topic": case.right["topic"]}
+    assert case.decided(ours, max_loss=0).verdict == "promote"
+    unsure = case.decided(ours, sure=0.81, max_loss=0)
+    assert unsure.verdict == "cannot tell"
+    assert "topic: accuracy" in next(each for each in unsure.reasons if "not ruled out" in each)
+
+
 def test_a_better_challenger_is_promoted(case: Case) -> None:
     decision = case.decided({task: better(case, task) for task in case.right})
     assert decision.verdict == "promote", decision.reasons

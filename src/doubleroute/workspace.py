@@ -30,6 +30,8 @@ from doubleroute.errors import MachineError
 MANIFEST = "manifest.json"
 #: Seconds after its last use in which a stage or a copy of a model is never removed.
 _IN_USE = 86400
+#: Locks of commands that read stages for as long as they take, which may be longer than that.
+_READERS = ("compare", "replay")
 #: What nobody comes back for after this many days: half-written files, large states and checkpoints of other
 #: settings.
 _FORGOTTEN = {".*": 1, "registry/.*": 1, "partial/activations-*": 7, "partial/*": 30}
@@ -132,9 +134,12 @@ class Workspace:
     @contextmanager
     def bounded(self, most: float, tell: Callable[[list[str]], None]) -> Iterator[None]:
         """``trim`` to ``most`` bytes when the block ends well, without what was used in it; ``tell`` the
-        names of what was removed, if anything was. Copies of models go as ``_drop_copies`` says."""
+        names of what was removed, if anything was. Copies of models go as ``_drop_copies`` says. Nothing goes
+        as long as a comparison or a replay is under way."""
         since = time.time()
         yield
+        if any(self.holder(name) for name in _READERS):
+            return
         self._drop_copies()
         removed = self.trim(most, since)
         if removed:

@@ -13,6 +13,7 @@ from torch import Tensor
 from doubleroute.modeling.model import DoublerouteConfig, DoublerouteModel, assemble, load_model
 from doubleroute.modeling.routers import Router, Sizes, make_router, resolve
 from doubleroute.modeling.routers.experts import ExpertsRouter
+from doubleroute.modeling.routers.layers import LayersRouter
 
 EXPERTS = {"kind": "experts", "experts": 3, "bottleneck": 4}
 ROUTERS: dict[str, dict[str, Any]] = {
@@ -263,6 +264,19 @@ def test_gates_are_float32_under_bfloat16_and_sum_to_one(name: str) -> None:
     assert gate.min() >= 0
     kept = ROUTERS[name].get("top_k", 3 + ROUTERS[name].get("private", 0))
     assert ((gate > 0).sum(-1) == kept).all()
+
+
+def test_a_layer_s_weight_is_its_share_of_the_squares_of_all_that_is_added() -> None:
+    options = resolve({"kind": "layers", "top": None, "bottleneck": 3}, Path())
+    router = make_router(options, Sizes(hidden=16, tasks=2, layers=2))
+    assert isinstance(router, LayersRouter)
+    torch.nn.init.normal_(router.up)
+    torch.nn.init.normal_(router.down)
+    task = torch.tensor([0, 1, 0])
+    maps = torch.einsum("nhr,nlrk->nlhk", router.up[task], router.down[task])
+    squares = maps.square().sum((-2, -1))
+    torch.testing.assert_close(router.weights(task), squares / squares.sum(-1, keepdim=True))
+    torch.testing.assert_close(router.strength(task), squares.sum(-1).sqrt())
 
 
 def test_a_language_model_that_is_gone_is_not_needed_by_a_saved_model(

@@ -228,3 +228,22 @@ def test_what_a_stopped_run_has_computed_is_not_computed_again(root: Path) -> No
     files = second.stage.manifest["files"]
     shutil.rmtree(second.stage.path)
     assert Stored(run).stage.manifest["files"] == files
+
+
+def test_a_run_that_is_stopped_when_all_is_computed_loses_nothing(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Rows(root)
+    for stage in run.workspace.all("activations"):
+        shutil.rmtree(stage.path)
+
+    def stop(*_: Any) -> Path:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", stop)  # the files have been taken over by then, and hashed
+        with pytest.raises(KeyboardInterrupt):
+            Stored(run)
+    second = Stored(run)
+    assert second.computed == 0
+    assert not list((run.workspace.root / "partial").iterdir())

@@ -22,7 +22,10 @@ def samples_of(
     return {
         name: [
             Sample(
-                rows, {"accuracy": float(one.mean())}, [{"accuracy": value} for value in one[places].mean(1)]
+                rows,
+                {"accuracy": float(one.mean())},
+                [{"accuracy": value} for value in one[places].mean(1)],
+                {},
             )
             for one in each.astype(float)
         ]
@@ -87,7 +90,7 @@ def test_a_loss_against_a_model_of_its_own_is_negative_transfer() -> None:
 
 def test_less_is_better_where_the_metric_is_an_error() -> None:
     samples = {
-        name: [Sample(50, {"mae": value}, [{"mae": value + step} for step in (-0.01, 0.0, 0.01)])] * 2
+        name: [Sample(50, {"mae": value}, [{"mae": value + step} for step in (-0.01, 0.0, 0.01)], {})] * 2
         for name, value in (("a", 1.0), ("b", 2.0))
     }
     assert effects(samples, [("a", "b")], "mae", higher_is_better=False)[0].value == 1.0
@@ -96,7 +99,7 @@ def test_less_is_better_where_the_metric_is_an_error() -> None:
 def test_rows_that_decide_nothing_leave_the_paired_t_test_over_seeds() -> None:
     ours, theirs = [0.80, 0.83, 0.81], [0.70, 0.78, 0.79]
     samples = {
-        name: [Sample(1000, {"accuracy": score}, [{"accuracy": score}] * 10) for score in scores]
+        name: [Sample(1000, {"accuracy": score}, [{"accuracy": score}] * 10, {}) for score in scores]
         for name, scores in (("a", ours), ("b", theirs))
     }
     effect = effects(samples, [("a", "b")], "accuracy", True)[0]
@@ -126,7 +129,7 @@ def test_verdicts_are_corrected_for_all_differences_of_all_tasks() -> None:
 def test_a_metric_that_is_undefined_for_a_seed_cannot_tell() -> None:
     nan = float("nan")
     samples = {
-        name: [Sample(5, {"spearman": value}, [{"spearman": value}] * 4) for value in scores]
+        name: [Sample(5, {"spearman": value}, [{"spearman": value}] * 4, {}) for value in scores]
         for name, scores in (("a", (0.5, nan)), ("b", (0.4, 0.3)), ("c", (0.1, 0.2)))
     }
     couples = [("a", "b"), ("b", "c")]

@@ -108,6 +108,21 @@ def test_a_fit_that_was_killed_ends_with_the_same_weights(run: Run, tmp_path: Pa
     assert same(whole, killed)
 
 
+def test_writing_checkpoints_takes_a_small_share_of_the_time_however_often_they_are_asked_for(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved, save = [], checkpoints.save
+
+    def slowly(*given: Any) -> None:
+        save(*given)
+        saved.append(time.sleep(0.2))
+
+    monkeypatch.setattr(checkpoints, "save", slowly)
+    begun = time.monotonic()
+    Run(root, "training.checkpoint_seconds=1e-6").fit(tmp_path)
+    assert 1 <= len(saved) <= 1 + (time.monotonic() - begun) / (20 * 0.2)
+
+
 def test_a_damaged_checkpoint_is_passed_over(run: Run, tmp_path: Path) -> None:
     run.fit(tmp_path / "whole")
     partial = tmp_path / "again" / "partial"
@@ -144,8 +159,7 @@ def test_a_fit_depends_on_the_stored_layers_that_it_reads_and_on_what_computed_t
     assert alone.manifest["inputs"]["layers"] < run.stored.manifest["inputs"]["layers"]
 
     def inputs(name: Any, stored: Stage | None) -> dict[str, Any]:
-        stages = (run.validated, run.encoded, stored)
-        return fit_inputs(run.project, variant(run.project, name), *stages, "float32")
+        return fit_inputs(run.project, variant(run.project, name), run.encoded, stored, "float32")
 
     assert inputs("routed", alone) == inputs("routed", run.stored)
     others = [inputs("routed", None), inputs("frozen", run.stored)]

@@ -1,10 +1,11 @@
-"""Bootstrap intervals: what they cover, that they are paired, and what happens where nothing is known."""
+"""Intervals: what they cover, that they are paired, and what happens where little or nothing is known."""
 
 import math
 import time
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from doubleroute.kinds import Scorer, kind
 from doubleroute.training.intervals import (
@@ -74,7 +75,7 @@ def test_resamples_depend_on_rows_and_seed_alone() -> None:
 def test_every_metric_gets_an_interval() -> None:
     scorer = accuracy_scorer(np.ones(10, bool))
     assert bootstrap(scorer, 10, 100, 0).keys() == scorer.score().keys()
-    assert bootstrap(scorer, 10, 100, 0)["accuracy"] == (1, 1, 1)
+    assert all(math.isfinite(bound) for each in bootstrap(scorer, 10, 100, 0).values() for bound in each)
 
 
 def test_a_metric_that_is_undefined_in_some_resamples_is_bounded_by_the_rest() -> None:
@@ -90,9 +91,9 @@ def test_a_metric_that_is_undefined_in_over_half_of_the_resamples_has_no_bounds(
     assert all(math.isnan(value) for value in nothing["pearson"])
     assert nothing["mae"].low < nothing["mae"].value < nothing["mae"].high
     single = kind("tagging").scorer(
-        [{"tags": ["O"]}] * 2, [["B-x"], ["O"]], ["O", "B-x"]
-    )  # one row of two holds the entity: a quarter of the resamples lacks it
-    assert bootstrap(single, 2, 100, 0)["entity_f1"] == (0, 0, 0)
+        [{"tags": ["O"]}] * 6, [["B-x"]] + [["O"]] * 5, ["O", "B-x"]
+    )  # one row of six holds the entity: a third of the resamples lacks it
+    assert bootstrap(single, 6, 100, 0)["entity_f1"] == (0, 0, 0)
 
 
 def test_without_rows_there_is_neither_value_nor_interval() -> None:
@@ -118,7 +119,48 @@ def test_the_paired_interval_is_narrower_than_the_unpaired_ones() -> None:
 
 def test_equal_answers_cannot_be_told_apart() -> None:
     scorer = accuracy_scorer(np.arange(50) % 3 > 0)
-    assert paired(scorer, scorer, 50, 100, 0, "accuracy", True) == (0, 0, 0, "cannot tell")
+    assert paired(scorer, scorer, 50, 100, 0, "macro_f1", True) == (0, 0, 0, "cannot tell")
+    same = paired(scorer, scorer, 50, 100, 0, "accuracy", True)
+    assert (same.value, same.verdict) == (0, "cannot tell")
+    assert -0.06 < same.low == -same.high < -0.05  # one row in 50 may yet tell them apart
+
+
+@pytest.mark.parametrize(("right", "rows"), [(6, 6), (0, 3), (704, 852), (29, 30)])
+def test_the_interval_of_a_share_is_wilsons(right: int, rows: int) -> None:
+    found = bootstrap(accuracy_scorer(np.arange(rows) < right), rows, 100, 0)["accuracy"]
+    wilson = binomtest(right, rows).proportion_ci(method="wilson")
+    assert (found.low, found.high) == pytest.approx((wilson.low, wilson.high), abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
+@pytest.mark.parametrize(("won", "lost", "told"), [(4, 0, False), (5, 0, False), (8, 0, True), (12, 3, True)])
+def test_a_few_rows_won_do_not_make_a_model_better(won: int, lost: int, told: bool, metric: str) -> None:
+    one, other = np.ones(852, bool), np.ones(852, bool)
+    one[:200], other[:200] = False, False
+    other[-won:], one[300 : 300 + lost] = False, False
+    found = paired(*map(accuracy_scorer, (one, other)), 852, 1000, 17, metric, True)
+    assert found.verdict == ("better" if told else "cannot tell")
+    assert found.low < found.value < found.high
+
+
+def test_six_rows_of_six_tell_and_fewer_rows_do_not() -> None:
+    truths = np.arange(6.0)
+    close, far = regression_scorer(truths, truths + 0.1), regression_scorer(truths, truths + 0.5)
+    assert paired(close, far, 6, 100, 0, "mae", False).verdict == "better"
+    assert all(math.isnan(bound) for bound in paired(close, far, 5, 100, 0, "mae", False)[1:3])
+    assert all(math.isnan(bound) for bound in bootstrap(close, 5, 100, 0)["mae"][1:])
+    one, other = accuracy_scorer(np.ones(5, bool)), accuracy_scorer(np.zeros(5, bool))
+    assert paired(one, other, 1, 100, 0, "accuracy", True).verdict == "cannot tell"
+
+
+def test_a_share_of_few_right_rows_covers_the_truth_as_often_as_promised() -> None:
+    generator = np.random.default_rng(8)
+    covered = 0
+    for number in range(400):
+        one, other = (accuracy_scorer(generator.random(12) < share) for share in (0.95, 0.85))
+        found = paired(one, other, 12, 100, number, "accuracy", True)
+        covered += found.low <= 0.1 <= found.high
+    assert covered >= 376  # 94%
 
 
 def test_a_smaller_error_is_a_positive_difference() -> None:
@@ -150,8 +192,8 @@ def test_slices_hold_all_rows_and_their_own_scores() -> None:
     scorer = accuracy_scorer(np.array([True] * 60 + [False] * 30 + [True] * 10))
     found = members(["films"] * 60 + ["books"] * 30 + [None] * 10)
     assert {name: len(rows) for name, rows in found.items()} == {"films": 60, "books": 30, "(missing)": 10}
-    values = {name: interval(sample(scorer, rows, 100, 0), "accuracy") for name, rows in found.items()}
-    assert values == {"films": (1, 1, 1), "books": (0, 0, 0), "(missing)": (1, 1, 1)}
+    values = {name: interval(sample(scorer, rows, 100, 0), "accuracy").value for name, rows in found.items()}
+    assert values == {"films": 1, "books": 0, "(missing)": 1}
 
 
 def test_beyond_twenty_slices_the_rest_is_taken_together() -> None:

@@ -188,7 +188,10 @@ def test_the_ladder_ends_with_the_budget_and_with_the_patience(root: Path, tmp_p
     assert lowest.rung == Rung("heads", None, share=0.0)
     plan = next_plan(project, FROM_NOTHING, ladder, 1, going)
     assert plan is not None
-    assert plan.rung == Rung("whole", 30.0, first=False, retraining=False)
+    assert plan.rung == Rung("whole", 27.0, first=False, retraining=False)  # in twentieths of the budget
+    slower = next_plan(project, FROM_NOTHING, ladder, 1, history_of(tmp_path / "slower", seconds=62.0))
+    assert slower is not None
+    assert slower.rung == plan.rung
     assert next_plan(project, FROM_NOTHING, ladder, 1, late) is None
     assert next_plan(project, FROM_NOTHING, ladder, 1, tired) is None
 

@@ -258,9 +258,7 @@ def test_the_trunk_of_a_start_that_learned_deeper_is_part_of_a_fit_s_digest(
     run, plan = Run(root), Plan(champion)
     theirs = store(run.project, run.workspace, run.encoded, lambda *_: None, plan, ["routed"])
     found = [
-        fit_inputs(
-            run.project, variant(run.project, "routed"), run.validated, run.encoded, stored, "float32", plan
-        )
+        fit_inputs(run.project, variant(run.project, "routed"), run.encoded, stored, "float32", plan)
         for stored in (run.stored, theirs)
     ]
     assert found[0]["activations"] != found[1]["activations"]
@@ -270,9 +268,7 @@ def test_start_effort_and_what_moved_are_part_of_a_fit_s_digest(root: Path, cham
     run, more = Run(root), Run(root, "retraining.effort=0.9")
     plans = [Plan(), Plan(champion), Plan(Start(champion.folder, "x")), Plan(champion, moved=("sentiment",))]
     found = [
-        fit_inputs(
-            each.project, variant(each.project, "routed"), each.validated, each.encoded, None, "x", plan
-        )
+        fit_inputs(each.project, variant(each.project, "routed"), each.encoded, None, "x", plan)
         for each in (run, more)
         for plan in plans
     ]
@@ -294,7 +290,7 @@ def test_a_corrected_label_fits_again_only_where_it_is_learned_or_chosen_by(
             fit_inputs(
                 run.project,
                 variant(run.project, "routed", rung=plan.on),
-                *(run.validated, run.encoded, run.stored),
+                *(run.encoded, run.stored),
                 "float32",
                 plan,
             )
@@ -305,7 +301,23 @@ def test_a_corrected_label_fits_again_only_where_it_is_learned_or_chosen_by(
     assert all((one == other) == same for one, other in zip(*found, strict=True))
     assert before.stored is not None
     assert after.stored is not None
-    assert (before.stored.digest == after.stored.digest) == same
+    assert before.stored.digest == after.stored.digest
+
+
+def test_another_name_of_a_file_and_a_column_that_is_only_looked_at_fit_nothing_again(
+    tiny_project: Path,
+) -> None:
+    before = Run(tiny_project)
+    (tiny_project / "data" / "sentiment.csv").rename(tiny_project / "data" / "opinions.csv")
+    project = tiny_project / "project.yaml"
+    project.write_text(project.read_text().replace("sentiment.csv", "opinions.csv"), encoding="utf-8")
+    after = Run(tiny_project, "tasks.sentiment.slices=[source]")
+    assert before.validated.digest != after.validated.digest
+    one, other = (
+        fit_inputs(run.project, variant(run.project, "routed"), run.encoded, run.stored, "float32")
+        for run in (before, after)
+    )
+    assert one == other
 
 
 def test_effort_and_rate_are_part_of_a_digest_only_where_a_champion_is_trained(

@@ -56,7 +56,12 @@ class Validation(Section):
 class Evaluation(Section):
     """How scores are made."""
 
-    bootstrap: int = Field(1000, ge=100, le=100_000, description="resamples behind each 95% interval")
+    bootstrap: int = Field(
+        1000,
+        ge=100,
+        le=100_000,
+        description="resamples behind each 95% interval of a score that is not a share of right rows",
+    )
     baselines: tuple[Literal["majority", "frozen", "plain"], ...] = Field(
         ("majority", "frozen", "plain"),
         description="shown beside the model; plain is router none at the same steps: it doubles the training",

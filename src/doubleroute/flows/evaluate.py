@@ -15,7 +15,8 @@ from doubleroute.workspace import Workspace
 
 
 def evaluate_champion(project: Project) -> dict[str, Any]:
-    """Validate, tokenise, score the champion beside the majority baseline, and write a report.
+    """Validate, tokenise, score the champion, beside the majority baseline where the
+    project has it, and write a report.
 
     Raises InputError when nothing is registered yet.
     """

@@ -208,7 +208,7 @@ def _performance(
     answers: Mapping[str, list[dict[str, Any] | None]],
 ) -> dict[str, Any]:
     """The champion's score on held-out rows that it was judged by, on labelled rows that arrived, and by
-    how much it fell; the two are independent samples, so the variances of their bootstraps add up. Rows
+    how much it fell; the two are independent samples, so the squares of their half-widths add up. Rows
     whose label the task no longer has are not scored. With fewer than LEAST rows on a side no fall is told: a
     bootstrap of three right answers knows no doubt."""
     options = project.tasks[task]

@@ -90,6 +90,11 @@ class Scorer(ABC):
         """All metrics of the kind over these row indices (with repetitions; None: all rows once).
         A metric that is undefined there (a correlation of a constant, say) is NaN."""
 
+    def shares(self) -> dict[str, np.ndarray]:
+        """Of each metric that is the share of right rows: whether each of the n rows is right, float64 [n],
+        0 or 1. A kind without such a metric has none."""
+        return {}
+
     @abstractmethod
     def details(self) -> dict[str, Any]:
         """Plain JSON for the report: confusion matrix, per-label or per-tag table, reliability bins,

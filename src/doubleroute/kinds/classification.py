@@ -83,6 +83,7 @@ class ClassificationScorer(Scorer):
         self.truths = indices(truths, index_of(labels))
         self.answers = indices(answered, index_of(names))
         rows, right = np.arange(len(truths)), self.truths == self.answers
+        self.right = right.astype(np.float64)
         self.matches = Matches(
             len(names), (rows[right], self.truths[right]), (rows, self.truths), (rows, self.answers)
         )
@@ -100,6 +101,10 @@ class ClassificationScorer(Scorer):
             "mcc": mcc(matches),
             "ece": self.reliability.ece(counted),
         }
+
+    def shares(self) -> dict[str, np.ndarray]:
+        """accuracy."""
+        return {"accuracy": self.right}
 
     def details(self) -> dict[str, Any]:
         """confusion (rows = truth, columns = answer; an answer outside the labels is in no column),

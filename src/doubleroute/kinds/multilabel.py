@@ -99,6 +99,10 @@ class MultilabelScorer(Scorer):
             "ece": self.reliability.ece(counted),
         }
 
+    def shares(self) -> dict[str, np.ndarray]:
+        """subset_accuracy."""
+        return {"subset_accuracy": self.exact}
+
     def details(self) -> dict[str, Any]:
         """per_label and reliability, whose "rows" are pairs of a row and a label and whose
         "accuracy" is how often the label is true."""

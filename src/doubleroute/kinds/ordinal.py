@@ -97,6 +97,10 @@ class OrdinalScorer(Scorer):
             "accuracy": ratio(np.trace(counts), total),
         }
 
+    def shares(self) -> dict[str, np.ndarray]:
+        """accuracy."""
+        return {"accuracy": (self.truths == self.answers).astype(np.float64)}
+
     def details(self) -> dict[str, Any]:
         """confusion (rows = truth, columns = answer) and per_label."""
         rows, right = np.arange(len(self.truths)), self.truths == self.answers

@@ -190,6 +190,10 @@ class SpanScorer(Scorer):
             "exact_match": ratio(float(weights @ self.exact), total),
         }
 
+    def shares(self) -> dict[str, np.ndarray]:
+        """exact_match."""
+        return {"exact_match": self.exact}
+
     def details(self) -> dict[str, Any]:
         """by_answer: {"an answer", "no answer": {"rows", "answered", "answer_f1", "exact_match"}}, by what
         the rows have; "answered" counts the rows that were given one; None without rows."""

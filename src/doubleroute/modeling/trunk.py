@@ -119,7 +119,7 @@ class _Cached(nn.Module):
     def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Tensor | tuple[Tensor | None, ...]:
         trunk = self.behind[1]
         if trunk.states is None:
-            raise ValueError("a model without its trunk needs trunk_states")
+            raise ValueError("a model without its trunk reads stored states: give them with Trunk.feed")
         states = trunk.states.get(self.depth, trunk.states[trunk.depth]).to(hidden)  # its dtype and device
         return states if trunk.extras is None else (states, *[None] * trunk.extras)
 

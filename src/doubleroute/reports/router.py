@@ -154,7 +154,7 @@ def replaced_tables(evaluation: Mapping[str, Any]) -> list[Table]:
         return []
     header = ("task", "in place of the gate", "metric", "the learned gate is", "score", "learned gate's gain")
     note = (
-        "The same model on the same test rows, its gate replaced, nothing trained again; paired bootstrap, "
+        "The same model on the same test rows, its gate replaced, nothing trained again; paired, "
         "one 95% interval each. Positive: the learned gate is better, also where lower scores are."
     )
     return [Table("Without the gate", header, rows, words=4, note=note)]

@@ -104,7 +104,7 @@ def scores_table(evaluation: Mapping[str, Any], name: str) -> Table:
         for model in models_of(task["models"])
     ]
     header = ("model", *(f"{shown(m, 40)}{' ↓' if m in _LESS_IS_BETTER else ''}" for m in metrics), "n")
-    note = f"Judged by {shown(task['metric'], 40)}. Brackets: 95% bootstrap intervals over the n rows."
+    note = f"Judged by {shown(task['metric'], 40)}. Brackets: 95% intervals over the n rows."
     if _LESS_IS_BETTER.intersection(metrics):
         note += " ↓: lower is better."
     note += _learned(task)
@@ -131,7 +131,7 @@ def differences_table(task: Mapping[str, Any], name: str) -> Table | None:
         what = f"{first} against {second} in {metric}{_fewer(task, entry)}"
         rows.append((what, verdict, interval(entry, signed=True)))
     note = (
-        "Paired bootstrap on the same rows; positive: the first is better, also where lower scores are. "
+        "Paired on the same rows; positive: the first is better, also where lower scores are. "
         "Cannot tell: zero lies in the 95% interval."
     )
     title = f"{shown(name, 70)}: differences"

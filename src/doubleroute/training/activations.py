@@ -28,7 +28,7 @@ from doubleroute.data.tokens import Packed
 from doubleroute.digests import code_digest, file_digest, versions_of
 from doubleroute.modeling.backbone import load_backbone, locate, refuse_long_texts, states_of
 from doubleroute.modeling.trunk import Trunk, caught_layers
-from doubleroute.training.encode import ANSWERS, learned_digest, load_split, read_meta
+from doubleroute.training.encode import ANSWERS, load_split, read_digest, read_meta
 from doubleroute.training.machine import autocast, compute_device
 from doubleroute.training.plan import Start
 from doubleroute.training.start import trunk_weights
@@ -45,6 +45,8 @@ _LEAST_TOKENS = 64
 _KEEP_SECONDS = 30.0
 #: What a fit reads; the test rows are answered once.
 LEARNED = ("train", "validation")
+#: In an unfinished store: the digests of the rows whose states are on the disk.
+_RECORD = "done"
 _CODE = ("training/activations", "modeling/backbone", "modeling/trunk", "data/batches", "data/shared")
 #: Task and split of some rows.
 Part = tuple[str, str]
@@ -78,7 +80,7 @@ def activations(
         "code": code_digest(*_CODE),
         "versions": versions_of("torch", "transformers"),
     }
-    inputs = {"encoded": learned_digest(encoded), "layers": wanted, "trunk": trunk}
+    inputs = {"encoded": read_digest(encoded), "layers": wanted, "trunk": trunk}
 
     def make(folder: Path) -> None:
         backbone = _backbone(project, start)
@@ -92,8 +94,9 @@ def activations(
         unfinished = workspace.partial("activations", inputs)
         try:
             sheet = _Sheet(unfinished, rows, wanted, int(backbone.config.hidden_size))
-        except OSError:  # no room for all states: give back what was taken
-            shutil.rmtree(unfinished)
+        except OSError:  # no room for all states: give back what was taken, but not what was computed
+            if not (unfinished / _RECORD).exists():
+                shutil.rmtree(unfinished)
             raise
         for stage in workspace.all("activations"):
             other = stage.manifest["inputs"]
@@ -131,7 +134,7 @@ class _Sheet:
 
     def __init__(self, folder: Path, rows: Mapping[Part, Packed], layers: Sequence[int], hidden: int) -> None:
         self.folder, self.layers = folder, layers
-        self.record = folder / "done"
+        self.record = folder / _RECORD
         self.files: dict[tuple[int, Part], np.memmap[Any, Any]] = {}
         #: For each distinct row its places: whose rows, and where its tokens are among them.
         self.missing: dict[bytes, list[tuple[Part, slice]]] = {}
@@ -199,10 +202,17 @@ class _Sheet:
         self.kept = time.monotonic()
 
     def move(self, folder: Path) -> None:
-        """Put the files, all written, into the stage's own folder."""
-        self.record.unlink()
+        """Put the files, all written, into the stage's own folder. Where the disk has hard links they stay
+        here too, so that a kill before the stage is whole costs none of them."""
         for name in ("rows", *map(str, self.layers)):
-            (self.folder / name).rename(folder / name)
+            for file in filter(Path.is_file, (self.folder / name).rglob("*")):
+                place = folder / file.relative_to(self.folder)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    place.hardlink_to(file)
+                except OSError:
+                    self.record.unlink(missing_ok=True)  # not all of its rows are here any more
+                    file.rename(place)
 
 
 def _place(stage: Path, layer: int, part: Part) -> Path:

@@ -27,8 +27,6 @@ ENOUGH = 20
 TEXTS = 32
 ROUNDS = (3, 7)
 PATIENCE = 4.0
-#: Metrics that are the share of rows with the right answer.
-_RIGHT = {"accuracy": "label", "subset_accuracy": "labels"}
 Answer = dict[str, Any]
 
 
@@ -55,11 +53,11 @@ class Pair:
         bounds p from below by 2 / (draws + 1).
         """
         truths = [self.truths[row] for row in rows]
-        answers = [[each[row] for row in rows] for each in (self.ours, self.theirs)]
-        if metric in _RIGHT:
-            ours, theirs = (_right(each, truths, _RIGHT[metric]) for each in answers)
-            return mcnemar(int((theirs & ~ours).sum()), int((ours & ~theirs).sum()))
-        scorer = kind(self.kind).scorer(answers[0] + answers[1], truths + truths, self.labels)
+        answers = [each[row] for each in (self.ours, self.theirs) for row in rows]
+        scorer = kind(self.kind).scorer(answers, truths + truths, self.labels)
+        if metric in (shares := scorer.shares()):
+            ours, theirs = shares[metric].reshape(2, -1)
+            return mcnemar(int((theirs > ours).sum()), int((ours > theirs).sum()))
         sign, count = (1 if higher_is_better else -1), len(truths)
         own = np.arange(count)
 
@@ -96,14 +94,6 @@ def mcnemar(lost: int, won: int) -> float:
     terms = np.log(trials - np.arange(won)) - np.log(np.arange(1, won + 1))
     logs = np.concatenate([[0.0], np.cumsum(terms)]) - trials * np.log(2)
     return min(1.0, 2 * float(np.exp(logs).sum()))
-
-
-def _right(answers: Sequence[Answer], truths: Sequence[Any], key: str) -> np.ndarray:
-    """Whether each answer is the truth: bool [rows]; the order of a set of labels does not count."""
-    given = [answer[key] for answer in answers]
-    if key == "labels":
-        return np.array([set(one) == set(other) for one, other in zip(given, truths, strict=True)], bool)
-    return np.array([one == other for one, other in zip(given, truths, strict=True)], bool)
 
 
 def slice_differences(

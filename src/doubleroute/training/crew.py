@@ -41,7 +41,7 @@ class Order:
 
     def inputs(self) -> dict[str, Any]:
         """All that the fit depends on, for its digest."""
-        stages = (self.validated, self.encoded, self.stored)
+        stages = (self.encoded, self.stored)
         made = variant(self.project, self.name, rung=self.plan.on)
         return fit_inputs(self.project, made, *stages, self.precision, self.plan)
 

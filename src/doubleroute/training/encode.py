@@ -88,6 +88,8 @@ def _encode_task(
                 tokenizer, known, frame, kind(options.kind), labels, longest, place, task, split
             )
         about["splits"][split] = counts
+        if split == "validation":
+            about["truths"] = _truths_digest(frame)
     if options.kind == "retrieval":
         about["answers"], about["splits"][ANSWERS] = _encode_answers(
             tokenizer, known, validated, task, longest, folder
@@ -125,6 +127,12 @@ def _encode_split(
         values = _beside_ids(packed.words, packed.starts, list(values))
     Encoded(packed, np.asarray(values), index).save(place)
     return _counts(tokenizer, packed, len(index))
+
+
+def _truths_digest(frame: "pd.DataFrame") -> str:
+    frame = frame[frame["label"].notna()]
+    contexts = frame["text_pair"].tolist() if "text_pair" in frame else None
+    return digest_of([frame["label"].tolist(), contexts])
 
 
 def _labelled(frame: "pd.DataFrame", task: str, split: str) -> "tuple[np.ndarray, pd.DataFrame]":
@@ -197,11 +205,22 @@ def _beside_ids(words: np.ndarray | None, starts: np.ndarray, tags: list[np.ndar
 
 
 def read_meta(encoded: Path) -> dict[str, Any]:
-    """``{"backbone": digest, "tasks": {task: {"kind", "labels", "splits": {split: counts}}}}``; of retrieval
-    tasks also ``"answers"``, the texts of the answers in the order of the labels, and their counts as a split
-    of this name."""
+    """``{"backbone": digest, "tasks": {task: {"kind", "labels", "truths", "splits": {split: counts}}}}``.
+
+    ``truths``: a digest of the labels of the validation rows as they are written, and of the contexts in
+    which answers are found: what scores are made of. Of retrieval tasks also ``"answers"``, the texts of the
+    answers in the order of the labels, and their counts as a split of this name.
+    """
     meta: dict[str, Any] = json.loads((encoded / META).read_text(encoding="utf-8"))
     return meta
+
+
+def read_digest(encoded: Stage) -> str:
+    """A digest of what the backbone reads of the same rows, whatever their labels are."""
+    files = encoded.manifest["files"]
+    wanted = {"ids.npy", "starts.npy", "types.npy"}
+    names = [name for name in files if Path(name).name in wanted and Path(name).parent.name != "test"]
+    return digest_of({name: files[name]["sha256"] for name in names})
 
 
 def learned_digest(encoded: Stage) -> str:

@@ -63,8 +63,8 @@ def evaluate(
     All models answer the same labelled test rows; the champion those of the tasks that it has, in the
     kind that they have now. ``start``: the ``rows.parquet`` of the version that fits of a retraining began
     with, which may not be the champion any more. The champion and these fits are not scored on rows that the
-    weights of either learned from, and nobody is compared with them there. Intervals are 95% percentile
-    bootstraps over rows; differences are paired.
+    weights of either learned from, and nobody is compared with them there. Intervals are those of
+    ``training.intervals``; differences are paired.
     A routed model and a champion are also compared by slices, calibration and costs, and ``held_out`` says
     which rows they answered. ``models[name]["gate"]`` is what a router's gate did and ``["layers"]`` what its
     mixture of layers is (``modeling.diagnostics``), ``router`` what the routed model scores without its gate,

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 Progress = Callable[[dict[str, Any]], None]
 #: Steps after which a fit with a budget reckons how many it has time for.
 _TIMED_STEPS = 10
+#: Between two checkpoints of a fit lie at least so many times the seconds that writing one takes.
+_WRITING_TIMES = 20
 
 
 def said_by_the_first(value: Any) -> Any:
@@ -163,6 +165,7 @@ class Learner:
         runner = self.parallel.prepare(self.model) if self.parallel else self.model
         self.history.go_on()
         self._saved = self._begun = time.monotonic()
+        self._writing = 0.0
         self._first_step = self.step
         while self.step < self.total and not self._is_over:
             epoch, done = divmod(self.step, self.feed.steps)
@@ -179,7 +182,8 @@ class Learner:
                 if self.step % self.feed.steps and self._is_due:
                     self._save(partial)
             self._end_epoch()
-            self._save(partial)
+            if self._is_due:
+                self._save(partial)
         self._finish(folder)
 
     def _learn(self, runner: Callable[..., Any], batch: Batch, progress: Progress) -> None:
@@ -313,7 +317,7 @@ class Learner:
     def _save(self, partial: Path) -> None:
         if self._rank:
             return
-        self._saved = time.monotonic()
+        begun = time.monotonic()
         state = {
             "step": self.step,
             "total": self.total,
@@ -322,6 +326,8 @@ class Learner:
         }
         tensors = checkpoints.pack(self.model, self.optimizer, self.best) | self.objective.tensors()
         checkpoints.save(partial, self.step, tensors, state)
+        self._saved = time.monotonic()
+        self._writing = self._saved - begun
 
     @property
     def _is_over(self) -> bool:
@@ -331,7 +337,8 @@ class Learner:
 
     @property
     def _is_due(self) -> bool:
-        return time.monotonic() - self._saved >= self.training.checkpoint_seconds
+        every = self.training.checkpoint_seconds
+        return time.monotonic() - self._saved >= (max(every, _WRITING_TIMES * self._writing) if every else 0)
 
     @property
     def _rank(self) -> int:

@@ -1,7 +1,14 @@
-"""95% percentile bootstrap intervals of scores (Efron & Tibshirani 1993, chapter 13).
+"""95% intervals of scores and of the differences between two models' scores on the same rows.
 
-The resampled rows depend on the number of rows and the seed alone: every model meets the same ones,
-which is what makes a difference between two models paired.
+Of a share of right rows (accuracy, exact match): the score interval (Wilson 1927, JASA 22:209), and of a
+difference the adjusted Wald interval for paired shares (Bonett & Price 2012, J. Educ. Behav. Stat. 37:479),
+which adds a row that only the one and a row that only the other has right. Six rights of six leave room for
+a wrong one, and a handful of rows won does not make a model certainly better.
+
+Of any other metric: percentile bootstrap (Efron & Tibshirani 1993, chapter 13). The resampled rows depend on
+the number of rows and the seed alone: every model meets the same ones, which is what makes a difference
+between two models paired. A bootstrap is too sure where few rows speak, so it says nothing on fewer than
+FEWEST rows, and a difference that rests on fewer reaches to zero.
 """
 
 import math
@@ -16,6 +23,13 @@ if TYPE_CHECKING:
 
 #: The percentiles that bound a 95% interval.
 BOUNDS = (2.5, 97.5)
+#: The normal quantile of the same.
+Z = 1.959963984540054
+#: Rows that tell two models apart at the least: a two-sided sign test of five rows ends at 2 / 2^5 = 0.0625.
+FEWEST = 6
+#: Resamples without any of k rows are a share of e^-k of all. Of five rows and fewer it lies above this, of
+#: six and more below; it solves 2 * 2^-k = 0.05 for k.
+UNTOLD = 0.025 ** (1 / math.log(2))
 #: Slices shown by themselves; the rows of smaller ones are taken together as OTHER.
 SLICES = 20
 OTHER = "other"
@@ -42,11 +56,13 @@ class Difference(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """The metrics of one model on some rows, and on every resample of them."""
+    """The metrics of one model on some rows, and on every resample of them; of the metrics that are a share
+    of right rows, whether each row is right (float64 [rows], 0 or 1)."""
 
     rows: int
     values: dict[str, float]
     drawn: list[dict[str, float]]
+    shares: dict[str, np.ndarray]
 
 
 def resampled(rows: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -60,15 +76,20 @@ def sample(scorer: "Scorer", rows: np.ndarray, resamples: int, seed: int) -> Sam
     """Every metric of the scorer on these row indices (int64 [n]) and on resamples of them; none are drawn
     where there are no rows."""
     drawn = resampled(len(rows), resamples, seed) if len(rows) else ()
-    return Sample(len(rows), scorer.score(rows), [scorer.score(rows[places]) for places in drawn])
+    shares = {metric: right[rows] for metric, right in scorer.shares().items()}
+    return Sample(len(rows), scorer.score(rows), [scorer.score(rows[places]) for places in drawn], shares)
 
 
 def interval(found: Sample, metric: str) -> Interval:
     """A metric with its interval.
 
-    Resamples where it is undefined (NaN) are left out; its bounds are NaN when those are more than half.
+    Without rows the bounds are NaN. So are those of a bootstrap on fewer than FEWEST rows, or when the metric
+    is undefined (NaN) in more than half of the resamples; fewer such resamples are left out.
     """
-    return Interval(found.values[metric], *_bounds([values[metric] for values in found.drawn]))
+    value = found.values[metric]
+    if metric in found.shares:
+        return Interval(value, *_wilson(found.shares[metric]))
+    return Interval(value, *_bounds([values[metric] for values in found.drawn], found.rows))
 
 
 def difference(a: Sample, b: Sample, metric: str, higher_is_better: bool) -> Difference:
@@ -79,8 +100,14 @@ def difference(a: Sample, b: Sample, metric: str, higher_is_better: bool) -> Dif
     """
     sign = 1 if higher_is_better else -1
     value = sign * (a.values[metric] - b.values[metric])
-    drawn = zip(a.drawn, b.drawn, strict=True)
-    low, high = _bounds([sign * (one[metric] - other[metric]) for one, other in drawn])
+    if metric in a.shares and metric in b.shares:
+        low, high = _paired_shares(sign * (a.shares[metric] - b.shares[metric]))
+    else:
+        pairs = zip(a.drawn, b.drawn, strict=True)
+        drawn = [sign * (one[metric] - other[metric]) for one, other in pairs]
+        low, high = _bounds(drawn, a.rows)
+        if drawn and drawn.count(0) > UNTOLD * len(drawn):
+            low, high = min(low, 0.0), max(high, 0.0)
     verdict: Verdict = "better" if low > 0 else "worse" if high < 0 else "cannot tell"
     return Difference(value, low, high, verdict)
 
@@ -100,10 +127,33 @@ def members(values: Sequence[str | None]) -> dict[str, np.ndarray]:
     return {name: np.array(rows) for name, rows in found.items()}
 
 
-def _bounds(values: Sequence[float]) -> tuple[float, float]:
-    """The 95% interval of the values that are not NaN; NaN when those are under half or none."""
+def _wilson(right: np.ndarray) -> tuple[float, float]:
+    """The score interval of the share of right rows, from 0 or 1 for each: [rows]; NaN without rows."""
+    rows = len(right)
+    if not rows:
+        return math.nan, math.nan
+    share = float(right.mean())
+    middle = (share + Z**2 / (2 * rows)) / (1 + Z**2 / rows)
+    reach = Z * math.sqrt(share * (1 - share) / rows + Z**2 / (4 * rows**2)) / (1 + Z**2 / rows)
+    # Where none or all are right the bound is 0 or 1, up to rounding.
+    return max(0.0, min(share, middle - reach)), min(1.0, max(share, middle + reach))
+
+
+def _paired_shares(gains: np.ndarray) -> tuple[float, float]:
+    """The interval of the mean of -1, 0 or 1 for each row, [rows]; NaN without rows. It holds the mean."""
+    if not len(gains):
+        return math.nan, math.nan
+    rows = len(gains) + 2
+    middle = float(gains.sum()) / rows
+    reach = Z * math.sqrt((float(np.square(gains).sum() + 2) / rows - middle**2) / rows)
+    return max(-1.0, middle - reach), min(1.0, middle + reach)
+
+
+def _bounds(values: Sequence[float], rows: int) -> tuple[float, float]:
+    """The 95% interval of the values that are not NaN; NaN when those are under half or none, and with fewer
+    than FEWEST rows behind them."""
     known = np.array([value for value in values if not math.isnan(value)])
-    if not known.size or 2 * known.size < len(values):
+    if rows < FEWEST or not known.size or 2 * known.size < len(values):
         return math.nan, math.nan
     low, high = np.percentile(known, BOUNDS)
     return float(low), float(high)

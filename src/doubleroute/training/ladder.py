@@ -5,6 +5,7 @@ layers that may learn from the stored outputs of the others, then all of them. E
 model so far, by the validation rows, and is never worse there; the history of the last one tells of all.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -24,6 +25,9 @@ from doubleroute.workspace import Stage, Workspace
 
 #: With less of the budget left than this share of it no further rung is begun.
 _LEAST_LEFT = 0.1
+#: A rung is given what is left in parts of the budget: a rung below that is made once more, in a second more
+#: or less, must not be another rung above.
+_PARTS = 20
 
 
 def store(
@@ -109,10 +113,10 @@ def next_plan(
         if is_over(history, project.training.early_stopping):
             return None
         if seconds is not None:
-            left = seconds - history["seconds"]
-            if left < _LEAST_LEFT * seconds:
+            parts = math.floor(_PARTS * (1 - history["seconds"] / seconds))
+            if parts < _LEAST_LEFT * _PARTS:
                 return None
-            seconds = round(left, 1)
+            seconds = round(seconds * parts / _PARTS, 1)
         start = Start(below.path / "model", below.digest)
     if name == "heads":  # solved, however long that takes
         seconds = None

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from doubleroute.config import Project
-from doubleroute.data.tables import rows_digest
 from doubleroute.digests import code_digest, versions_of
 from doubleroute.errors import InputError
 from doubleroute.kinds.regression import unit_of
@@ -165,7 +164,6 @@ _CODE = tuple(
 def fit_inputs(
     project: Project,
     variant: Variant,
-    validated: Stage,
     encoded: Stage,
     stored: Stage | None,
     precision: str,
@@ -178,10 +176,11 @@ def fit_inputs(
         training = project.training.model_dump(
             mode="json", exclude={"checkpoint_seconds", "trainable", "precision", "mode", "budget"}
         )
+    meta = read_meta(encoded.path)
     return {
-        "truths": rows_digest(validated, "validation"),
+        "truths": {task: about["truths"] for task, about in meta["tasks"].items()},
         "encoded": learned_digest(encoded),
-        "backbone": read_meta(encoded.path)["backbone"],
+        "backbone": meta["backbone"],
         "max_tokens": project.backbone.max_tokens,
         "activations": _read_of(stored, variant) if stored and variant.stored else None,
         "tasks": task_options(project, encoded.path),

@@ -9,8 +9,7 @@ import numpy as np
 from doubleroute.config import Project, Retraining
 from doubleroute.data.arrivals import Seen, row_keys, text_keys
 from doubleroute.data.batches import Encoded
-from doubleroute.data.tables import read_validated, rows_digest
-from doubleroute.digests import code_digest
+from doubleroute.data.tables import read_validated
 from doubleroute.workspace import Stage, Workspace
 
 if TYPE_CHECKING:
@@ -57,23 +56,19 @@ def selection(project: Project, workspace: Workspace, validated: Stage, seen: Se
     ``seen``: the rows behind the champion; None when they are not known.
     """
     options = project.retraining
-    wanted = {"rows", "recent_days", "half_life_days", "new_rows_weight"}
     if options.rows == "all" and (options.new_rows_weight == 1 or seen is None):
         return None
-    inputs = {
-        "rows": rows_digest(validated, "train"),
-        "options": options.model_dump(mode="json", include=wanted),
-        "tasks": list(project.tasks),
-        "learned": None if seen is None else {task: _digest(seen, task) for task in project.tasks},
-        "code": code_digest("training/selection", "data/arrivals", "data/splits"),
+    chosen = {
+        task: weights_of(task, read_validated(validated.path, task, "train"), seen, options)
+        for task in project.tasks
     }
 
     def make(folder: Path) -> None:
-        for task in project.tasks:
-            frame = read_validated(validated.path, task, "train")
-            np.save(folder / f"{task}.npy", weights_of(task, frame, seen, options))
+        for task, each in chosen.items():
+            np.save(folder / f"{task}.npy", each)
 
-    return workspace.build("selection", inputs, make)
+    # Keyed by the weights: a fit is found again as long as its rows are drawn as often.
+    return workspace.build("selection", {task: _digest(each) for task, each in chosen.items()}, make)
 
 
 def weights_of(task: str, frame: "pd.DataFrame", seen: Seen | None, options: Retraining) -> np.ndarray:
@@ -101,11 +96,7 @@ def of_windows(
     return {task: each if owners[task] is None else each[owners[task]] for task, each in weights.items()}
 
 
-def _learned(seen: Seen, task: str) -> np.ndarray:
-    return seen.learned.get(task, np.empty(0, np.uint64))
-
-
-def _digest(seen: Seen, task: str) -> str:
+def _digest(values: np.ndarray) -> str:
     import xxhash
 
-    return xxhash.xxh3_128_hexdigest(np.ascontiguousarray(_learned(seen, task)).tobytes())
+    return xxhash.xxh3_128_hexdigest(np.ascontiguousarray(values).tobytes())

@@ -141,9 +141,13 @@ def _model(scored: Scored, name: str, metric: str) -> dict[str, Any]:
 
 
 def _difference(scored: Scored, subject: str, name: str, metric: str, higher: bool) -> dict[str, Any]:
-    """The model that this is about against another, on the same resampled rows; ``scores``: of both there."""
+    """The model that this is about against another, on the same rows; ``scores``: of both there. Where every
+    answer is the same to the last bit of its probabilities, both are one function for this task, as when its
+    head and all below it were kept: the difference is zero, however few rows there are."""
     ours, theirs = scored.samples[subject], scored.samples[name]
     found = difference(ours, theirs, metric, higher)
+    if scored.rows and scored.given[subject] == scored.given[name]:
+        found = found._replace(low=found.value, high=found.value)
     if scored.few:
         found = found._replace(low=math.nan, high=math.nan, verdict="cannot tell")
     return {

@@ -11,11 +11,13 @@ import shutil
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from safetensors import SafetensorError
 
 from doubleroute.config import Project
 from doubleroute.environment import collect_rarely, set_defaults
-from doubleroute.errors import DoublerouteError
+from doubleroute.errors import DoublerouteError, MachineError
 from doubleroute.forks import end_with_parent
 from doubleroute.workspace import Stage, Workspace
 
@@ -34,8 +36,13 @@ def main() -> None:
     try:
         _run(order)
     except DoublerouteError as error:
-        _say({"error": {"kind": type(error).__name__, "message": str(error)}})
-        sys.exit(error.exit_code)
+        _fail(error)
+    except (
+        OSError,
+        MemoryError,
+        SafetensorError,
+    ) as error:  # the last: also of a full disk
+        _fail(MachineError(f"a fit could not go on: {error or 'no memory is left'}"))
 
 
 def _run(order: dict[str, Any]) -> None:
@@ -55,8 +62,8 @@ def _run(order: dict[str, Any]) -> None:
     }
     plan = Plan.from_dict(order["plan"])
     chosen = variant(project, order["variant"], rung=plan.on)
-    given = (project, chosen, stages["validated"], stages["encoded"], stages["stored"], order["precision"])
-    inputs = fit_inputs(*given, plan)
+    read = (stages["encoded"], stages["stored"], order["precision"])
+    inputs = fit_inputs(project, chosen, *read, plan)
     partial = workspace.partial("fit", inputs)
     parallel = _group()
     if plan.on == "heads" and parallel is not None:  # one process solves them
@@ -72,7 +79,7 @@ def _run(order: dict[str, Any]) -> None:
             heads = HeadsFit(project, workspace, chosen, *rows, order["precision"], plan)
             heads.run(folder, lambda point: _say({"progress": point}))
             return
-        learner = Learner(*given, parallel, plan)
+        learner = Learner(project, chosen, stages["validated"], *read, parallel, plan)
         learner.run(folder, partial, lambda point: _say({"progress": point}))
 
     if parallel is not None and not parallel.is_main_process:
@@ -92,6 +99,11 @@ def _group() -> "Accelerator | None":
     from accelerate import Accelerator
 
     return Accelerator()
+
+
+def _fail(error: DoublerouteError) -> NoReturn:
+    _say({"error": {"kind": type(error).__name__, "message": str(error)}})
+    sys.exit(error.exit_code)
 
 
 def _say(message: dict[str, Any]) -> None:

@@ -58,7 +58,7 @@ class LayersRouter(Router):
         of each layer's U V_l in the sum of their squares; equal where that is zero."""
         if self.bottleneck is None:
             return self.mix[task].float().softmax(-1)
-        squares = self._maps(task).square().sum((-2, -1))
+        squares = self._squares(task)
         whole = squares.sum(-1, keepdim=True)
         even = torch.full_like(squares, 1 / squares.shape[-1])
         return torch.where(whole > 0, squares / whole.clamp_min(1e-30), even)
@@ -67,11 +67,15 @@ class LayersRouter(Router):
         """What the mixture is multiplied with: u; with a bottleneck the root of that sum of squares."""
         if self.bottleneck is None:
             return self.up[task].float()
-        return self._maps(task).square().sum((-3, -2, -1)).sqrt()
+        return self._squares(task).sum(-1).sqrt()
 
-    def _maps(self, task: Tasks) -> Float[Tensor, "rows layers hidden hidden"]:
-        """U V_l of each layer, from its units to those of H'."""
-        return torch.einsum("nhr,nlrk->nlhk", self.up[task].float(), self.down[task].float())
+    def _squares(self, task: Tasks) -> Float[Tensor, "rows layers"]:
+        """The sum of the squares of U V_l for each layer, which is trace(U'U V_l V_l'): products of the
+        bottleneck's size alone."""
+        up, down = self.up[task].float(), self.down[task].float()
+        ups = torch.einsum("nhr,nhs->nrs", up, up)
+        downs = torch.einsum("nlrk,nlsk->nlrs", down, down)
+        return torch.einsum("nrs,nlrs->nl", ups, downs).clamp_min(0)
 
     def forward(self, states: States, mask: Mask, task: Tasks, layers: Layers | None = None) -> States:  # noqa: ARG002
         """Add what the task reads of the layers' states of each token."""
