@@ -91,6 +91,10 @@ ONE_MISTAKE = {
         "line 4: retraining.only_new_tasks: keeps what the champion has, but start is pretrained; write "
         "start: champion",
     ),
+    "a fall of a task that is not there": (
+        "retraining: {max_falls: {modo: 3}}",
+        "line 1: retraining.max_falls: there is no task 'modo'; there are: mood",
+    ),
     "no for a boolean": (
         "router: {kind: experts, by_task: no}",
         "line 4: router.by_task: must be true or false, not 'no'; write false",

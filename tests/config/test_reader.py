@@ -33,6 +33,17 @@ def test_every_router_is_chosen_by_its_kind(tmp_path: Path, text: str, router: o
     assert load(tmp_path, f"{MINIMAL}router: {text}\n").router == router
 
 
+def test_margins_of_a_task_may_be_in_the_unit_of_its_label(tmp_path: Path) -> None:
+    text = MINIMAL.replace("kind: classification", "kind: regression, metric: mae")
+    changes = [
+        "promotion.margins={mood: 250}",
+        "promotion.slice_margin=500",
+        "retraining.max_falls={mood: 99}",
+    ]
+    project = load(tmp_path, text, *changes)
+    assert (project.promotion.margins, project.retraining.max_falls) == ({"mood": 250}, {"mood": 99})
+
+
 def test_numbers_and_words_are_those_of_yaml_1_2(tmp_path: Path) -> None:
     text = (
         MINIMAL.replace("files:", "labels: [no, yes, on, NA], files:") + "training: {learning_rate: 1e-4}\n"

@@ -10,6 +10,7 @@ import pytest
 from doubleroute.config import Drift
 from doubleroute.drift.characters import character_shares
 from doubleroute.drift.detectors import measure, past_windows
+from doubleroute.drift.label_shift import label_shift
 from doubleroute.drift.sample import Sample, TaskRows
 from doubleroute.drift.values import matched
 from doubleroute.errors import InputError
@@ -194,6 +195,48 @@ def test_what_has_always_come_and_gone_is_no_drift() -> None:
     assert measure(dated(reference), beyond, OPTIONS, 17)["moved"] == ["inputs"]
 
 
+def topics(seed: int, rows: int, rare: float = 0.014, count: int = 77) -> TaskRows:
+    """A task of many labels, of which the first has this share and all others the same."""
+    shares = np.r_[rare, np.full(count - 1, (1 - rare) / (count - 1))]
+    names = [f"topic {number}" for number in range(count)]
+    drawn = np.random.default_rng([seed, 2]).choice(count, rows, p=shares)
+    return TaskRows("classification", names, np.arange(rows), [names[each] for each in drawn])
+
+
+def test_a_certain_drift_is_not_hidden_by_what_chance_shows_in_small_past_windows() -> None:
+    flags = [[[name] for name in topics(seed, 2000, rare).labels] for seed, rare in ((1, 0.014), (2, 0.101))]
+    many = [TaskRows("multilabel", topics(1, 1).names, np.arange(2000), each) for each in flags]
+    one = [topics(1, 2000), topics(2, 2000, 0.101)]
+    for before, now in (one, many):
+        reference = dated(sample(1, 2000, topic=before))
+        document = measure(reference, sample(2, 2000, topic=now), OPTIONS, 17)
+        assert document["moved"] == ["topic"]
+        why = next(test["why"] for test in document["tests"] if test["what"] == "labels")
+        assert "4 past windows showed no effect beyond chance" in why
+
+
+def test_labels_that_have_always_come_and_gone_are_no_drift() -> None:
+    labels = [
+        label for season in range(12) for label in topics(season, 200, (0.02, 0.4)[season % 2], 20).labels
+    ]
+    task = TaskRows("classification", topics(0, 1, count=20).names, np.arange(2400), labels)
+    season, beyond = (topics(40, 200, rare, 20) for rare in (0.4, 0.9))
+    reference = sample(1, 2400, topic=task)
+    assert measure(reference, sample(2, 200, topic=season), OPTIONS, 17)["verdict"] == "moved"
+    assert measure(dated(reference), sample(2, 200, topic=season), OPTIONS, 17)["verdict"] == "not seen"
+    assert measure(dated(reference), sample(2, 200, topic=beyond), OPTIONS, 17)["moved"] == ["topic"]
+
+
+def test_false_alarms_beside_past_windows_are_as_rare_as_promised() -> None:
+    alarms = 0
+    for seed in range(150):
+        reference, current = (sample(2 * seed + side, 400, 0, 4) for side in (0, 1))
+        tasks = [{"topic": topics(2 * seed + side, 400, 0.05, 20)} for side in (0, 1)]
+        reference, current = replace(dated(reference), tasks=tasks[0]), replace(current, tasks=tasks[1])
+        alarms += measure(reference, current, Drift(features=32), seed)["verdict"] == "moved"
+    assert alarms / 150 <= 0.08
+
+
 def test_earlier_samples_that_were_in_order_count_as_past_windows() -> None:
     reference, past = sample(1), [sample(seed, 200, shift=(seed % 3) / 2) for seed in range(10, 16)]
     wave = sample(2, 200, shift=0.7)
@@ -315,6 +358,23 @@ def test_estimated_shares_of_labels_come_with_a_warning_where_the_inputs_moved()
     moved = measure(reference, sample(2, 400, shift=1, task=multilabel(2, 0.3)), OPTIONS, 17)
     assert moved["label_shift"]["task"]["why"].startswith("the inputs moved: ")
     assert moved["label_shift"]["task"]["labels"]
+
+
+def test_no_shares_are_estimated_where_answers_are_labels_without_a_reference_row() -> None:
+    names = ["a", "b", "c"]
+
+    def task(said: str, true: list[str | None]) -> TaskRows:
+        return TaskRows("classification", names, np.arange(200), true, [{"label": each} for each in said])
+
+    known = task("ab" * 100, ["a", "b"] * 100)
+    now = {said: task(said, [None] * 200) for said in ("ab" * 100, "c" * 100 + "ab" * 50)}
+    found = [
+        label_shift(sample(1, 200, topic=known), sample(2, 200, topic=each), 100, 17)["topic"]
+        for each in now.values()
+    ]
+    assert set(found[0]["labels"]) == {"a", "b"}
+    why = "100 of 200 answers are labels without a reference row (c)"
+    assert found[1] == {"method": "BBSE", "labels": {}, "why": why}
 
 
 def test_labels_may_be_arrays_as_tables_give_them() -> None:

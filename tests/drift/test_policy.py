@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from doubleroute.config import Retraining, Training
-from doubleroute.drift.policy import decide, expected_seconds
+from doubleroute.drift.expected import expected_seconds
+from doubleroute.drift.policy import decide
 
 POLICY = Retraining()
 MOVED = {
@@ -101,6 +102,53 @@ def test_a_fall_counts_by_the_lower_end_of_its_interval() -> None:
     assert reason(uncertain, "cannot tell whether by more than max_fall 0.02")
 
 
+def test_a_task_may_fall_by_its_own_measure() -> None:
+    price = {**fall(3.0, 1.0, 4.5), "metric": "mae", "higher_is_better": False}
+    changes = {"performance": {"price": price, "mood": fall(0.0, -0.02, 0.015)}, "drift": MOVED}
+
+    own, another = (decide(facts(**changes), Retraining(max_falls={"price": most})) for most in (5, 0.5))
+
+    assert (own.verdict, another.verdict) == ("wait", "retrain")
+    assert "no task fell by more than max_fall 0.02 or its own" in reason(own, "moved: inputs")
+    assert reason(own, "for certain at most its max_fall 5")
+    assert "for certain more than its max_fall 0.5" in reason(another, "price: mae")
+
+
+def test_the_tasks_that_speak_for_a_retraining_are_among_its_numbers() -> None:
+    fell = {"mood": fall(0.06, 0.03, 0.09), "names": fall(0.0, -0.1, 0.1)}
+    moved = {**MOVED, "moved": ["topics"]}
+    labels = {"new_labels": {"mood": 20, "parts": 90}, "learned_from": {"mood": 1000, "parts": 100}}
+
+    each = decide(facts(performance=fell, drift=moved, **labels), POLICY)
+    inputs = decide(facts(performance=fell, drift={**MOVED, "moved": ["inputs", "topics"]}), POLICY)
+
+    assert each.numbers["tasks"] == ["mood", "topics", "parts"]
+    assert inputs.numbers["tasks"] is None
+    assert decide(facts(performance=fell), Retraining(max_age_days=7.0)).numbers["tasks"] is None
+    assert decide(facts(), POLICY).numbers["tasks"] == []
+
+
+def test_a_task_that_the_champion_lacks_speaks_for_a_retraining_once_it_has_labels() -> None:
+    few, enough = (
+        decide(facts(new_tasks=["topics"], new_labels={"mood": 50, "topics": rows}), POLICY)
+        for rows in (19, 20)
+    )
+
+    assert (few.verdict, enough.verdict, enough.numbers["tasks"]) == ("wait", "retrain", ["topics"])
+    assert "20 labelled training rows of it: at least min_new_labels 20" in reason(enough, "lacks this task")
+
+
+def test_where_only_new_tasks_may_learn_there_must_be_one_with_labels() -> None:
+    policy = Retraining(only_new_tasks=True)
+    changes = {"drift": MOVED, "performance": {}, "new_labels": {"mood": 50, "topics": 5}}
+
+    none, few = (decide(facts(**changes, new_tasks=new), policy) for new in ([], ["topics"]))
+
+    assert (none.verdict, few.verdict) == ("wait", "ask")
+    assert reason(none, "the champion lacks no task: nothing would learn")
+    assert reason(few, "at most 5 new labelled training rows").endswith("label some rows of topics")
+
+
 def test_a_drift_that_labels_show_to_be_harmless_is_noted_alone() -> None:
     harmless = decide(facts(drift=MOVED, performance={"mood": fall(0.0, -0.02, 0.02)}), POLICY)
     unknown = decide(facts(drift=MOVED, performance={"mood": fall(0.0, -0.02, 0.021)}), POLICY)
@@ -145,6 +193,20 @@ def test_a_retraining_costs_no_more_than_the_budget_of_mode_auto() -> None:
     assert expected_seconds(auto, Retraining(mode="heads"), **drawn) == 2.0
 
 
+def test_where_heads_alone_learn_their_cost_is_expected() -> None:
+    cost = {"expected_seconds": 60.0, "expected_heads_seconds": 2.0}
+    of_task = facts(**cost, drift={**MOVED, "moved": ["mood"]}, performance={})
+    of_inputs, new = facts(**cost, drift=MOVED, performance={}), facts(**cost, new_tasks=["mood"])
+    keep = Retraining(keep_unmoved=True, max_seconds=30.0)
+
+    assert [decide(each, keep).verdict for each in (of_task, of_inputs)] == ["retrain", "ask"]
+    assert decide(of_task, Retraining(max_seconds=30.0)).verdict == "ask"
+    assert decide(new, Retraining(only_new_tasks=True, max_seconds=30.0)).verdict == "retrain"
+    auto, drawn = Training(mode="auto"), {"rows": 1000.0, "seconds": 50.0, "steps": 500, "heads": 2.0}
+    assert expected_seconds(auto, POLICY, **drawn, heads_alone=True) == 2.0
+    assert expected_seconds(Training(mode="full"), POLICY, **drawn, heads_alone=True) is None
+
+
 def test_cooldown_and_the_weekly_maximum_turn_every_reason_into_a_wait() -> None:
     now = {"drift": MOVED, "performance": {}, "new_labels": {"mood": 0}}
     soon = decide(facts(**now, retrainings=["2026-03-09T12:00:00"]), POLICY)
@@ -163,6 +225,15 @@ def test_cooldown_and_the_weekly_maximum_turn_every_reason_into_a_wait() -> None
     assert reason(often, "3 retrainings in the last seven days: max_per_week is 3")
     assert aside.verdict == "retrain", "seven days ago to the second is outside"
     assert aside.numbers["retrainings_in_seven_days"] == 1
+
+
+def test_what_a_version_was_made_of_already_is_waited_with_whatever_speaks_for_it() -> None:
+    tried = {"decision": "20260309T020000-1a2b3c4d", "version": "5", "verdict": "cannot tell"}
+    decision = decide(facts(drift=MOVED, performance={}, tried=tried), POLICY)
+
+    assert decision.verdict == "wait"
+    assert reason(decision, "version 5 was made of these data, and the promotion gate said cannot tell")
+    assert decide(facts(champion=None, tried=tried), POLICY).verdict == "wait"
 
 
 def test_times_with_and_without_a_zone_are_compared_in_utc() -> None:

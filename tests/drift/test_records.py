@@ -176,6 +176,21 @@ def test_the_newest_decision_to_retrain_is_unfinished_until_something_came_of_it
     assert records.unfinished(tmp_path, DATA, "1", POLICY) is None
 
 
+def test_what_was_tried_is_the_newest_version_of_this_champion_data_and_policy(tmp_path: Path) -> None:
+    days = {"10": {"version": "2", "verdict": "refuse"}, "11": {"version": "3", "verdict": "cannot tell"}}
+    for day, outcome in {**days, "12": {"error": "the disk is full"}}.items():
+        made = record(f"2026-03-{day}T02:00:00")
+        records.write(tmp_path, made)
+        records.set_outcome(tmp_path, made["id"], outcome)
+    past, _ = records.read_all(tmp_path)
+
+    found = records.tried(past, {**DATA, "git_commit": "77aa"}, "1", POLICY)
+    assert found == {"decision": past[1]["id"], **days["11"]}
+    assert records.tried(past, {**DATA, "digest": "other"}, "1", POLICY) is None, "the data moved on"
+    assert records.tried(past, DATA, "3", POLICY) is None, "another champion serves"
+    assert records.tried(past, DATA, "1", Retraining(max_per_week=1)) is None, "the policy is another"
+
+
 def test_a_commit_that_changes_no_row_leaves_a_decision_unfinished(tmp_path: Path) -> None:
     made = record()
     records.write(tmp_path, made)

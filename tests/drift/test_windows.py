@@ -75,11 +75,27 @@ def test_the_order_of_rows_and_their_zone_do_not_count() -> None:
         ("month", "2023-01-10", "only 9 rows come before 2023-01-10"),
         ("year", "2024-02-01", "fewer than two windows of at least 20 rows"),
         ("month", "2030-01-01", "fewer than two windows"),
+        ("month", "9999-12-01", "comes after the newest row, which is of 2024-12-31"),
     ],
 )
 def test_what_cannot_be_cut_is_said(every: str, first: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         cut(DAYS, every, first)
+
+
+@pytest.mark.parametrize("every", ["week", "month", "year", "100"])
+def test_a_row_after_which_no_window_ends_is_named(every: str) -> None:
+    for late in ("9999-12-31", "9999-12-31T23:59:59"):
+        with pytest.raises(InputError, match="a row is dated 9999-12-31"):
+            cut([*DAYS, late], every, "0.3")
+
+
+def test_windows_of_early_years_are_written_as_rows_are_dated() -> None:
+    times = [f"08{number // 20:02}-03-01T00:00:00" for number in range(100)]
+    windows = cut(times, "year", "0801-01-01")
+    assert [each.name for each in windows] == ["0801", "0802", "0803", "0804"]
+    assert (windows[0].begin, windows[0].end) == ("0801-01-01T00:00:00", "0802-01-01T00:00:00")
+    assert cut(times, "20", "0.3")[0].name == "0801-03-01"
 
 
 def test_a_short_history_is_refused() -> None:

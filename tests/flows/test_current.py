@@ -1,14 +1,15 @@
 """The rows that the champion has not seen, as each task reads them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from doubleroute.config import Project, load_project
-from doubleroute.data.arrivals import ROWS, Seen, hold_out, remember
+from doubleroute.data.arrivals import ROWS, Seen, hold_out, remember, row_keys, text_keys
+from doubleroute.data.tables import read_validated
 from doubleroute.flows import watching
 from doubleroute.flows.current import arrived, as_logged, asked, given, unlearned
 from doubleroute.integrations.validation import validate
@@ -25,6 +26,7 @@ tasks:
   same: {kind: classification, files: {train: b.jsonl}, columns: {text_pair: other}}
   qa: {kind: span, files: {train: c.jsonl}, columns: {text: question, text_pair: context}}
 """
+Rows = Sequence[tuple[str, str | None]]
 POSITIVE = {"label": "pos", "probabilities": {"pos": 1.0}}
 
 
@@ -152,6 +154,62 @@ def test_former_test_rows_that_stand_in_train_are_not_new(tiny_project: Path) ->
     seen = Seen.read(second)
     assert all(frame.empty for frame in arrived(project, stage, seen, seen).values())
     assert not all(frame.empty for frame in arrived(project, stage, seen, None).values())
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Callable[..., tuple[Project, Stage]]:
+    """A project, and its rows validated, anew for each call: of the task ``mood`` these of train and test."""
+    (tmp_path / "project.yaml").write_text(
+        "name: desk\nbackbone: {source: x}\n"
+        "validation: {leaks: warn}\ntasks:\n"
+        "  mood: {kind: classification, files: {train: a.jsonl, validation: v.jsonl, test: t.jsonl}}\n"
+        "  also: {kind: classification, files: {train: a.jsonl}, columns: {label: other}}\n",
+        encoding="utf-8",
+    )
+
+    def validated(train: Rows, test: Rows = (("t 1", "good"), ("t 2", "bad"))) -> tuple[Project, Stage]:
+        project = load_project(tmp_path)
+        for name, rows in {"a": train, "v": (("v 1", "good"), ("v 2", "bad")), "t": test}.items():
+            lines = [
+                json.dumps({"text": text, "label": label, "other": "ab"[number % 2]}) + "\n"
+                for number, (text, label) in enumerate(rows)
+            ]
+            (tmp_path / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+        return project, validate(project, Workspace(tmp_path))
+
+    return validated
+
+
+def test_relabelled_are_also_rows_of_test_and_rows_that_had_no_label(
+    desk: Callable[..., tuple[Project, Stage]],
+) -> None:
+    rows = [(f"text {number}", ("good", "bad")[number % 2]) for number in range(40)]
+    project, before = desk([*rows, ("bare", None)])
+    seen = Seen.read(remember(project, Workspace(project.root), before).path / ROWS)
+    _, stage = desk(
+        [*rows, ("bare", "good"), ("new", "bad")], [("t 1", "bad"), ("t 2", "bad"), ("t 3", "good")]
+    )
+    frames, relabelled = unlearned(arrived(project, stage, seen, None), stage, seen)
+    assert sorted(frames["mood"]["text"]) == ["new", "t 3"]
+    assert relabelled["mood"] == 2
+
+
+def test_all_labels_that_a_text_was_taught_under_are_remembered(
+    desk: Callable[..., tuple[Project, Stage]],
+) -> None:
+    rows = [(f"text {number}", ("good", "bad")[number % 2]) for number in range(40)]
+    stages = [desk([*rows, *more]) for more in ([("both", "good"), ("both", "bad")], [("both", "good")], [])]
+    project, workspace = stages[0][0], Workspace(stages[0][0].root)
+    two, one, none = (stage for _, stage in stages)
+    taught = [remember(project, workspace, stage) for stage in (two, one)]
+    later = [remember(project, workspace, none, start=each.path / ROWS) for each in taught]
+    now = read_validated(two.path, "mood", "train")
+    now = now[now["text"] == "both"]
+    keys = row_keys(now, text_keys(now))
+    assert [Seen.read(each.path / ROWS).was_taught_row("mood", keys).tolist() for each in later] == [
+        [True, True],
+        [True, False],
+    ]
 
 
 def test_relabelled_are_rows_whose_learned_label_is_gone_from_the_data(tmp_path: Path) -> None:

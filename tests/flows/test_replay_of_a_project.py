@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from doubleroute.cli import app
 from doubleroute.config import load_project
+from doubleroute.data.arrivals import reference_rows
 from doubleroute.data.past import dated
 from doubleroute.drift.replay import FIRST
 from doubleroute.errors import InputError
@@ -115,6 +116,7 @@ def test_the_weights_of_past_models_are_removed_and_the_report_stays(
     folder = Path(played["folder"])
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "Gain beside cost" in page
+    assert "There was no promotion gate" in page
     assert "2022" in page
     assert "| never |" in (folder / "report.md").read_text(encoding="utf-8")
     assert json.loads((folder / "replay.json").read_text(encoding="utf-8"))["policies"] == played["policies"]
@@ -184,6 +186,19 @@ def test_a_retraining_is_expected_to_cost_what_its_rows_are_drawn(project: Path)
     ):
         expected = history.expected(FIRST, 0, loaded.retraining.model_copy(update=changes))
         assert expected == round(known.seconds / known.steps * 10 * 0.5 * rows / 8, 1)
+
+
+def test_past_models_are_compared_with_what_they_would_have_kept_held_out_rows_first(project: Path) -> None:
+    loaded, workspace = load_project(project), Workspace(project)
+    history = History(loaded, workspace, validate(loaded, workspace), "year", "2022-01-01", FitProgress())
+    kept, frame = history.reference("mood", "2022-01-01"), history.frames["mood"]
+    before = frame[frame["time"] < "2022-01-01"]
+    assert list(dict.fromkeys(kept["split"])) == ["test", "validation", "train"]
+    assert sorted(kept["text"]) == sorted(before["text"])
+    splits = {split: before[before["split"] == split] for split in ("train", "validation", "test")}
+    held = len(splits["test"]) + len(splits["validation"])
+    few = {split: len(part) for split, part in reference_rows(splits, 3, held + 5)}
+    assert few == {"test": len(splits["test"]), "validation": len(splits["validation"]), "train": 5}
 
 
 @pytest.mark.slow

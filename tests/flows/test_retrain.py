@@ -93,7 +93,7 @@ def test_corrected_labels_are_new_labels_and_no_rows_that_arrived(root: Path) ->
     assert found.facts["new_labels"] == found.relabelled == {"sentiment": len(rows), "entities": 0}
     assert found.arrived == {"sentiment": 0, "entities": 0}
     assert found.performance == {}
-    line = f"sentiment: {len(rows)} rows that the champion learned from have another label now"
+    line = f"sentiment: {len(rows)} rows that the champion knows have another label now"
     assert line in said(found)
 
 
@@ -102,6 +102,8 @@ def test_a_task_that_is_of_another_kind_now_is_not_compared(root: Path) -> None:
     same, other = load_project(root), load_project(root, ["tasks.sentiment.kind=multilabel"])
     found = [learned(registry, project) for project in (same, other)]
     assert [each and set(each.sample) for each in found] == [{"sentiment", "entities"}, {"entities"}]
+    assert found[1] is not None
+    assert found[1].answers == {"entities"}
 
 
 def test_what_the_model_was_asked_is_looked_at_instead_of_the_rows(root: Path) -> None:
@@ -160,10 +162,33 @@ def test_new_rows_of_another_kind_are_found_decided_about_and_trained_on(root: P
     assert registry.artifact(version, "rows.parquet") is not None
 
 
+def test_a_version_that_did_not_win_is_not_tried_again_on_the_same_data(root: Path) -> None:
+    assert records.read_all(root)[0][0]["outcome"]["verdict"] != "promote", (
+        "else there is nothing to see here"
+    )
+    result = retrain(load_project(root, CHANGES), CHANGES)
+    assert (result["record"]["verdict"], result["trained"]) == ("wait", None)
+    assert result["record"]["facts"]["tried"]["version"] == "2"
+    assert len(result["record"]["facts"]["retrainings"]) == 1
+
+
 def test_the_same_look_again_is_found_and_a_forced_retraining_makes_no_second_version(root: Path) -> None:
     result = retrain(load_project(root, CHANGES), CHANGES, force=True)
     assert result["trained"]["version"] == "2"
     assert len(Registry(root, "tiny").versions()) == 2
+
+
+def test_any_error_of_a_retraining_is_noted_and_only_a_kill_is_not(root: Path) -> None:
+    whole = {path: path.read_bytes() for path in root.glob(".doubleroute/stages/evaluate-*/evaluation.json")}
+    for path, content in whole.items():
+        path.write_bytes(b"?" * len(content))
+    with pytest.raises(json.JSONDecodeError):
+        retrain(load_project(root, CHANGES), CHANGES, force=True)
+    for path, content in whole.items():
+        path.write_bytes(content)
+    record = records.read_all(root)[0][0]
+    assert record["outcome"]["error"].startswith("JSONDecodeError: ")
+    assert not records.is_under_way(record)
 
 
 def test_a_retraining_that_a_kill_cut_short_goes_on_under_its_decision(root: Path) -> None:

@@ -126,6 +126,17 @@ def test_the_rows_of_champions_that_were_taken_back_or_replaced_by_hand_are_read
     assert len(rows_of_champions(registry)) == 3, "1 and 3 besides"
 
 
+def test_the_rows_of_a_champion_that_a_promotion_replaced_are_read_too(
+    registry: Registry, tmp_path: Path
+) -> None:
+    (tmp_path / ROWS).write_bytes(b"keys")
+    with registry.locked() as client:
+        client.log_artifact(registry.version("1").run_id, str(tmp_path / ROWS))  # the run of all three
+        newer = moves.Move(moves.now(), "2", "3", None, ("it is better",), "promotion")
+        moves.move(client, "demo", newer, lambda _: None)  # 2 was registered before 3 became champion
+        assert len(rows_of_champions(registry)) == 3
+
+
 def test_by_hand_the_recorded_decision_is_done(registry: Registry) -> None:
     rewrite(registry, "2", "golden.json", None)  # of an earlier doubleroute: it is enough that it answers
     registry.record(registry.version("2"), PROMOTE, "3")

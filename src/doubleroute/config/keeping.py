@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_serializer, field_validator
 
-from doubleroute.config.values import Fraction, ModelName, Positive, Section, TaskName, Text
+from doubleroute.config.values import Fraction, ModelName, NotNegative, Positive, Section, TaskName, Text
 from doubleroute.config.words import Words
 
 Redaction = Annotated[
@@ -36,6 +36,11 @@ class Retraining(Section):
         0.02,
         description="retrain when a task's metric on labelled current rows fell by more, for certain; told "
         "of at least 30 labelled rows that arrived and 30 that were held out",
+    )
+    max_falls: dict[TaskName, NotNegative] = Field(
+        {},
+        description="max_fall of a task, by name, where it differs: of a share such as accuracy a fraction, "
+        "of mae and rmse in the label's unit",
     )
     new_labels: Fraction | None = Field(
         0.1, description="retrain when so many labelled rows are new, as a share of those learned from"
@@ -74,7 +79,8 @@ class Retraining(Section):
     )
     keep_unmoved: bool = Field(
         False,
-        description="freeze all but the heads of the tasks that moved: the other answers stay as they are",
+        description="freeze all but the heads of the tasks that speak for the retraining, unless a reason of "
+        "no task (age, the inputs) does: the other answers stay as they are",
     )
     only_new_tasks: bool = Field(
         False,
@@ -117,10 +123,16 @@ class Promotion(Section):
     max_loss: Fraction = Field(
         0.01, description="what a task may lose: the interval's lower end, in its metric"
     )
-    margins: dict[TaskName, Fraction] = Field({}, description="max_loss of a task, by name, where it differs")
+    margins: dict[TaskName, NotNegative] = Field(
+        {},
+        description="max_loss of a task, by name, where it differs: of a share such as accuracy a fraction, "
+        "of mae and rmse in the label's unit",
+    )
     min_gain: float = Field(0.0, ge=0, le=1, description="mean gain over the tasks that it must reach")
-    slice_margin: Fraction = Field(
-        0.02, description="refused when a slice of a task is certainly worse and lost more than this"
+    slice_margin: NotNegative = Field(
+        0.02,
+        description="refused when a slice of a task is certainly worse and lost more than this, in the "
+        "task's metric: of a share a fraction, of mae and rmse in the label's unit",
     )
     slice_rows: int = Field(30, ge=5, description="slices with fewer test rows are not compared")
     max_calibration_loss: Fraction = Field(

@@ -100,11 +100,16 @@ class Project(Section):
             raise ValueError(
                 "tasks.data_docs: Great Expectations' pages have this name; give the task another"
             )
-        unknown = sorted(set(self.promotion.margins) - set(self.tasks))
-        if unknown:
-            raise ValueError(
-                f"promotion.margins: there is no task '{unknown[0]}'; there are: {', '.join(self.tasks)}"
-            )
+        of_tasks = {
+            "promotion.margins": self.promotion.margins,
+            "retraining.max_falls": self.retraining.max_falls,
+        }
+        for key, named in of_tasks.items():
+            unknown = sorted(set(named) - set(self.tasks))
+            if unknown:
+                raise ValueError(
+                    f"{key}: there is no task '{unknown[0]}'; there are: {', '.join(self.tasks)}"
+                )
         checks = self.promotion.router_checks
         routers = self.router.routers if self.router.kind == "stack" else (self.router,)
         if checks != RouterChecks() and all(each.kind != "experts" for each in routers):

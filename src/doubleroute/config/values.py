@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from doubleroute.config.words import Words
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+NotNegative = Annotated[float, Field(ge=0)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Text = Annotated[str, Field(min_length=1), Words("text that is not empty")]

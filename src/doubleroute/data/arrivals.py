@@ -6,7 +6,7 @@ where the old files are gone.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,8 @@ ROWS = "rows.parquet"
 REFERENCE = "reference.parquet"
 #: Rows of each task in the sample; held-out rows first, because the model's answers to them are honest.
 SAMPLE = 5000
+#: What tells the rows of a version apart.
+_KEYS = ["task", "text_key", "row_key"]
 
 
 class Seen:
@@ -144,7 +146,9 @@ def remember(
         former["train"] = _former(begun[_labelled(begun)].assign(labelled=True), "train")
     inputs = {
         "rows": rows_digest(validated),
-        "former": {split: digest_of(each["text_key"].astype(str).tolist()) for split, each in former.items()},
+        "former": {
+            split: digest_of(each[_KEYS].astype(str).to_numpy().tolist()) for split, each in former.items()
+        },
         "seed": project.seed,
         "code": code_digest("data/arrivals", "data/splits", "data/answers"),
     }
@@ -182,26 +186,35 @@ def _labelled(table: "pd.DataFrame") -> "pd.Series[bool]":
 
 
 def _former(table: "pd.DataFrame", split: str, known: "pd.DataFrame | None" = None) -> "pd.DataFrame":
-    """The rows that were of this split in an earlier version; without those that are so still."""
+    """The rows that were of this split in an earlier version, a text under each of its labels; without those
+    that are so still."""
     held = table[table["split"].isin([split, f"former {split}"])].assign(split=f"former {split}")
     if known is not None:
-        there = known[known["split"] == split]
-        still = set(zip(there["task"], there["text_key"], strict=True))
-        pairs = zip(held["task"], held["text_key"], strict=True)
-        held = held[np.array([pair not in still for pair in pairs], bool)]
-    return held.sort_values(["task", "text_key"]).drop_duplicates(["task", "text_key"])
+        still = set(known[known["split"] == split][_KEYS].itertuples(index=False, name=None))
+        rows = held[_KEYS].itertuples(index=False, name=None)
+        held = held[np.array([row not in still for row in rows], bool)]
+    return held.sort_values(_KEYS).drop_duplicates(_KEYS)
+
+
+def reference_rows(
+    frames: Mapping[str, "pd.DataFrame"], seed: int, most: int = SAMPLE
+) -> Iterator[tuple[str, "pd.DataFrame"]]:
+    """At most ``most`` rows of a task's splits, by split, test first, then validation, then train: the sample
+    that a version keeps. Of a split that is too large as many at random as are left, in their order."""
+    generator = np.random.default_rng(seed)
+    for split in ("test", "validation", "train"):
+        frame = frames[split]
+        chosen = np.sort(generator.permutation(len(frame))[:most])
+        most -= len(chosen)
+        yield split, frame.iloc[chosen]
 
 
 def _sample(task: str, frames: Mapping[str, "pd.DataFrame"], seed: int) -> "pd.DataFrame":
     """At most SAMPLE rows of a task in the columns of ``read_reference``."""
     import pandas as pd
 
-    generator, left, parts = np.random.default_rng(seed), SAMPLE, []
-    for split in ("test", "validation", "train"):
-        frame = frames[split]
-        chosen = np.sort(generator.permutation(len(frame))[:left])
-        left -= len(chosen)
-        part = frame.iloc[chosen]
+    parts = []
+    for split, part in reference_rows(frames, seed):
         columns: dict[str, Any] = {
             "task": task,
             "split": split,

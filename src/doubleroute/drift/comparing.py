@@ -18,14 +18,14 @@ EFFECTS: dict[Method, str] = {
     "mmd": "correlation of side and embedding",
     "ks": "largest difference of cumulative shares (D)",
     "categories": "Cramer's V, sides weighing the same",
-    "flags": "largest Cramer's V of a label, sides weighing the same",
+    "flags": "Cramer's V of the label that chance explains least, sides weighing the same",
 }
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One test before the correction: rows of both sides that were used, ``past`` effects of the windows,
-    ``text``, the numbers in words. Nothing is ``found`` with too few rows."""
+    """One test before the correction: rows of both sides that were used, ``past`` effects of the windows
+    (0 where one may be chance), ``text``, the numbers in words. Nothing is ``found`` with too few rows."""
 
     comparison: Comparison
     rows: tuple[int, int]
@@ -56,8 +56,15 @@ def _compare(comparison: Comparison, windows: Sequence[Apart], options: Drift, s
     if comparison.method == "mmd":
         return _mmd(comparison, before.values, now.values, apart, options, seed)
     found, text = _found(comparison, before.values, now.values)
-    past = [_found(comparison, before.values[rest], window)[0].effect for rest, window in apart]
+    windows_found = [_found(comparison, before.values[rest], window)[0] for rest, window in apart]
+    past = [_certain(each, len(windows_found), options.alpha) for each in windows_found]
     return Outcome(comparison, sizes, _method(comparison), found, past, text)
+
+
+def _certain(found: statistics.Found, windows: int, alpha: float) -> float:
+    """The effect of one of so many past windows, 0 where it may be chance (Bonferroni over the windows): the
+    largest of many columns' effects in a window of few rows is large where nothing moves."""
+    return found.effect if found.p * windows <= alpha else 0.0
 
 
 def some_of(side: Side, most: int, seed: int) -> Side:
@@ -95,7 +102,8 @@ def _mmd(
     options: Drift,
     seed: int,
 ) -> Outcome:
-    """The embeddings' test. One kernel serves the windows too."""
+    """The embeddings' test. One kernel serves the windows too. Their effect is that of one unbiased number,
+    and no largest one of many: chance alone makes it small."""
     permutations = max(options.permutations, int(np.ceil(PERMUTATIONS / options.alpha)))
     kernel = statistics.kernel(np.concatenate([before, now]), options.features, seed)
     ours, theirs = kernel.features(before), kernel.features(now)
@@ -154,8 +162,8 @@ def _flags(before: np.ndarray, now: np.ndarray, names: Sequence[str]) -> tuple[s
         for at in range(len(names))
         for sides in [list(zip((before, now), counts, strict=True))]
     ]
-    strongest = max(each, key=lambda found: found.effect)
-    p = min(1.0, min(found.p for found in each) * len(each))
+    strongest = min(each, key=lambda found: (found.p, -found.effect))  # the effect of a rare label is chance
+    p = min(1.0, strongest.p * len(each))
     shares = [has / len(side) for has, side in zip(counts, (before, now), strict=True)]
     text = f"Cramer's V {strongest.effect:.3f}; {_largest_change(shares, names, 1.0)}"
     return statistics.Found(strongest.statistic, p, strongest.effect), text

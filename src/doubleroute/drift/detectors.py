@@ -4,8 +4,8 @@ Every test gives a p-value, and Holm's correction over all tests and tasks keeps
 of unmoved rows says "moved" at most at ``alpha``. Half of alpha is the embeddings' (weighted Holm): that
 test sees most changes of a text, and 200 permutations cannot show a p below 0.005, which an equal share
 among ten tests would never accept. Where the reference is dated, or earlier samples are given, an effect
-must also be larger than any that a past window showed against the rest: what has always come and gone
-is no drift. A test of too few rows says "cannot tell".
+must also be larger than any that a past window showed for certain against the rest: what has always come and
+gone is no drift. A test of too few rows says "cannot tell".
 """
 
 from collections.abc import Sequence
@@ -138,7 +138,11 @@ def _verdict(effect: float, past: Sequence[float], adjusted: float, alpha: float
         return "not seen", f"{chance} is above alpha {alpha:g}"
     if len(past) < LEAST_WINDOWS:
         return "moved", f"{chance} is at most alpha {alpha:g}"
-    windows = f"{len(past)} past windows showed effects of up to {max(past):.3f}"
+    windows = f"{len(past)} past windows showed {_effects(max(past))}"
     if effect > max(past):
         return "moved", f"{chance} is at most alpha {alpha:g}, and {windows}, now {effect:.3f}"
     return "not seen", f"{chance} is at most alpha {alpha:g}, but {windows}, now {effect:.3f}"
+
+
+def _effects(largest: float) -> str:
+    return f"effects of up to {largest:.3f}" if largest else "no effect beyond chance"

@@ -41,13 +41,17 @@ def _of_one(before: TaskRows, pairs: _Pairs, answers: Sequence[dict[str, Any]], 
     held = {label for label, _ in pairs}
     names = [name for name in dict.fromkeys([*before.names, *sorted(held)]) if name in held]
     index = {name: code for code, name in enumerate(names)}
+    unknown = [answer["label"] for answer in answers if answer["label"] not in index]
+    if unknown:  # their rows may be of any label, so that the shares of the others are not known either
+        shown = _named(list(dict.fromkeys(unknown)))
+        why = f"{len(unknown)} of {len(answers)} answers are labels without a reference row ({shown})"
+        return {"method": "BBSE", "labels": {}, "why": why}
     confusion, predicted = np.zeros((len(names), len(names)), np.int64), np.zeros(len(names), np.int64)
     for label, answer in pairs:
         if answer["label"] in index:
             confusion[index[answer["label"]], index[label]] += 1
     for answer in answers:
-        if answer["label"] in index:
-            predicted[index[answer["label"]]] += 1
+        predicted[index[answer["label"]]] += 1
     shares = bbse(confusion, predicted, seed)
     before_shares = confusion.sum(0) / max(1, confusion.sum())
     labels = {} if shares.why else _rows(names, before_shares, shares)
@@ -68,9 +72,12 @@ def _of_many(before: TaskRows, pairs: _Pairs, answers: Sequence[dict[str, Any]],
             left_out.append(name)
             continue
         labels |= {name: _rows(["", name], confusion.sum(0) / confusion.sum(), shares)[name]}
-    shown = ", ".join(left_out[:5]) + (", ..." if len(left_out) > 5 else "")
-    why = f"the answers do not tell {len(left_out)} labels ({shown}) from the rest" if left_out else None
-    return {"method": "BBSE, label by label", "labels": labels, "why": why}
+    why = f"the answers do not tell {len(left_out)} labels ({_named(left_out)}) from the rest"
+    return {"method": "BBSE, label by label", "labels": labels, "why": why if left_out else None}
+
+
+def _named(labels: Sequence[str]) -> str:
+    return ", ".join(labels[:5]) + (", ..." if len(labels) > 5 else "")
 
 
 def _rows(names: Sequence[str], before: np.ndarray, shares: Shares) -> dict[str, dict[str, float]]:

@@ -3,15 +3,20 @@
 The rule, on the facts of one look at what arrived (``decide`` says their shape):
 
 1. For a retraining speak: there is no champion; the inputs or a task's labels moved (``on_drift``); a
-   task's metric on labelled current rows fell by more than ``max_fall`` for certain, that is, the lower
-   end of the fall's 95% interval lies above it; a task has new labelled training rows of at least
-   ``new_labels`` of those that the champion learned from; the champion is older than ``max_age_days``.
+   task's metric on labelled current rows fell by more than ``max_fall``, or its own of ``max_falls``, for
+   certain, that is, the lower end of the fall's 95% interval lies above it; a task has new labelled training
+   rows of at least ``new_labels`` of those that the champion learned from; a task that the champion lacks
+   has ``min_new_labels`` of them; the champion is older than ``max_age_days``. ``numbers["tasks"]`` are the
+   tasks of these reasons, None where one of them is of no task: age, the inputs.
 2. A drift speaks only until labels have answered it: where every task's measured fall is for certain at
-   most ``max_fall`` (the interval's upper end), what moved did no harm and the drift is noted alone.
-3. Against it speak, and turn it into a wait: the last retraining is less than ``cooldown_hours`` ago;
-   ``max_per_week`` retrainings began in the last seven days.
-4. Against it speak, and turn it into a question: no task has ``min_new_labels`` new labelled training rows
-   (there is nothing new to learn from: label some); it is expected to cost more than ``max_seconds``.
+   most what it may be (the interval's upper end), what moved did no harm and the drift is noted alone.
+3. Against it speak, and turn it into a wait: a version was made from this champion, of these data and by this
+   policy already, and it is not champion (``tried``): once more it would be the same; the last retraining is
+   less than ``cooldown_hours`` ago; ``max_per_week`` retrainings began in the last seven days;
+   ``only_new_tasks`` is on and the champion lacks no task, so that nothing would learn.
+4. Against it speak, and turn it into a question: no task that would learn has ``min_new_labels`` new labelled
+   training rows (there is nothing new to learn from: label some); it is expected to cost more than
+   ``max_seconds``.
 5. A fall that is only estimated (no labelled current rows) and above ``max_fall`` for certain asks for
    labels; with a reason of part 1 beside it the retraining goes ahead.
 6. Nothing for it: wait. What could not be told, drift or fall, is said and stands for nothing.
@@ -25,7 +30,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from doubleroute.config import Retraining, Training
+from doubleroute.config import Retraining
 
 Verdict = Literal["retrain", "wait", "ask"]
 _Effect = Literal["for", "wait", "ask", "label", "note"]
@@ -46,10 +51,12 @@ class Decision:
 
 @dataclass(frozen=True)
 class _Finding:
-    """One sentence, and what it does: speaks for, blocks, asks, asks for labels, or is only said."""
+    """One sentence, and what it does: speaks for, blocks, asks, asks for labels, or is only said. ``tasks``:
+    those that it is about, where it speaks for a retraining of them alone."""
 
     effect: _Effect
     reason: str
+    tasks: tuple[str, ...] = ()
 
 
 def decide(facts: Mapping[str, Any], policy: Retraining) -> Decision:
@@ -58,8 +65,10 @@ def decide(facts: Mapping[str, Any], policy: Retraining) -> Decision:
     ``facts``: {"now": ISO time, "champion": {"age_days", ...} | null, "drift": {"verdict", "moved",
     "tests"} | null, "performance": {task: {"metric", "fall": {"value", "low", "high"} | null,
     "reference", "current", "estimated", "higher_is_better"}}, "new_labels": {task: rows}, "learned_from":
-    {task: rows}, "retrainings": [ISO times, newest first], "expected_seconds": s | null}; what is missing
-    counts as not known. Falls are in units of each task's metric, positive is worse.
+    {task: rows}, "retrainings": [ISO times, newest first], "tried": {"version", "verdict"} | null,
+    "new_tasks": [those that the champion lacks], "expected_seconds": s | null, "expected_heads_seconds": s |
+    null, where heads alone learn}; what is missing counts as not known. Falls are in units of each task's
+    metric, positive is worse.
     """
     numbers: dict[str, Any] = {"policy": _bounds(policy)}
     findings = [
@@ -67,9 +76,12 @@ def decide(facts: Mapping[str, Any], policy: Retraining) -> Decision:
         *_performance(facts, policy, numbers),
         *_drift(facts, policy, numbers),
         *_new_labels(facts, policy, numbers),
-        *_pauses(facts, policy, numbers),
-        *_cost(facts, policy, numbers),
+        *_new_tasks(facts, policy, numbers),
     ]
+    speaking = [finding for finding in findings if finding.effect == "for"]
+    tasks = dict.fromkeys(task for finding in speaking for task in finding.tasks)
+    numbers["tasks"] = list(tasks) if all(finding.tasks for finding in speaking) else None
+    findings += [*_pauses(facts, policy, numbers), *_cost(facts, policy, numbers)]
     effects = {finding.effect for finding in findings}
     wanted = "for" in effects
     if wanted and facts.get("champion") is not None:
@@ -84,26 +96,6 @@ def decide(facts: Mapping[str, Any], policy: Retraining) -> Decision:
     return Decision(verdict, tuple(finding.reason for finding in findings), numbers)
 
 
-def expected_seconds(
-    training: Training, retraining: Retraining, rows: float, seconds: float, steps: int, heads: float | None
-) -> float | None:
-    """What a retraining whose epoch draws so many ``rows`` (what their weights sum to) should cost: the
-    ``seconds`` a step of the live model's training of so many ``steps``, times the steps that there would be,
-    and in mode auto no more than its budget; of solved heads as long as those of the live model took
-    (``heads``). In seconds; None where that says nothing."""
-    warm = retraining.start == "champion"
-    mode = (retraining.mode if warm else None) or training.mode
-    if mode == "heads":
-        return None if heads is None else round(heads, 1)
-    if not steps:
-        return None
-    share = retraining.effort if warm else 1.0
-    expected = seconds / steps * training.epochs * share * rows / training.batch_size
-    if mode == "auto" and training.seconds is not None:
-        expected = min(expected, training.seconds)
-    return round(expected, 1)
-
-
 def moment(text: str) -> datetime:
     """An ISO 8601 time; one without a zone is UTC."""
     found = datetime.fromisoformat(text)
@@ -111,8 +103,17 @@ def moment(text: str) -> datetime:
 
 
 def _bounds(policy: Retraining) -> dict[str, Any]:
-    names = ("on_drift", "max_fall", "new_labels", "max_age_days", "min_new_labels", "cooldown_hours")
-    return {name: getattr(policy, name) for name in (*names, "max_per_week", "max_seconds")}
+    limits = {"max_fall", "max_falls", "new_labels", "max_age_days", "min_new_labels", "cooldown_hours"}
+    limits |= {"max_per_week", "max_seconds"}
+    return policy.model_dump(mode="json", include={"on_drift", "keep_unmoved", "only_new_tasks", *limits})
+
+
+def _most(policy: Retraining, task: str) -> tuple[float, str]:
+    """What a task's metric may fall by, and how a reason calls it."""
+    own = policy.max_falls.get(task)
+    return (
+        (policy.max_fall, f"max_fall {policy.max_fall:g}") if own is None else (own, f"its max_fall {own:g}")
+    )
 
 
 def _champion(facts: Mapping[str, Any], policy: Retraining, numbers: dict[str, Any]) -> Iterator[_Finding]:
@@ -133,9 +134,10 @@ def _performance(facts: Mapping[str, Any], policy: Retraining, numbers: dict[str
     numbers["falls"], numbers["estimated_falls"] = {}, {}
     for task, about in (facts.get("performance") or {}).items():
         fall, metric = about.get("fall"), about["metric"]
+        most, called = _most(policy, task)
         if fall is not None and fall.get("low") is not None and fall.get("high") is not None:
             numbers["falls"][task] = dict(fall)
-            yield _measured(task, metric, fall, _rows(about.get("current")), policy.max_fall)
+            yield _measured(task, metric, fall, _rows(about.get("current")), policy)
             continue
         lowest = _estimated_fall(about)
         numbers["estimated_falls"][task] = lowest
@@ -144,29 +146,28 @@ def _performance(facts: Mapping[str, Any], policy: Retraining, numbers: dict[str
             yield _Finding(
                 "note", f"{task}: cannot tell whether {metric} fell ({rows} labelled current rows)"
             )
-        elif lowest > policy.max_fall:
+        elif lowest > most:
             text = f"{task}: {metric} is estimated to have fallen by at least {lowest:.4f}"
             more = "more" if _rows(about.get("current")) else "some"
-            yield _Finding(
-                "label", f"{text}, more than max_fall {policy.max_fall:g}; label {more} current rows"
-            )
+            yield _Finding("label", f"{text}, more than {called}; label {more} current rows")
         else:
             few = "with few" if _rows(about.get("current")) else "without"
-            text = f"{task}: {few} labels a fall of {metric} by more than max_fall {policy.max_fall:g}"
+            text = f"{task}: {few} labels a fall of {metric} by more than {called}"
             yield _Finding("note", f"{text} is not certain (estimated lower end {lowest:+.4f})")
 
 
-def _measured(task: str, metric: str, fall: Mapping[str, Any], rows: int, most: float) -> _Finding:
+def _measured(task: str, metric: str, fall: Mapping[str, Any], rows: int, policy: Retraining) -> _Finding:
     low, high = fall["low"], fall["high"]
+    most, called = _most(policy, task)
     text = (
         f"{task}: {metric} on labelled current rows fell by {fall['value']:+.4f} "
         f"(95% interval {low:+.4f} to {high:+.4f}, {rows} rows)"
     )
     if low > most:
-        return _Finding("for", f"{text}: for certain more than max_fall {most:g}")
+        return _Finding("for", f"{text}: for certain more than {called}", (task,))
     if high <= most:
-        return _Finding("note", f"{text}: for certain at most max_fall {most:g}")
-    return _Finding("note", f"{text}: cannot tell whether by more than max_fall {most:g}")
+        return _Finding("note", f"{text}: for certain at most {called}")
+    return _Finding("note", f"{text}: cannot tell whether by more than {called}")
 
 
 def _rows(score: Mapping[str, Any] | None) -> int:
@@ -205,17 +206,19 @@ def _drift(facts: Mapping[str, Any], policy: Retraining, numbers: dict[str, Any]
         if not policy.on_drift:
             yield _Finding("note", f"{text}; on_drift is off")
         elif numbers["harmless"]:
-            yield _Finding(
-                "note", f"{text}; no task fell by more than max_fall {policy.max_fall:g}, for certain"
-            )
+            most = f"max_fall {policy.max_fall:g}" + (" or its own" if policy.max_falls else "")
+            yield _Finding("note", f"{text}; no task fell by more than {most}, for certain")
         else:
-            yield _Finding("for", text)
+            moved = tuple(drift["moved"])
+            yield _Finding("for", text, () if "inputs" in moved else moved)
 
 
 def _harmless(facts: Mapping[str, Any], policy: Retraining) -> bool:
-    falls = [each.get("fall") for each in (facts.get("performance") or {}).values()]
-    highest = [None if fall is None else fall.get("high") for fall in falls]
-    return bool(highest) and all(high is not None and high <= policy.max_fall for high in highest)
+    performance = facts.get("performance") or {}
+    highest = {task: (about.get("fall") or {}).get("high") for task, about in performance.items()}
+    return bool(highest) and all(
+        high is not None and high <= _most(policy, task)[0] for task, high in highest.items()
+    )
 
 
 def _strongest(drift: Mapping[str, Any]) -> str:
@@ -241,12 +244,33 @@ def _new_labels(facts: Mapping[str, Any], policy: Retraining, numbers: dict[str,
             f"{task}: {fresh[task]} new labelled training rows, {share:.1%} of {learned[task]} learned from"
         )
         if share >= policy.new_labels:
-            yield _Finding("for", f"{text}: at least new_labels {policy.new_labels:g}")
+            yield _Finding("for", f"{text}: at least new_labels {policy.new_labels:g}", (task,))
         elif fresh[task]:
             yield _Finding("note", f"{text}: fewer than new_labels {policy.new_labels:g}")
 
 
+def _new_tasks(facts: Mapping[str, Any], policy: Retraining, numbers: dict[str, Any]) -> Iterator[_Finding]:
+    """Part 1's tasks that the champion lacks, and part 3's ``only_new_tasks``."""
+    new = numbers["new_tasks"] = facts.get("new_tasks")
+    if new is None or facts.get("champion") is None:
+        return
+    for task in new:
+        rows = numbers["new_labels"].get(task, 0)
+        text = f"{task}: the champion lacks this task, and there are {rows} labelled training rows of it"
+        if rows >= max(1, policy.min_new_labels):
+            yield _Finding("for", f"{text}: at least min_new_labels {policy.min_new_labels}", (task,))
+        else:
+            yield _Finding("note", f"{text}: fewer than min_new_labels {policy.min_new_labels}")
+    if policy.only_new_tasks and not new:
+        yield _Finding("wait", "only_new_tasks is on and the champion lacks no task: nothing would learn")
+
+
 def _pauses(facts: Mapping[str, Any], policy: Retraining, numbers: dict[str, Any]) -> Iterator[_Finding]:
+    """Part 3."""
+    tried = numbers["tried"] = facts.get("tried")
+    if tried is not None:
+        text = f"version {tried['version']} was made of these data, and the promotion gate said"
+        yield _Finding("wait", f"{text} {tried['verdict']}; `doubleroute retrain --force` tries again")
     now = moment(facts["now"])
     ages = [now - moment(each) for each in facts.get("retrainings") or ()]
     since = min(ages, default=None)
@@ -262,7 +286,10 @@ def _pauses(facts: Mapping[str, Any], policy: Retraining, numbers: dict[str, Any
 
 
 def _cost(facts: Mapping[str, Any], policy: Retraining, numbers: dict[str, Any]) -> Iterator[_Finding]:
-    seconds = numbers["expected_seconds"] = facts.get("expected_seconds")
+    heads = policy.only_new_tasks or (policy.keep_unmoved and numbers["tasks"])
+    alone = heads and policy.start == "champion" and facts.get("champion") is not None
+    seconds = facts.get("expected_heads_seconds" if alone else "expected_seconds")
+    numbers["expected_seconds"] = seconds
     if policy.max_seconds is None:
         return
     if seconds is None:
@@ -276,7 +303,8 @@ def _nothing_to_learn(
     facts: Mapping[str, Any], policy: Retraining, numbers: dict[str, Any]
 ) -> Iterator[_Finding]:
     """Part 4's labels; names the tasks whose rows should be labelled."""
-    fresh = numbers["new_labels"]
+    learn = facts.get("new_tasks") if policy.only_new_tasks else None
+    fresh = {task: rows for task, rows in numbers["new_labels"].items() if learn is None or task in learn}
     most = max(fresh.values(), default=0)
     if most >= policy.min_new_labels:
         return

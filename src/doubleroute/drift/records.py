@@ -148,15 +148,37 @@ def unfinished(
     nothing came of it yet: nobody began, or a kill cut the retraining short. Else None. Of ``data_version``
     the data count, not the commit: an edit of a file or a commit changes no row."""
     records, _ = read_all(root)
-    if not records or records[0]["verdict"] != "retrain" or is_overtaken(records[0], champion):
-        return None
-    if records[0]["policy"] != policy.model_dump(mode="json"):
-        return None
-    before = records[0]["data_version"] or {}
-    if any(before.get(key) != data_version[key] for key in ("digest", "dvc_md5")):
+    if not records or records[0]["verdict"] != "retrain":
         return None
     outcome = records[0]["outcome"] or {}
-    return None if outcome.get("version") or outcome.get("error") else records[0]
+    if outcome.get("version") or outcome.get("error"):
+        return None
+    return records[0] if _is_about(records[0], data_version, champion, policy) else None
+
+
+def tried(
+    records: Iterable[Mapping[str, Any]],
+    data_version: Mapping[str, Any],
+    champion: str | None,
+    policy: Retraining,
+) -> Record | None:
+    """What came of the newest of these decisions, newest first, that made a version from this champion (its
+    version), of these data and by this policy: {"decision", "version", "verdict"}; None when none did.
+    Trained again it would be the same version, whatever the promotion gate said about it."""
+    for record in records:
+        outcome = record["outcome"] or {}
+        if outcome.get("version") and _is_about(record, data_version, champion, policy):
+            return {"decision": record["id"], "version": outcome["version"], "verdict": outcome["verdict"]}
+    return None
+
+
+def _is_about(
+    record: Mapping[str, Any], data_version: Mapping[str, Any], champion: str | None, policy: Retraining
+) -> bool:
+    """Whether it was decided about this champion, on these data and by this policy."""
+    before = record.get("data_version") or {}
+    same = all(before.get(key) == data_version[key] for key in ("digest", "dvc_md5"))
+    return same and record["policy"] == policy.model_dump(mode="json") and not is_overtaken(record, champion)
 
 
 def is_overtaken(record: Mapping[str, Any], champion: str | None) -> bool:

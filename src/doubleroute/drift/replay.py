@@ -6,8 +6,11 @@ decides, and the model that is live after that answers the next window. All poli
 first model, whose cost is not counted. The windows are n; window 0 is answered by the first model, and
 there is no decision after the last one: nothing comes next.
 
+There is no promotion gate: every model that a policy trains serves from then on, also one that the gate of a
+live project would refuse. So a policy that retrains often may look better or worse here than it would live.
+
 What models score and cost comes from callables, which are asked for what some policy needs and nothing
-else. ``keep_unmoved`` is not played.
+else. ``keep_unmoved`` and ``only_new_tasks`` are not played.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -143,7 +146,8 @@ def _decision(policy: Policy, world: World, live: Model, place: int, times: Sequ
         "retrainings": list(times),
         "expected_seconds": world.expected(live, place, policy.retraining),
     }
-    return decide(facts, policy.retraining).as_dict()
+    played = policy.retraining.model_copy(update=dict.fromkeys(("keep_unmoved", "only_new_tasks"), False))
+    return decide(facts, played).as_dict()
 
 
 def compare(policies: Sequence[Policy], world: World) -> dict[str, Any]:

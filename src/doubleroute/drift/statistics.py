@@ -1,8 +1,10 @@
 """Two-sample tests and estimates: numbers in, numbers out.
 
 Everything takes a reference of n rows and a current side of m rows, finite values only. Effects are in
-[0, 1] and do not depend on n and m but for noise, so that windows of other sizes can be compared:
-0 says that the sides are the same, 1 that no value occurs on both.
+[0, 1]: 0 says that the sides are the same, 1 that no value occurs on both. What the sides really differ by
+does not depend on n and m; chance adds to it about 1/sqrt(rows) of the smaller side, and more where it is the
+largest of many columns or of many categories. So effects of windows of other sizes can be compared only where
+they are no chance.
 """
 
 from collections.abc import Iterator

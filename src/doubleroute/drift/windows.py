@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import MAXYEAR, datetime, timedelta
 from itertools import pairwise
 
 from doubleroute.drift.policy import moment
@@ -20,10 +20,16 @@ def cut(times: Sequence[str], every: str, first: str, least: int = LEAST) -> lis
 
     ``every``: week, month, quarter, year, or a number of rows. ``first``: what comes before window 0, a
     date or a share of the rows in (0, 1); with a share, calendar windows begin at the next Monday or
-    first of a month. Rows of one moment stay together. Raises InputError for words that are neither, and
-    when fewer than ``least`` rows come before window 0 or fewer than two windows come out.
+    first of a month. Rows of one moment stay together. Raises InputError for words that are neither, for a
+    row of the year 9999, after which no window ends, and when fewer than ``least`` rows come before window 0
+    or fewer than two windows come out.
     """
     ordered = sorted(moment(each) for each in times)
+    if ordered and ordered[-1].year == MAXYEAR:
+        raise InputError(
+            f"a row is dated {_day(ordered[-1])}, and no window can end after it; correct its date, or leave "
+            "the row out"
+        )
     if len(ordered) < 3 * least:
         raise InputError(f"a replay needs at least {3 * least} dated rows; there are {len(ordered)}")
     start = _start(ordered, every, first)
@@ -42,8 +48,8 @@ def cut(times: Sequence[str], every: str, first: str, least: int = LEAST) -> lis
     return [
         Window(
             _name(begin, end, every),
-            begin.strftime("%Y-%m-%dT%H:%M:%S"),
-            end.strftime("%Y-%m-%dT%H:%M:%S"),
+            _iso(begin),
+            _iso(end),
             bisect_left(ordered, end) - bisect_left(ordered, begin),
         )
         for begin, end in pairwise(bounds)
@@ -54,12 +60,7 @@ def _start(ordered: Sequence[datetime], every: str, first: str) -> datetime:
     try:
         share = float(first)
     except ValueError:
-        try:
-            return moment(first)
-        except ValueError:
-            raise InputError(
-                f"--first '{first}' is neither a date such as 2021-04-01 nor a share such as 0.3"
-            ) from None
+        return _date(first, ordered[-1])
     if not 0 < share < 1:
         raise InputError(f"--first {first} is no share of the rows: it must lie between 0 and 1")
     found = ordered[int(share * len(ordered))]
@@ -67,6 +68,18 @@ def _start(ordered: Sequence[datetime], every: str, first: str) -> datetime:
         return found
     begin = _calendar(found, every)
     return begin if begin == found else _next(begin, every)
+
+
+def _date(first: str, newest: datetime) -> datetime:
+    try:
+        begin = moment(first)
+    except (ValueError, OverflowError):
+        raise InputError(
+            f"--first '{first}' is neither a date such as 2021-04-01 nor a share such as 0.3"
+        ) from None
+    if begin.year == MAXYEAR:
+        raise InputError(f"--first {first} comes after the newest row, which is of {_day(newest)}")
+    return begin
 
 
 def _ends(ordered: Sequence[datetime], every: str, start: datetime) -> list[datetime]:
@@ -117,11 +130,16 @@ def _name(begin: datetime, end: datetime, every: str) -> str:
 
 def _period(time: datetime, every: str) -> str:
     if every == "quarter":
-        return f"{time.year}Q{(time.month + 2) // 3}"
+        return f"{time.year:04}Q{(time.month + 2) // 3}"
     if every == "week":
         return _day(_calendar(time, every))
-    return time.strftime("%Y" if every == "year" else "%Y-%m")
+    return time.date().isoformat()[: 4 if every == "year" else 7]
 
 
 def _day(time: datetime) -> str:
-    return time.strftime("%Y-%m-%d")
+    return time.date().isoformat()
+
+
+def _iso(time: datetime) -> str:
+    """As rows are dated; strftime would write the year 800 without its zero, which sorts after 1900."""
+    return time.replace(tzinfo=None).isoformat(timespec="seconds")

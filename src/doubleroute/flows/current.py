@@ -28,10 +28,11 @@ from doubleroute.workspace import Stage
 
 @dataclass(frozen=True)
 class Learned(Known):
-    """The champion, and what it remembers of its rows."""
+    """The champion, what it remembers of its rows, and the project's tasks that it answers."""
 
     version: Version
     seen: Seen
+    answers: frozenset[str]
 
 
 def learned(registry: Registry, project: Project) -> Learned | None:
@@ -49,9 +50,11 @@ def learned(registry: Registry, project: Project) -> Learned | None:
         )
     digest, model = version.digest or version.run_key or version.source, registry.model_folder(version)
     about = json.loads((model / "config.json").read_text(encoding="utf-8"))["tasks"]
-    same = {name for name, task in project.tasks.items() if about.get(name, {}).get("kind") == task.kind}
+    same = frozenset(
+        name for name, task in project.tasks.items() if about.get(name, {}).get("kind") == task.kind
+    )
     known = {task: frame for task, frame in read_reference(sample).items() if task in same}
-    return Learned(digest, model, known, version, Seen.read(rows))
+    return Learned(digest, model, known, version, Seen.read(rows), same)
 
 
 def arrived(project: Project, validated: Stage, seen: Seen, held: Seen | None) -> Frames:
@@ -69,33 +72,35 @@ def arrived(project: Project, validated: Stage, seen: Seen, held: Seen | None) -
 
 
 def unlearned(frames: Frames, validated: Stage, seen: Seen) -> tuple[Frames, dict[str, int]]:
-    """Of rows that arrived those that do not stand in the place of a row that the champion learned from, and
-    by task how many of the others have another label than it learned.
+    """Of rows that arrived those that do not stand in the place of a row that the champion knows, and by task
+    how many of the others have another label than it knows, or a label where it knew none.
 
-    In the place of such a row stands one of its text, unless the learned row is in the data still: then it is
-    another row that says the same. Where a label was corrected there is something to learn, but no new text
-    came, and the champion, which knows the old label by heart, would seem to fail. Rows without their label,
-    and those that left the data and came back as they were, are no arrivals either.
+    In the place of such a row, of whatever split, stands one of its text, unless the known row is in the data
+    still: then it is another row that says the same. Where a label was corrected there may be something to
+    learn, but no new text came, and the champion, which was taught, chosen or judged by the old label, would
+    seem to fail. Rows without their label, and those that left the data and came back as they were, are no
+    arrivals either.
     """
     found, relabelled = {}, {}
     for task, frame in frames.items():
         texts = text_keys(frame)
-        taught = seen.was_taught(task, texts)
+        known = seen.was_taught(task, texts) | seen.knows_text(task, texts)
         same = seen.was_taught_row(task, row_keys(frame, texts))
-        if taught.any():
-            taught &= same | ~np.isin(texts, _learned_texts(validated, task, seen))
-        relabelled[task] = int((taught & ~same & frame["label"].notna().to_numpy()).sum())
-        found[task] = frame[~taught].reset_index(drop=True)
+        if known.any():
+            known &= same | ~np.isin(texts, _standing_texts(validated, task, seen))
+        relabelled[task] = int((known & ~same & frame["label"].notna().to_numpy()).sum())
+        found[task] = frame[~known].reset_index(drop=True)
     return found, relabelled
 
 
-def _learned_texts(validated: Stage, task: str, seen: Seen) -> np.ndarray:
-    """Keys of the texts that stand in the data with the label that the champion learned: uint64 [n]."""
+def _standing_texts(validated: Stage, task: str, seen: Seen) -> np.ndarray:
+    """Keys of the texts that stand in the data with the label that the champion knows: uint64 [n]."""
     standing = []
     for split in SPLITS:
         frame = read_validated(validated.path, task, split)
         texts = text_keys(frame)
-        standing.append(texts[seen.was_taught_row(task, row_keys(frame, texts))])
+        rows = row_keys(frame, texts)
+        standing.append(texts[seen.was_taught_row(task, rows) | seen.knows(task, rows)])
     return np.concatenate(standing)
 
 

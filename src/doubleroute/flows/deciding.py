@@ -11,7 +11,7 @@ from doubleroute.config import Project
 from doubleroute.data.arrivals import Seen
 from doubleroute.digests import code_digest, digest_of, file_digest
 from doubleroute.drift import records
-from doubleroute.drift.policy import expected_seconds
+from doubleroute.drift.expected import expected_seconds
 from doubleroute.flows import current, watching
 from doubleroute.flows.current import Learned
 from doubleroute.flows.held_out import tested, usable
@@ -25,7 +25,7 @@ from doubleroute.workspace import Stage, Workspace
 
 @dataclass(frozen=True)
 class Look:
-    """What a look found: the champion, by task rows that arrived and rows that it learned with another label
+    """What a look found: the champion, by task rows that arrived and rows that it knows with another label
     than they have now (``relabelled``), ``drift`` and ``performance`` (None when nothing arrived), the facts,
     and the folder with drift.html and drift.md (None without drift)."""
 
@@ -79,6 +79,7 @@ def look(
             found = watching.read_check(stage)
     drift, performance = (found["drift"], found["performance"]) if found else (None, {})
     past, _ = records.read_all(project.root)
+    serving = champion.version.number if champion else None
     for task, about in performance.items():
         about["estimate_error"] = _estimate_error(
             task, [performance, *(each["facts"]["performance"] for each in past)]
@@ -91,7 +92,9 @@ def look(
         "new_labels": new,
         "learned_from": champion.seen.labelled if champion else {},
         "retrainings": records.retrainings(past),
-        "expected_seconds": champion and _expected_seconds(project, registry, champion, validated, held),
+        "tried": records.tried(past, data.as_dict(), serving, project.retraining),
+        "new_tasks": [task for task in project.tasks if champion and task not in champion.answers],
+        **_expected(project, registry, champion, validated, held),
     }
     report = None
     if stage is not None:
@@ -114,7 +117,7 @@ def said(found: Look) -> list[str]:
         return ["there is no champion yet; `doubleroute train` makes one"]
     lines = [f"{task}: {count:,} rows arrived since" for task, count in found.arrived.items()]
     lines += [
-        f"{task}: {count:,} rows that the champion learned from have another label now"
+        f"{task}: {count:,} rows that the champion knows have another label now"
         for task, count in found.relabelled.items()
         if count
     ]
@@ -149,22 +152,26 @@ def _about(version: Version, now: datetime | None) -> dict[str, Any]:
     }
 
 
-def _expected_seconds(
-    project: Project, registry: Registry, champion: Learned, validated: Stage, held: Seen | None
-) -> float | None:
-    """What a retraining should cost in training seconds by the champion's history; None where it has none."""
-    path = registry.artifact(champion.version, "history.json")
-    if path is None:
-        return None
+def _expected(
+    project: Project, registry: Registry, champion: Learned | None, validated: Stage, held: Seen | None
+) -> dict[str, float | None]:
+    """What a retraining should cost in training seconds by the champion's history, and what one in which
+    heads alone learn; None where it has none."""
+    names = {"expected_seconds": False, "expected_heads_seconds": True}
+    path = registry.artifact(champion.version, "history.json") if champion else None
+    if champion is None or path is None:
+        return dict.fromkeys(names)
     history = json.loads(path.read_text(encoding="utf-8"))
     rows = 0.0
     for task in project.tasks:
         frame = usable(validated, task, "train", held)
         rows += float(weights_of(task, frame, champion.seen, project.retraining).sum())
     heads = next((each["seconds"] for each in history["epochs"] if each.get("rung") == "heads"), None)
-    return expected_seconds(
-        project.training, project.retraining, rows, history["seconds"], history["total_steps"], heads
-    )
+    cost = (rows, history["seconds"], history["total_steps"], heads)
+    return {
+        name: expected_seconds(project.training, project.retraining, *cost, heads_alone=alone)
+        for name, alone in names.items()
+    }
 
 
 def _report(

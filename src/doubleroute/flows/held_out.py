@@ -29,14 +29,14 @@ def usable(validated: Stage, task: str, split: str, held: Seen | None) -> "pd.Da
 
 
 def rows_of_champions(registry: Registry) -> list[Path]:
-    """The files that together hold the test rows of all champions: that of the champion, to whom every
-    promotion before it has handed on the rows, and those of champions who were taken back or replaced by
-    hand, whose rows the champion may not have."""
-    replaced = {move["from"] for move in registry.history() if move["by"] != "promotion"}
+    """The files that together hold the test rows of all champions: of every version that ever was champion. A
+    promotion hands on only the rows of those that were champion when its version was registered."""
+    moves = registry.history()
+    champions = {number for move in moves for number in (move["version"], move["from"])}
     found = []
     for version in registry.versions():
         serves = CHAMPION in version.aliases
-        if serves or version.number in replaced:
+        if serves or version.number in champions:
             try:
                 found.append(registry.artifact(version, ROWS))
             except DoublerouteError as error:

@@ -125,8 +125,12 @@ def _plan(
     start = Start(registry.model_folder(champion), champion.digest or champion.source)
     if project.retraining.only_new_tasks:
         return Plan(start, chosen, ())
-    moved = (record["facts"]["drift"] or {}).get("moved") or []
-    tasks = tuple(task for task in project.tasks if task in moved)
-    # The inputs as a whole moved, or nothing was told of a task: every task learns.
-    keep = project.retraining.keep_unmoved and tasks and "inputs" not in moved
-    return Plan(start, chosen, tasks if keep else None)
+    return Plan(start, chosen, learning(project, record))
+
+
+def learning(project: Project, record: Record) -> tuple[str, ...] | None:
+    """The tasks whose heads alone learn, which with ``keep_unmoved`` are those that speak for the retraining.
+    None for all: a reason is of no task, or nothing speaks for what was forced."""
+    speaking = record["numbers"].get("tasks") or ()
+    tasks = tuple(task for task in project.tasks if task in speaking)
+    return tasks if project.retraining.keep_unmoved and tasks else None

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from doubleroute.config import LOWER_IS_BETTER, SPLITS, Project, Retraining
+from doubleroute.data.arrivals import reference_rows
 from doubleroute.data.past import dated
 from doubleroute.drift import replay as plays
-from doubleroute.drift.policy import expected_seconds
+from doubleroute.drift.expected import expected_seconds
 from doubleroute.drift.replay import Model, Policy, Window, World
 from doubleroute.drift.windows import cut
 from doubleroute.errors import InputError, ModelError
@@ -163,22 +164,30 @@ class History:
         return expected_seconds(self.project.training, retraining, rows, known.seconds, known.steps, heads)
 
     def facts(self, model: Model, window: int) -> dict[str, Any]:
-        """What the same check as of a live project finds: the rows since the model was trained against
-        those before."""
+        """What the same check as of a live project finds: the rows since the model was trained against those
+        before, of which as many are compared as a version keeps (``reference``)."""
         begin, end = self.windows[model.at[-1]].begin, self.windows[window].end
         known = self.models.get(model)
         current = {task: self._between(task, begin, end) for task in self.frames}
-        before = {task: self._between(task, "", begin) for task in self.frames}
         self.answers(model)
-        champion = watching.Known(known.digest, known.folder, before)
+        sample = {task: self.reference(task, begin) for task in self.frames}
+        champion = watching.Known(known.digest, known.folder, sample)
         stage = watching.check(self.project, self.workspace, champion, current, self.labels, self.progress)
         found = watching.read_check(stage)
         return {
             "drift": watching.short(found["drift"]),
             "performance": found["performance"],
             "new_labels": {task: len(_train(frame)) for task, frame in current.items()},
-            "learned_from": {task: len(_train(frame)) for task, frame in before.items()},
+            "learned_from": {task: len(_train(self._between(task, "", begin))) for task in self.frames},
         }
+
+    def reference(self, task: str, begin: str) -> "pd.DataFrame":
+        """The rows from before then that a model trained then would have kept, held-out rows first."""
+        import pandas as pd
+
+        before = self._between(task, "", begin)
+        splits = {split: before[before["split"] == split] for split in SPLITS}
+        return pd.concat([part for _, part in reference_rows(splits, self.project.seed)])
 
     def _check_first(self) -> None:
         """Raise InputError for a task that the first model could not learn, choose or be tested on."""

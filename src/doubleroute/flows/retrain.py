@@ -82,8 +82,10 @@ def retrain(
             records.begin(loaded.root, record["id"])
             try:
                 trained = produce.challenger(loaded, workspace, registry, data, validated, record, clock)
-            except DoublerouteError as error:
-                records.set_outcome(loaded.root, record["id"], {"error": str(error)})
+            except Exception as error:  # a kill or Ctrl-C notes nothing, and is gone on with
+                named = isinstance(error, DoublerouteError) and str(error)
+                said = named or f"{type(error).__name__}: {error}"
+                records.set_outcome(loaded.root, record["id"], {"error": said})
                 raise
             record = records.set_outcome(loaded.root, record["id"], produce.outcome(trained))
         steps.tell(loaded, record)

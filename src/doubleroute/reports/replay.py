@@ -88,8 +88,9 @@ def sections_of(found: Mapping[str, Any]) -> list[Section]:
     header, rows = policy_rows(found)
     note = (
         "Each window was answered by the model that was live before anybody could learn from it. Seconds "
-        "are those of training, the first model's not counted; scores have 95% intervals over all "
-        "windows."
+        "are those of training, the first model's not counted; scores have 95% intervals over all windows. "
+        "There was no promotion gate: every model that was trained served, also one that the gate of a live "
+        "project would have refused."
     )
     figures: list[Block] = [over_time(found, task) for task in found["metrics"]]
     parts: dict[str, list[Block]] = {
