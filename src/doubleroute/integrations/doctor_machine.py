@@ -56,8 +56,8 @@ def python() -> Check:
 
 
 def packages() -> Check:
-    """The installed versions of its direct dependencies against what doubleroute asks of them, and their files
-    against what was installed; nothing is imported."""
+    """The installed versions of its direct dependencies against what doubleroute asks of them, and their
+    files against what was installed; nothing is imported."""
     wrong: list[str] = []
     required = _required("doubleroute")
     for each in required:
