@@ -133,7 +133,7 @@ def test_the_interval_of_a_share_is_wilsons(right: int, rows: int) -> None:
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
-@pytest.mark.parametrize(("won", "lost", "told"), [(4, 0, False), (5, 0, False), (8, 0, True), (12, 3, True)])
+@pytest.mark.parametrize(("won", "lost", "told"), [(4, 0, False), (5, 0, False), (9, 0, True), (12, 3, True)])
 def test_a_few_rows_won_do_not_make_a_model_better(won: int, lost: int, told: bool, metric: str) -> None:
     one, other = np.ones(852, bool), np.ones(852, bool)
     one[:200], other[:200] = False, False
@@ -141,6 +141,15 @@ def test_a_few_rows_won_do_not_make_a_model_better(won: int, lost: int, told: bo
     found = paired(*map(accuracy_scorer, (one, other)), 852, 1000, 17, metric, True)
     assert found.verdict == ("better" if told else "cannot tell")
     assert found.low < found.value < found.high
+
+
+@pytest.mark.parametrize(
+    ("metric", "rows", "won"), [*(("accuracy", rows, 5) for rows in (5, 30, 48)), ("macro_f1", 30, 4)]
+)
+def test_nor_do_they_on_few_rows(metric: str, rows: int, won: int) -> None:
+    one, other = np.ones(rows, bool), np.ones(rows, bool)
+    other[:won] = False
+    assert paired(*map(accuracy_scorer, (one, other)), rows, 1000, 17, metric, True).verdict == "cannot tell"
 
 
 def test_six_rows_of_six_tell_and_fewer_rows_do_not() -> None:

@@ -60,7 +60,8 @@ class Evaluation(Section):
         1000,
         ge=100,
         le=100_000,
-        description="resamples behind each 95% interval of a score that is not a share of right rows",
+        description="resamples behind 95% intervals: of scores that are no share of right rows, and of all "
+        "in a comparison over seeds",
     )
     baselines: tuple[Literal["majority", "frozen", "plain"], ...] = Field(
         ("majority", "frozen", "plain"),

@@ -209,8 +209,8 @@ def _performance(
 ) -> dict[str, Any]:
     """The champion's score on held-out rows that it was judged by, on labelled rows that arrived, and by
     how much it fell; the two are independent samples, so the squares of their half-widths add up. Rows
-    whose label the task no longer has are not scored. With fewer than LEAST rows on a side no fall is told: a
-    bootstrap of three right answers knows no doubt."""
+    whose label the task no longer has are not scored, and with fewer than LEAST rows on a side no fall is
+    told."""
     options = project.tasks[task]
     metric, higher = options.judged_by, options.judged_by not in LOWER_IS_BETTER
     scores: dict[str, dict[str, Any] | None] = {}

@@ -3,12 +3,16 @@
 Of a share of right rows (accuracy, exact match): the score interval (Wilson 1927, JASA 22:209), and of a
 difference the adjusted Wald interval for paired shares (Bonett & Price 2012, J. Educ. Behav. Stat. 37:479),
 which adds a row that only the one and a row that only the other has right. Six rights of six leave room for
-a wrong one, and a handful of rows won does not make a model certainly better.
+a wrong one.
 
 Of any other metric: percentile bootstrap (Efron & Tibshirani 1993, chapter 13). The resampled rows depend on
 the number of rows and the seed alone: every model meets the same ones, which is what makes a difference
 between two models paired. A bootstrap is too sure where few rows speak, so it says nothing on fewer than
-FEWEST rows, and a difference that rests on fewer reaches to zero.
+FEWEST rows.
+
+A difference of either sort that rests on fewer than FEWEST rows reaches to zero: a handful of rows won does
+not make a model certainly better. How many rows a bootstrap's difference rests on is estimated, from how many
+resamples hold none of them and show no difference at all.
 """
 
 import math
@@ -27,9 +31,6 @@ BOUNDS = (2.5, 97.5)
 Z = 1.959963984540054
 #: Rows that tell two models apart at the least: a two-sided sign test of five rows ends at 2 / 2^5 = 0.0625.
 FEWEST = 6
-#: Resamples without any of k rows are a share of e^-k of all. Of five rows and fewer it lies above this, of
-#: six and more below; it solves 2 * 2^-k = 0.05 for k.
-UNTOLD = 0.025 ** (1 / math.log(2))
 #: Slices shown by themselves; the rows of smaller ones are taken together as OTHER.
 SLICES = 20
 OTHER = "other"
@@ -101,13 +102,16 @@ def difference(a: Sample, b: Sample, metric: str, higher_is_better: bool) -> Dif
     sign = 1 if higher_is_better else -1
     value = sign * (a.values[metric] - b.values[metric])
     if metric in a.shares and metric in b.shares:
-        low, high = _paired_shares(sign * (a.shares[metric] - b.shares[metric]))
+        gains = sign * (a.shares[metric] - b.shares[metric])
+        low, high = _paired_shares(gains)
+        few = np.count_nonzero(gains) < FEWEST
     else:
         pairs = zip(a.drawn, b.drawn, strict=True)
         drawn = [sign * (one[metric] - other[metric]) for one, other in pairs]
         low, high = _bounds(drawn, a.rows)
-        if drawn and drawn.count(0) > UNTOLD * len(drawn):
-            low, high = min(low, 0.0), max(high, 0.0)
+        few = drawn.count(0) > _untold(a.rows) * len(drawn)
+    if few and not math.isnan(low):
+        low, high = min(low, 0.0), max(high, 0.0)
     verdict: Verdict = "better" if low > 0 else "worse" if high < 0 else "cannot tell"
     return Difference(value, low, high, verdict)
 
@@ -125,6 +129,13 @@ def members(values: Sequence[str | None]) -> dict[str, np.ndarray]:
     for row, name in enumerate(names):
         found.setdefault(name if name in shown else OTHER, []).append(row)
     return {name: np.array(rows) for name, rows in found.items()}
+
+
+def _untold(rows: int) -> float:
+    """The share of resamples without any of k of the rows, (1 - k / rows)^rows, half way on a logarithmic
+    scale between a k of one less than FEWEST and FEWEST; 0 where there are not more rows."""
+    shares = [max(0.0, 1 - told / rows) ** rows for told in (FEWEST - 1, FEWEST)] if rows else [0.0]
+    return math.sqrt(shares[0] * shares[-1])
 
 
 def _wilson(right: np.ndarray) -> tuple[float, float]:

@@ -26,7 +26,7 @@ from doubleroute.workspace import Stage, Workspace
 #: With less of the budget left than this share of it no further rung is begun.
 _LEAST_LEFT = 0.1
 #: A rung is given what is left in parts of the budget: a rung below that is made once more, in a second more
-#: or less, must not be another rung above.
+#: or less, must not be another rung above (most of the time; what is left of a part stays unused).
 _PARTS = 20
 
 

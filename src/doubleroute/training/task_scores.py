@@ -14,8 +14,7 @@ from doubleroute.training.scoring import Truths
 from doubleroute.training.worst import worst_errors
 
 Answers = dict[str, list[dict[str, Any]]]
-#: Rows behind an interval at the least where others were left out: a bootstrap of three right answers knows
-#: no doubt.
+#: Rows behind an interval at the least where others were left out: what is left may be like no other rows.
 LEAST = 30
 #: Samples of one model by slice column and value.
 Sliced = dict[str, dict[str, Sample]]
@@ -148,7 +147,7 @@ def _difference(scored: Scored, subject: str, name: str, metric: str, higher: bo
     found = difference(ours, theirs, metric, higher)
     if scored.rows and scored.given[subject] == scored.given[name]:
         found = found._replace(low=found.value, high=found.value)
-    if scored.few:
+    elif scored.few:
         found = found._replace(low=math.nan, high=math.nan, verdict="cannot tell")
     return {
         "model": subject,
