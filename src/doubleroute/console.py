@@ -249,11 +249,16 @@ def _signals_as_stops(advice: Callable[[], str]) -> Iterator[None]:
 def _end_in_time(code: int, advice: Callable[[], str]) -> None:
     """End the process if what was under way does not: a library may hold on to its threads."""
     time.sleep(PATIENCE)
-    try:
-        _kill_children()
+    last = threading.Thread(target=_last_words, args=(advice,), daemon=True)
+    last.start()
+    last.join(1)  # nobody may read our words, or be there to read them
+    os._exit(code)
+
+
+def _last_words(advice: Callable[[], str]) -> None:
+    _kill_children()
+    with suppress(OSError, ValueError):
         print(f"\nstopped; {advice()}", file=sys.stderr, flush=True)
-    finally:  # whatever that raised, as where nobody reads our words any more
-        os._exit(code)
 
 
 def _kill_children() -> None:

@@ -25,7 +25,8 @@ class Processor(NamedTuple):
 def may_have_gpu() -> bool:
     """Whether PyTorch may compute on a GPU; where this is False it does not."""
     libraries = _torch_libraries()
-    if any("_hip" in path.name for path in libraries):
+    # Without the processor's they lie elsewhere, as in a distribution's package: PyTorch knows.
+    if any("_hip" in path.name for path in libraries) or not any("torch_cpu" in p.name for p in libraries):
         return True
     if not any("_cuda" in path.name for path in libraries):
         return False

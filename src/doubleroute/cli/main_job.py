@@ -179,7 +179,6 @@ def predict(
 
         _refuse_contradictions(source, source_form, text, second, output, explain, form)
         one = None if text is None else one_request(text, second)
-        requests = _requests(loaded, source, source_form, one, text_column, pair_column, tasks)
         if output != "-":
             predictor.place(Path(output))
         registry = Registry(loaded.root, loaded.model_name)
@@ -187,6 +186,8 @@ def predict(
         if explain and precision is None:
             precision = "torch"
         answerer = _answerer(loaded, registry, chosen, precision, threads)
+        named = tasks or list(answerer.tasks)
+        requests = _requests(loaded, source, source_form, one, text_column, pair_column, named)
         kept = _log(loaded, chosen) if log or (log is None and loaded.serving.log) else None
         answers = predictor.predict(answerer, requests, tasks, log=kept, explained=explain)
         terminal.document = {
@@ -274,14 +275,14 @@ def _requests(
     one: "Request | None",
     column: str | None,
     pair: str | None,
-    asked: list[str] | None,
+    asked: list[str],
 ) -> "Iterator[Request]":
     """The requests of --text or --input; columns are named as the tasks that are asked name them."""
     from doubleroute.serving.requests import read_requests
 
     if one is not None:
         return iter([one])
-    tasks = [task for name, task in project.tasks.items() if not asked or name in asked]
+    tasks = [task for name, task in project.tasks.items() if name in asked]
     names = {task.columns.text for task in tasks if task.kind != "tagging"}
     pairs = {task.columns.text_pair for task in tasks} - {None}
     column = column or (names.pop() if len(names) == 1 else "text")

@@ -95,7 +95,11 @@ class Training(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: what the machine has"
     )
-    checkpoint_seconds: float = Field(30.0, ge=0, description="between checkpoints")
+    checkpoint_seconds: float = Field(
+        30.0,
+        ge=0,
+        description="between checkpoints at least, and 20 times what writing one takes; 0: after each step",
+    )
 
     @field_validator("budget")
     @classmethod

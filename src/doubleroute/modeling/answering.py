@@ -145,11 +145,16 @@ class Answering(ABC):
         asked = [_asked(row, number) for number, row in enumerate(rows)]
         if all(kind(self.tasks[task]["kind"]).windowed for task in wanted):
             _refuse_without_a_context(asked, wanted)
-        paired = any(row.pair is not None for row in asked)
-        single = [task for task in wanted if paired and not self.reads_pairs(task)]
-        found = self._once([row._replace(pair=None) for row in asked], single)
-        found |= self._once(asked, [task for task in wanted if task not in single])
-        return {task: found[task] for task in wanted}
+        single = [task for task in wanted if not self.reads_pairs(task)]
+        of_pairs = [task for task in wanted if task not in single]
+        found: dict[str, list[Any]] = {task: [None] * len(asked) for task in wanted}
+        for paired, tasks, keep in ((False, wanted, True), (True, single, False), (True, of_pairs, True)):
+            places = [place for place, row in enumerate(asked) if (row.pair is not None) == paired]
+            read = [asked[place] if keep else asked[place]._replace(pair=None) for place in places]
+            for task, values in self._once(read, tasks).items():
+                for place, value in zip(places, values, strict=True):
+                    found[task][place] = value
+        return found
 
     def reads_pairs(self, task: str) -> bool:
         """Whether a task reads a second text where there is one: every task of a model that does not say."""
@@ -157,7 +162,7 @@ class Answering(ABC):
 
     def _once(self, asked: Sequence[_Asked], tasks: Sequence[str]) -> dict[str, list[np.ndarray]]:
         """Logits of n rows, those that say the same computed once."""
-        if not tasks:
+        if not tasks or not asked:
             return {}
         places = {row: place for place, row in enumerate(dict.fromkeys(asked))}
         found = self._logits(list(places), tasks)

@@ -104,7 +104,7 @@ def difference(a: Sample, b: Sample, metric: str, higher_is_better: bool) -> Dif
     if metric in a.shares and metric in b.shares:
         gains = sign * (a.shares[metric] - b.shares[metric])
         low, high = _paired_shares(gains)
-        few = np.count_nonzero(gains) < FEWEST
+        few = int(np.count_nonzero(gains)) < FEWEST
     else:
         pairs = zip(a.drawn, b.drawn, strict=True)
         drawn = [sign * (one[metric] - other[metric]) for one, other in pairs]

@@ -37,12 +37,12 @@ def main() -> None:
         _run(order)
     except DoublerouteError as error:
         _fail(error)
-    except (
-        OSError,
-        MemoryError,
-        SafetensorError,
-    ) as error:  # the last: also of a full disk
-        _fail(MachineError(f"a fit could not go on: {error or 'no memory is left'}"))
+    except (OSError, SafetensorError) as error:  # the second: also of a full disk
+        _fail(MachineError(f"a fit could not go on: {error}"))
+    except (MemoryError, RuntimeError) as error:  # PyTorch's lack of memory is the second
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        _fail(MachineError(f"a fit ran out of memory; take a smaller batch_size or max_tokens ({error!r})"))
 
 
 def _run(order: dict[str, Any]) -> None:
@@ -102,6 +102,8 @@ def _group() -> "Accelerator | None":
 
 
 def _fail(error: DoublerouteError) -> NoReturn:
+    if int(os.environ.get("RANK", "0")):  # the parent hears the first one of a group alone
+        print(error, file=sys.stderr)
     _say({"error": {"kind": type(error).__name__, "message": str(error)}})
     sys.exit(error.exit_code)
 
