@@ -233,7 +233,7 @@ def test_a_repository_that_git_cannot_read_is_told_and_stops_nothing(
 
 
 @pytest.mark.parametrize(
-    "change", ["a tracked file", "an untracked project", "a new expectation", "no index"]
+    "change", ["a tracked file", "an untracked project", "a new expectation", "an unknown state"]
 )
 def test_what_the_commit_does_not_hold_makes_it_dirty(project: Path, change: str) -> None:
     if change == "a tracked file":
@@ -241,8 +241,8 @@ def test_what_the_commit_does_not_hold_makes_it_dirty(project: Path, change: str
     elif change == "a new expectation":
         (project / "expectations").mkdir()
         (project / "expectations" / "mood.json").write_text('{"expectations": []}')
-    elif change == "no index":  # git can tell the commit and not what differs from it
-        (project / ".git" / "index").write_bytes(b"damaged")
+    elif change == "an unknown state":  # git tells the commit and not what differs from it
+        git(project, "config", "status.relativePaths", "nonsense")
     else:
         git(project, "rm", "--quiet", "--cached", "project.yaml")
         git(project, "commit", "--quiet", "-m", "forget it")
