@@ -250,9 +250,8 @@ def test_a_pytorch_that_cannot_be_imported_is_found(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(doctor.__file__).parents[2]}")
     code = "from doubleroute.integrations.doctor_machine import processor; print(processor())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
-    assert "state='fail', found='PyTorch cannot be imported: a library is missing'" in done.stdout, (
-        done.stderr
-    )
+    assert "state='fail'" in done.stdout, done.stderr
+    assert "PyTorch cannot be imported: a library is missing" in done.stdout
 
 
 @pytest.mark.parametrize(("size", "found"), [("4", None), ("5", "has another size"), (None, "is missing")])

@@ -20,7 +20,7 @@ from doubleroute.integrations.registry_moves import (
     settle,
     taken_back,
 )
-from doubleroute.integrations.registry_version import DECISION, VERDICT, note, with_alias
+from doubleroute.integrations.registry_version import DECISION, VERDICT, note, registered, with_alias
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -73,7 +73,7 @@ def champion(client: "MlflowClient") -> str | None:
 
 
 def told(client: "MlflowClient") -> list[tuple[str, str | None, str]]:
-    return [(each.version, each.before, each.by) for each in read(client, "demo")]
+    return [(each.version, each.before, each.by) for each in read(registered(client, "demo"))]
 
 
 def test_a_move_that_is_verified_joins_the_history(client: "MlflowClient") -> None:
@@ -86,7 +86,7 @@ def test_a_move_that_is_verified_joins_the_history(client: "MlflowClient") -> No
     assert seen == [("2", "2")], "it is checked when it is champion"
     assert champion(client) == "2"
     assert with_alias(client, "demo", "challenger") is None
-    assert read(client, "demo")[-1] == step("2", "1")
+    assert read(registered(client, "demo"))[-1] == step("2", "1")
     assert MOVING not in client.get_registered_model("demo").tags
 
 
@@ -133,10 +133,10 @@ def test_a_move_cut_short_after_the_alias_moved_is_verified_by_the_next_run(
 ) -> None:
     client.set_registered_model_tag("demo", MOVING, step("2", "1").text())
     client.set_registered_model_alias("demo", "champion", "2")
-    assert read(client, "demo")[-1] == step("2", "1")
+    assert read(registered(client, "demo"))[-1] == step("2", "1")
     if check is loads:
         settle(client, "demo", check)
-        assert (champion(client), read(client, "demo")[-1]) == ("2", step("2", "1"))
+        assert (champion(client), read(registered(client, "demo"))[-1]) == ("2", step("2", "1"))
         assert with_alias(client, "demo", "challenger") is None
     else:
         with pytest.raises(MachineError, match="version 1 is champion again"):
@@ -154,10 +154,10 @@ def test_a_move_cut_short_after_it_was_noted_is_noted_once(client: "MlflowClient
 
 def test_an_alias_that_somebody_else_moved_is_in_the_history(client: "MlflowClient") -> None:
     client.set_registered_model_alias("demo", "champion", "3")
-    last = read(client, "demo")[-1]
+    last = read(registered(client, "demo"))[-1]
     assert (last.time, last.version, last.before, last.by) == (None, "3", "1", "by hand")
     settle(client, "demo", does_not_load)
-    found = read(client, "demo")[-1]
+    found = read(registered(client, "demo"))[-1]
     assert (found.version, found.before, found.by) == ("3", "1", "by hand")
     assert found.time is not None
 

@@ -75,11 +75,11 @@ class Registry:
 
     def champion(self) -> Version | None:
         """The version that serves; None before the first promotion. Creates nothing."""
-        return self._aliased(CHAMPION)
+        return self._registered().with_alias(CHAMPION)
 
     def challenger(self) -> Version | None:
         """The version that was registered last and wants to serve. Creates nothing."""
-        return self._aliased(CHALLENGER)
+        return self._registered().with_alias(CHALLENGER)
 
     def version(self, alias_or_number: str) -> Version:
         """The version of this alias or number. Raises InputError naming those that there are."""
@@ -311,9 +311,6 @@ class Registry:
                 f"{self._what(version)} was not registered by doubleroute (no tag {runs.MANIFEST})"
             )
         return package.fetch(self.store, source, manifest, self._what(version), self.workspace)
-
-    def _aliased(self, alias: str) -> Version | None:
-        return self._registered().with_alias(alias)
 
     def _get(self, client: "MlflowClient", number: str) -> Version:
         return next(version for version in search(client, self.name) if version.number == number)
