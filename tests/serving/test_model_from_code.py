@@ -4,13 +4,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from mlflow.exceptions import MlflowException
-from mlflow.pyfunc import PythonModelContext
-
-from doubleroute.serving.model_from_code import RoutedModel
 
 
+@pytest.mark.filterwarnings("ignore:.*[Tt]ype hint")  # of MLflow's own code, and its advice about ours
 def test_half_a_pair_is_refused_where_all_that_is_asked_reads_pairs(tiny_model: Path) -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.pyfunc import PythonModelContext
+
+    from doubleroute.serving.model_from_code import RoutedModel
+
     served = RoutedModel()
     served.load_context(PythonModelContext(artifacts={"model": str(tiny_model)}, model_config=None))
     served.tasks["stars"]["pair"], served.tasks["topics"]["pair"] = True, False
