@@ -38,7 +38,8 @@ def test_processor_and_gpu_are_those_that_pytorch_names(
 def test_a_hidden_gpu_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "torch" / "lib").mkdir(parents=True)
     (tmp_path / "torch" / "__init__.py").write_text("raise ImportError('not whole')")
-    (tmp_path / "torch" / "lib" / "libtorch_cuda.so").touch()
+    for name in ("libtorch_cpu.so", "libtorch_cuda.so"):
+        (tmp_path / "torch" / "lib" / name).touch()
     code = "from doubleroute import hardware; print(hardware.has_gpu())"
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(hardware.__file__).parents[1]}")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")

@@ -29,12 +29,13 @@ NOT_IMPORTED = {
     "fastapi": "pinned for Prefect",
     "qpsolvers": "torchjd imports it",
     "quadprog": "torchjd's qpsolvers imports it",
+    "sqlalchemy": "held for Prefect",
 }
 #: Which modules of ours may import a library.
 DOORS = {
     "prefect": r"flows\..*",
     "mlflow": r"integrations\.registry(_\w+)?|serving\.model_from_code",
-    "dvc": r"integrations\.(versions|data_objects)",
+    "dvc": r"integrations\.data_(files|objects)",
     "great_expectations": r"integrations\.expectations",
 }
 

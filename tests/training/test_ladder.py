@@ -116,11 +116,11 @@ def test_a_budget_decides_how_many_steps_there_are_also_after_a_kill(root: Path,
     plan = above(start, seconds=10.0)
     killed, partial = learner(run, plan), tmp_path / "whole" / "partial"
     partial.mkdir(parents=True)
-    assert killed.total == 6000
+    assert killed.total == 6667  # two thirds of a thousand epochs of ten steps
     kill_after(12, killed)
     with pytest.raises(Killed):
         killed.run(tmp_path / "whole", partial, lambda _: None)
-    assert 12 < killed.total < 6000
+    assert 12 < killed.total < 6667
     again = learner(run, plan)
     again._resume(partial)
     assert again.step > 10
@@ -230,7 +230,7 @@ def test_the_model_answers_what_was_solved(root: Path, tmp_path: Path, router: s
     right, told = accuracy(run, tmp_path / "heads"), told_accuracy(tmp_path / "heads")
     # Stored in float16, first tokens of a random model are all but the same: one row may fall elsewhere.
     rows = len(load_split(run.encoded.path, "validation")["sentiment"])
-    assert abs(right - told) <= (1 if pooling == "first" else 0) / rows
+    assert round(abs(right - told) * rows) <= (1 if pooling == "first" else 0)
     assert right > 0.8  # the label is in a word
 
 
