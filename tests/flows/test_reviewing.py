@@ -107,17 +107,49 @@ def test_a_training_that_begins_meanwhile_does_not_throw_a_review_away(root: Pat
     assert said["why"].startswith("a training of this project is under way")
 
 
-def test_a_review_trims_the_workspace(root: Path) -> None:
-    old = root / ".doubleroute" / "stages" / "fit-0"
-    old.mkdir(parents=True)
-    (old / "weights").write_bytes(b"0" * 1000)
+def of_days_ago(root: Path) -> tuple[Path, Path]:
+    """A stage that nobody used for three days, and such a copy of a server's model."""
+    stage, copy = root / ".doubleroute" / "stages" / "fit-0", root / ".doubleroute" / "registry" / "copy"
     days_ago = time.time() - 3 * 86400
-    os.utime(old, (days_ago, days_ago))
+    for folder in (stage, copy):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "weights").write_bytes(b"0" * 1000)
+        os.utime(folder, (days_ago, days_ago))
+    return stage, copy
+
+
+def test_a_review_trims_the_workspace(root: Path) -> None:
+    stage, copy = of_days_ago(root)
     quick(root)
-    assert old.is_dir()
+    assert (stage.is_dir(), copy.is_dir()) == (True, False)
     document, folder = reviewing.review(
         root, "main", "topic", FitProgress(), quick=True, changes=["workspace.max_gb=0.000001"]
     )
-    assert not old.exists()
+    assert not stage.exists()
     assert folder.is_dir()
     assert document["head"]["commit"] == git(root, "rev-parse", "topic")
+
+
+def test_a_review_removes_nothing_beside_a_training(root: Path) -> None:
+    old = of_days_ago(root)
+    with Workspace(root).lock("train"):
+        quick(root, "workspace.max_gb=0.000001")
+    assert [folder.is_dir() for folder in old] == [True, True]
+
+
+def test_a_reviewed_branch_does_not_say_how_much_the_reviewers_workspace_holds(root: Path) -> None:
+    path = root / "project.yaml"
+
+    def change(_: Path) -> None:
+        before = path.read_text(encoding="utf-8")
+        path.write_text(f"{before}workspace: {{max_gb: 0.000001}}\n", encoding="utf-8")
+
+    branch(root, "greedy", change)
+    stage, _ = of_days_ago(root)
+    found = reviewing.read(root, "main", "greedy")
+    with reviewing.bounded(found):
+        pass
+    assert stage.is_dir()
+    path.rename(root / "away.yaml")
+    assert reviewing.read(root, "main", "greedy").max_gb == 50
+    (root / "away.yaml").rename(path)

@@ -14,7 +14,7 @@ from doubleroute.config import LOWER_IS_BETTER, Project
 from doubleroute.config.keeping import FINDINGS
 from doubleroute.digests import code_digest, digest_of
 from doubleroute.errors import GateError
-from doubleroute.flows.review_sides import Side, accepted, read_side, suites
+from doubleroute.flows.review_sides import Side, accepted, max_gb, read_side, suites
 from doubleroute.flows.timeline import FitProgress, say_trimmed
 from doubleroute.flows.validating import beside
 from doubleroute.integrations.revisions import Revision, fork_point, revision, staged
@@ -45,7 +45,8 @@ _UNDER_WAY = "a training of this project is under way"
 
 @dataclass
 class Review:
-    """A review that is being made. ``project``: that of head, whose rules hold, but at home in ``root``."""
+    """A review that is being made. ``project``: that of head, whose rules hold, but at home in ``root``.
+    ``max_gb``: of the workspace."""
 
     root: Path
     workspace: Workspace
@@ -54,6 +55,7 @@ class Review:
     head: Side
     accepted: list[Entry]
     tasks: dict[str, Versions] = field(default_factory=dict)
+    max_gb: float
     files: list[dict[str, Any]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     measured: "Measured | None" = None
@@ -97,8 +99,9 @@ def refuse_beside_a_training(root: Path) -> None:
 
 
 def bounded(found: Review) -> AbstractContextManager[None]:
-    """After this what the workspace holds is trimmed to its limit, as after a training."""
-    return found.workspace.bounded(found.project.workspace.max_gb * 1e9, say_trimmed)
+    """After this what the workspace holds is trimmed to its limit, as after a training; not beside one, which
+    reads for as long as it takes what it found when it began."""
+    return found.workspace.bounded(found.max_gb * 1e9, say_trimmed, others=("train",))
 
 
 def read(root: Path, base: str, head: str | None, changes: Sequence[str] = (), exact: bool = False) -> Review:
@@ -113,7 +116,8 @@ def read(root: Path, base: str, head: str | None, changes: Sequence[str] = (), e
         ready()
     old = read_side(workspace, before, changes, False)
     project = new.project.model_copy().at(root)  # a backbone in a folder lies where people put it
-    return Review(root, workspace, project, old, new, accepted(new), seconds={"read": _since(begun)})
+    limit = max_gb(root, old.project, changes)
+    return Review(root, workspace, project, old, new, accepted(new), limit, seconds={"read": _since(begun)})
 
 
 def compare(found: Review) -> None:
