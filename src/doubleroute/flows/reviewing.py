@@ -4,7 +4,7 @@ people and hooks wait for the answer.
 
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +29,7 @@ from doubleroute.review.rows import version_rows
 from doubleroute.review.summary import change_rows, file_changes, task_summary, write_changes
 from doubleroute.review.verdict import decide
 from doubleroute.review.versions import Versions
-from doubleroute.review.worse import worse_for_real
+from doubleroute.review.worse import untrained, worse_for_real
 from doubleroute.serving.redaction import DEFAULT, redactor
 from doubleroute.workspace import Workspace
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 CHANGES, ROWS = "changes.jsonl", "findings.jsonl"
 #: Findings that only models make, and those that need no row of head.
-_BY_MODELS = {"contradicted", "drift", "worse", "worse-loss"}
+_BY_MODELS = {"contradicted", "drift", "worse", "worse-loss", "untrained"}
 _WITHOUT_ROWS = {"unreadable", "tasks", "rules"}
 _UNDER_WAY = "a training of this project is under way"
 
@@ -54,7 +54,6 @@ class Review:
     base: Side
     head: Side
     accepted: list[Entry]
-    tasks: dict[str, Versions] = field(default_factory=dict)
     max_gb: float
     files: list[dict[str, Any]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
@@ -179,30 +178,43 @@ def measure(found: Review, progress: FitProgress, full: bool) -> None:
     found.measured = measuring.measure(found.project, found.workspace, found.tasks, others, progress)
     found.findings += found.measured.findings
     if full:
-        found.measured.full = _alone(found, found.measured, progress)
-        found.findings += worse_for_real(found.measured.full, found.project.review)
+        _train(found, found.measured, progress)
     found.seconds["impact"] = _since(begun)
 
 
-def _alone(found: Review, measured: "Measured", progress: FitProgress) -> dict[str, dict[str, Any]]:
-    """``_full``, unless a training has begun since the review did: what is measured is not thrown away."""
-    if found.workspace.holder("train") is not None:
-        why = f"{_UNDER_WAY}; `doubleroute review --full` once more when it has ended"
-        return {task: {"verdict": "cannot tell", "why": why} for task in measured.studies}
-    with found.workspace.lock("train"):
-        return _full(found, measured, progress)
-
-
-def _full(found: Review, measured: "Measured", progress: FitProgress) -> dict[str, dict[str, Any]]:
+def _train(found: Review, measured: "Measured", progress: FitProgress) -> None:
+    """Train both versions for real; where that cannot be done it is a finding, and what is measured stays."""
     from doubleroute.flows.training_both import train_both
 
-    stages = [side.validated for side in (found.base, found.head)]
-    if stages[0] is None or stages[1] is None:
-        name = "base" if stages[0] is None else "head"
-        why = f"{name} does not pass its own validation, so that nothing can be trained on it"
-        return {task: {"verdict": "cannot tell", "why": why} for task in measured.studies}
-    sides = ((found.base.project, stages[0]), (found.project, stages[1]))
-    return train_both(sides, found.workspace, found.tasks, measured.studies, progress)
+    rules, before, after = found.project.review, found.base.validated, found.head.validated
+    with ExitStack() as held:
+        if before is None or after is None:
+            name = "base" if before is None else "head"
+            why = f"{name} does not pass its own validation, so that nothing can be trained on it"
+            mend = f"mend {name}, then `doubleroute review --full` once more"
+        elif not _is_alone(found, held):
+            why, mend = _UNDER_WAY, "`doubleroute review --full` once more when it has ended"
+        else:
+            sides = ((found.base.project, before), (found.project, after))
+            measured.full = train_both(sides, found.workspace, found.tasks, measured.studies, progress)
+            found.findings += worse_for_real(measured.full, rules)
+            return
+    measured.full = {task: {"verdict": "cannot tell", "why": why} for task in measured.studies}
+    if measured.studies:
+        found.findings.append(untrained(why, mend, rules))
+
+
+def _is_alone(found: Review, held: ExitStack) -> bool:
+    """Whether no training has begun since the review did; ``held`` then holds the lock of trainings."""
+
+    def busy() -> None:
+        raise GateError(_UNDER_WAY)
+
+    try:
+        held.enter_context(found.workspace.lock("train", busy))
+    except GateError:
+        return False
+    return True
 
 
 def conclude(found: Review) -> tuple[dict[str, Any], Path]:
@@ -266,7 +278,7 @@ def _looked_for(found: Review) -> set[str]:
         return _WITHOUT_ROWS
     without = set() if found.measured else _BY_MODELS
     if found.measured and found.measured.full is None:
-        without = {"worse"}  # of what --full alone may see
+        without = {"worse", "untrained"}  # what --full alone may see
     return FINDINGS.keys() - without - ({"invalid"} if found.head.validated is None else set())
 
 
