@@ -92,6 +92,35 @@ def test_rows_that_validation_takes_out_have_no_part_in_what_is_predicted(
     assert impact["learned"]["base"] == impact["learned"]["head"]
 
 
+@pytest.mark.parametrize("failing", ["base", "head"])
+def test_old_bad_rows_have_no_part_in_it_either_where_one_version_cannot_be_validated(
+    tiny_backbone: Path, tmp_path: Path, failing: str
+) -> None:
+    """One version has the column that an expectation asks for, and the bad row stands a row later in head."""
+    root = write_tiny_project(tmp_path / "project", tiny_backbone, 200)
+    header, *rows = sentences(root / "data")
+    filled = {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "stars"}}
+    (root / "expectations").mkdir()
+    (root / "expectations" / "sentiment.json").write_text(json.dumps({"expectations": [filled]}))
+    plain = [header, *rows, LONG]
+    starred = [f"{header},stars", *(f"{row},3" for row in plain[1:])]
+    before, after = (plain, starred) if failing == "base" else (starred, plain)
+    after = [after[0], after[1], *after[1:]]  # a copy, which teaches nothing new
+    write_sentences(root / "data", before)
+    branch(begin(root), "topic", lambda data: write_sentences(data, after))
+    found = measured(root, full=True)
+    sides = {"base": found.base, "head": found.head}
+    assert [name for name, side in sides.items() if side.validated is None] == [failing]
+    out = [[row for _, row in sorted(places)] for places in found.tasks["sentiment"].quarantined]
+    assert found.measured is not None
+    impact = found.measured.impact["sentiment"]
+    assert out == [[201], [202]]
+    assert impact["learned"] == {"base": 121, "head": 122}
+    (said,) = [each for each in found.findings if each.name == "untrained"]
+    assert said.severity == "look"
+    assert said.title.startswith(f"not trained for real: {failing} does not pass its own validation")
+
+
 def test_full_beside_a_training_is_refused_before_anything_is_read(root: Path) -> None:
     with Workspace(root).lock("train"), pytest.raises(GateError, match="a training of this project is under"):
         reviewing.review(root, "nowhere", "topic", FitProgress(), full=True)

@@ -22,6 +22,7 @@ from doubleroute.reports.review import write_review
 from doubleroute.review import files
 from doubleroute.review.acknowledged import Entry, acknowledge
 from doubleroute.review.changes import compare as changes_between
+from doubleroute.review.files import Bad
 from doubleroute.review.finders import row_findings
 from doubleroute.review.findings import Finding, in_order, public, publishable, write_rows
 from doubleroute.review.projects import project_findings
@@ -55,6 +56,8 @@ class Review:
     head: Side
     accepted: list[Entry]
     max_gb: float
+    tasks: dict[str, Versions] = field(default_factory=dict)
+    bad: dict[str, Bad] = field(default_factory=dict)
     files: list[dict[str, Any]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     measured: "Measured | None" = None
@@ -122,14 +125,17 @@ def read(root: Path, base: str, head: str | None, changes: Sequence[str] = (), e
 def compare(found: Review) -> None:
     """Match the rows of each task of head; one that base has not, or in another kind, has no rows there."""
     begun = time.perf_counter()
+    validated = (found.base.validated is not None, found.head.validated is not None)
     for task in found.project.tasks if found.head.rows else ():
         after = found.head.rows[task]
         before = found.base.rows.get(task)
         if before is None or before.kind != after.kind:
             before = version_rows(after.kind, {})
         changes = changes_between(before, after, found.project.review.near)
-        bad = [side.quarantined.get(task, ()) for side in (found.base, found.head)]
+        of_base, of_head = (side.quarantined.get(task, ()) for side in (found.base, found.head))
+        bad = files.taken_out((of_base, of_head), validated, (before, after), changes)
         out = (files.places(bad[0]), files.places(bad[1]))
+        found.bad[task] = bad
         found.tasks[task] = Versions(task, before, after, changes, files.refused(bad[1]), out)
     found.files = _files(found)
     found.seconds["changes"] = _since(begun)
@@ -141,8 +147,7 @@ def find(found: Review) -> None:
     if found.head.error is not None:
         found.findings.append(files.unreadable(found.head.error, rules))
     for task in found.tasks:
-        after = found.head.quarantined.get(task, [])
-        found.findings += files.invalid(task, _known_bad(found, task), after, rules)
+        found.findings += files.invalid(task, *found.bad[task], rules)
         old, new = (side.answers.get(task, {}) for side in (found.base, found.head))
         found.findings += files.answers(task, old, new, rules)
     finders = {word: _finder(word) for word in DEFAULT}
@@ -154,19 +159,6 @@ def find(found: Review) -> None:
         found.findings += files.columns(found.base.columns, found.head.columns, rules)
         found.findings += files.reordered(found.files, rules)
     found.seconds["findings"] = _since(begun)
-
-
-def _known_bad(found: Review, task: str) -> list[dict[str, Any]]:
-    """The rows of base that validation refuses; where it cannot be validated those that cannot be read, and
-    those of head that nothing happened to."""
-    before = found.base.quarantined.get(task, [])
-    if found.base.validated is not None:
-        return before
-    versions = found.tasks[task]
-    places = zip(versions.head.files, versions.head.numbers, strict=True)
-    untouched = {place for place, kinds in zip(places, versions.kinds, strict=True) if not kinds}
-    after = found.head.quarantined.get(task, [])
-    return [*before, *(each for each in after if (each["file"], each["row"]) in untouched)]
 
 
 def measure(found: Review, progress: FitProgress, full: bool) -> None:
