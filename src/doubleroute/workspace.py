@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -139,13 +139,15 @@ class Workspace:
         return [stage for _, stage in sorted(found, key=itemgetter(0), reverse=True)]
 
     @contextmanager
-    def bounded(self, most: float, tell: Callable[[list[str]], None]) -> Iterator[None]:
+    def bounded(
+        self, most: float, tell: Callable[[list[str]], None], others: Sequence[str] = ()
+    ) -> Iterator[None]:
         """``trim`` to ``most`` bytes when the block ends well, without what was used in it; ``tell`` the
         names of what was removed, if anything was. Copies of models go as ``_drop_copies`` says. Nothing goes
-        as long as a comparison or a replay is under way."""
+        as long as a comparison or a replay is under way, or somebody holds one of the locks ``others``."""
         since = time.time()
         yield
-        if any(self.holder(name) for name in _READERS):
+        if any(self.holder(name) for name in (*_READERS, *others)):
             return
         self._drop_copies()
         removed = self.trim(most, since)

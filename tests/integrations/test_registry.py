@@ -150,6 +150,26 @@ def test_a_half_run_of_a_killed_attempt_is_marked_deleted(registry: Registry, ca
     assert len(client.search_logged_models([experiment])) == 1
 
 
+def test_in_a_shared_store_what_a_kill_left_goes_when_it_is_old_though_a_version_is_there(
+    registry: Registry, candidate: Candidate, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, used = registry._connect(), registry.version("1").run_id
+    experiment = client.get_experiment_by_name("demo").experiment_id
+    tags = {"doubleroute.run_key": candidate.run_key}
+    long_ago = int((time.time() - 7200) * 1000)
+    old = client.create_run(experiment, start_time=long_ago, tags=tags).info.run_id
+    client.create_logged_model(experiment, name="model", source_run_id=old)
+    twin, young = (client.create_run(experiment, tags=tags).info.run_id for _ in range(2))
+    for run_id in (twin, used):
+        client.set_terminated(run_id, end_time=long_ago)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow' / 'mlflow.db'}")
+    assert Registry(tmp_path, "demo").register(candidate).run_id == used
+    left = client.search_runs([experiment], f"tags.`doubleroute.run_key` = '{candidate.run_key}'")
+    assert {run.info.run_id for run in left} == {used, young}
+    assert len(client.search_logged_models([experiment])) == 1
+    client.delete_run(young)
+
+
 def test_the_run_holds_parameters_metrics_data_and_artifacts(registry: Registry, root: Path) -> None:
     client = registry._connect()
     run = client.get_run(registry.version("1").run_id)

@@ -177,6 +177,7 @@ FINDINGS: dict[str, Severity] = {
     "reordered": "note",
     "worse": "block",
     "worse-loss": "look",
+    "untrained": "look",
 }
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from doubleroute.config import Project, load_project
@@ -82,6 +83,15 @@ def _within(version: Revision, error: Exception | None) -> str:
     for root in (str(version.root), str(shown(version.root))):
         found = found.replace(f"{root}/", "").replace(root, "the project")
     return found
+
+
+def max_gb(root: Path, base: Project, changes: Sequence[str]) -> float:
+    """How much the reviewer's workspace may hold, in 1e9 bytes: as the project in ``root`` says, and base
+    where that cannot be read. Not as head says, which must not empty it."""
+    try:
+        return load_project(root, changes).workspace.max_gb
+    except InputError:
+        return base.workspace.max_gb
 
 
 def suites(side: Side) -> dict[str, list[dict[str, Any]]]:

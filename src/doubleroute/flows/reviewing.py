@@ -4,7 +4,7 @@ people and hooks wait for the answer.
 
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from doubleroute.config import LOWER_IS_BETTER, Project
 from doubleroute.config.keeping import FINDINGS
 from doubleroute.digests import code_digest, digest_of
 from doubleroute.errors import GateError
-from doubleroute.flows.review_sides import Side, accepted, read_side, suites
+from doubleroute.flows.review_sides import Side, accepted, max_gb, read_side, suites
 from doubleroute.flows.timeline import FitProgress, say_trimmed
 from doubleroute.flows.validating import beside
 from doubleroute.integrations.revisions import Revision, fork_point, revision, staged
@@ -22,6 +22,7 @@ from doubleroute.reports.review import write_review
 from doubleroute.review import files
 from doubleroute.review.acknowledged import Entry, acknowledge
 from doubleroute.review.changes import compare as changes_between
+from doubleroute.review.files import Bad
 from doubleroute.review.finders import row_findings
 from doubleroute.review.findings import Finding, in_order, public, publishable, write_rows
 from doubleroute.review.projects import project_findings
@@ -29,7 +30,7 @@ from doubleroute.review.rows import version_rows
 from doubleroute.review.summary import change_rows, file_changes, task_summary, write_changes
 from doubleroute.review.verdict import decide
 from doubleroute.review.versions import Versions
-from doubleroute.review.worse import worse_for_real
+from doubleroute.review.worse import untrained, worse_for_real
 from doubleroute.serving.redaction import DEFAULT, redactor
 from doubleroute.workspace import Workspace
 
@@ -38,14 +39,15 @@ if TYPE_CHECKING:
 
 CHANGES, ROWS = "changes.jsonl", "findings.jsonl"
 #: Findings that only models make, and those that need no row of head.
-_BY_MODELS = {"contradicted", "drift", "worse", "worse-loss"}
+_BY_MODELS = {"contradicted", "drift", "worse", "worse-loss", "untrained"}
 _WITHOUT_ROWS = {"unreadable", "tasks", "rules"}
 _UNDER_WAY = "a training of this project is under way"
 
 
 @dataclass
 class Review:
-    """A review that is being made. ``project``: that of head, whose rules hold, but at home in ``root``."""
+    """A review that is being made. ``project``: that of head, whose rules hold, but at home in ``root``.
+    ``max_gb``: of the workspace."""
 
     root: Path
     workspace: Workspace
@@ -53,7 +55,9 @@ class Review:
     base: Side
     head: Side
     accepted: list[Entry]
+    max_gb: float
     tasks: dict[str, Versions] = field(default_factory=dict)
+    bad: dict[str, Bad] = field(default_factory=dict)
     files: list[dict[str, Any]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     measured: "Measured | None" = None
@@ -97,8 +101,9 @@ def refuse_beside_a_training(root: Path) -> None:
 
 
 def bounded(found: Review) -> AbstractContextManager[None]:
-    """After this what the workspace holds is trimmed to its limit, as after a training."""
-    return found.workspace.bounded(found.project.workspace.max_gb * 1e9, say_trimmed)
+    """After this what the workspace holds is trimmed to its limit, as after a training; not beside one, which
+    reads for as long as it takes what it found when it began."""
+    return found.workspace.bounded(found.max_gb * 1e9, say_trimmed, others=("train",))
 
 
 def read(root: Path, base: str, head: str | None, changes: Sequence[str] = (), exact: bool = False) -> Review:
@@ -113,20 +118,24 @@ def read(root: Path, base: str, head: str | None, changes: Sequence[str] = (), e
         ready()
     old = read_side(workspace, before, changes, False)
     project = new.project.model_copy().at(root)  # a backbone in a folder lies where people put it
-    return Review(root, workspace, project, old, new, accepted(new), seconds={"read": _since(begun)})
+    limit = max_gb(root, old.project, changes)
+    return Review(root, workspace, project, old, new, accepted(new), limit, seconds={"read": _since(begun)})
 
 
 def compare(found: Review) -> None:
     """Match the rows of each task of head; one that base has not, or in another kind, has no rows there."""
     begun = time.perf_counter()
+    validated = (found.base.validated is not None, found.head.validated is not None)
     for task in found.project.tasks if found.head.rows else ():
         after = found.head.rows[task]
         before = found.base.rows.get(task)
         if before is None or before.kind != after.kind:
             before = version_rows(after.kind, {})
         changes = changes_between(before, after, found.project.review.near)
-        bad = [side.quarantined.get(task, ()) for side in (found.base, found.head)]
+        of_base, of_head = (side.quarantined.get(task, ()) for side in (found.base, found.head))
+        bad = files.taken_out((of_base, of_head), validated, (before, after), changes)
         out = (files.places(bad[0]), files.places(bad[1]))
+        found.bad[task] = bad
         found.tasks[task] = Versions(task, before, after, changes, files.refused(bad[1]), out)
     found.files = _files(found)
     found.seconds["changes"] = _since(begun)
@@ -138,8 +147,7 @@ def find(found: Review) -> None:
     if found.head.error is not None:
         found.findings.append(files.unreadable(found.head.error, rules))
     for task in found.tasks:
-        after = found.head.quarantined.get(task, [])
-        found.findings += files.invalid(task, _known_bad(found, task), after, rules)
+        found.findings += files.invalid(task, *found.bad[task], rules)
         old, new = (side.answers.get(task, {}) for side in (found.base, found.head))
         found.findings += files.answers(task, old, new, rules)
     finders = {word: _finder(word) for word in DEFAULT}
@@ -153,19 +161,6 @@ def find(found: Review) -> None:
     found.seconds["findings"] = _since(begun)
 
 
-def _known_bad(found: Review, task: str) -> list[dict[str, Any]]:
-    """The rows of base that validation refuses; where it cannot be validated those that cannot be read, and
-    those of head that nothing happened to."""
-    before = found.base.quarantined.get(task, [])
-    if found.base.validated is not None:
-        return before
-    versions = found.tasks[task]
-    places = zip(versions.head.files, versions.head.numbers, strict=True)
-    untouched = {place for place, kinds in zip(places, versions.kinds, strict=True) if not kinds}
-    after = found.head.quarantined.get(task, [])
-    return [*before, *(each for each in after if (each["file"], each["row"]) in untouched)]
-
-
 def measure(found: Review, progress: FitProgress, full: bool) -> None:
     """What the change does to each task's score, and what models say of its rows."""
     from doubleroute.flows import measuring  # brings torch, which the other steps do without
@@ -175,30 +170,43 @@ def measure(found: Review, progress: FitProgress, full: bool) -> None:
     found.measured = measuring.measure(found.project, found.workspace, found.tasks, others, progress)
     found.findings += found.measured.findings
     if full:
-        found.measured.full = _alone(found, found.measured, progress)
-        found.findings += worse_for_real(found.measured.full, found.project.review)
+        _train(found, found.measured, progress)
     found.seconds["impact"] = _since(begun)
 
 
-def _alone(found: Review, measured: "Measured", progress: FitProgress) -> dict[str, dict[str, Any]]:
-    """``_full``, unless a training has begun since the review did: what is measured is not thrown away."""
-    if found.workspace.holder("train") is not None:
-        why = f"{_UNDER_WAY}; `doubleroute review --full` once more when it has ended"
-        return {task: {"verdict": "cannot tell", "why": why} for task in measured.studies}
-    with found.workspace.lock("train"):
-        return _full(found, measured, progress)
-
-
-def _full(found: Review, measured: "Measured", progress: FitProgress) -> dict[str, dict[str, Any]]:
+def _train(found: Review, measured: "Measured", progress: FitProgress) -> None:
+    """Train both versions for real; where that cannot be done it is a finding, and what is measured stays."""
     from doubleroute.flows.training_both import train_both
 
-    stages = [side.validated for side in (found.base, found.head)]
-    if stages[0] is None or stages[1] is None:
-        name = "base" if stages[0] is None else "head"
-        why = f"{name} does not pass its own validation, so that nothing can be trained on it"
-        return {task: {"verdict": "cannot tell", "why": why} for task in measured.studies}
-    sides = ((found.base.project, stages[0]), (found.project, stages[1]))
-    return train_both(sides, found.workspace, found.tasks, measured.studies, progress)
+    rules, before, after = found.project.review, found.base.validated, found.head.validated
+    with ExitStack() as held:
+        if before is None or after is None:
+            name = "base" if before is None else "head"
+            why = f"{name} does not pass its own validation, so that nothing can be trained on it"
+            mend = f"mend {name}, then `doubleroute review --full` once more"
+        elif not _is_alone(found, held):
+            why, mend = _UNDER_WAY, "`doubleroute review --full` once more when it has ended"
+        else:
+            sides = ((found.base.project, before), (found.project, after))
+            measured.full = train_both(sides, found.workspace, found.tasks, measured.studies, progress)
+            found.findings += worse_for_real(measured.full, rules)
+            return
+    measured.full = {task: {"verdict": "cannot tell", "why": why} for task in measured.studies}
+    if measured.studies:
+        found.findings.append(untrained(why, mend, rules))
+
+
+def _is_alone(found: Review, held: ExitStack) -> bool:
+    """Whether no training has begun since the review did; ``held`` then holds the lock of trainings."""
+
+    def busy() -> None:
+        raise GateError(_UNDER_WAY)
+
+    try:
+        held.enter_context(found.workspace.lock("train", busy))
+    except GateError:
+        return False
+    return True
 
 
 def conclude(found: Review) -> tuple[dict[str, Any], Path]:
@@ -262,7 +270,7 @@ def _looked_for(found: Review) -> set[str]:
         return _WITHOUT_ROWS
     without = set() if found.measured else _BY_MODELS
     if found.measured and found.measured.full is None:
-        without = {"worse"}  # of what --full alone may see
+        without = {"worse", "untrained"}  # what --full alone may see
     return FINDINGS.keys() - without - ({"invalid"} if found.head.validated is None else set())
 
 

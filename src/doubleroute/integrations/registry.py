@@ -144,6 +144,7 @@ class Registry:
                 self._answered.add(version.number)
             else:
                 self._verified(client, version)
+                create.tidy(client, self.store, self.name, candidate.run_key)
             if CHAMPION not in version.aliases:
                 client.set_registered_model_alias(self.name, CHALLENGER, version.number)
             reviews.lead(client, self.name, version.tags.get("dvc_md5"))

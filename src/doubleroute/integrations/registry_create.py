@@ -50,6 +50,15 @@ def create(
     return first
 
 
+def tidy(client: "MlflowClient", store: Store, name: str, run_key: str) -> None:
+    """In a shared store, where ``create`` spares what may be another machine's, delete the runs of a key that
+    a kill left and no version was made of, once they are old."""
+    experiment = client.get_experiment_by_name(name) if store.shared else None
+    if experiment is not None:
+        kept = {version.run_id for version in search(client, name)}
+        runs.tidy(client, experiment.experiment_id, run_key, kept)
+
+
 def of_key(client: "MlflowClient", name: str, run_key: str) -> Version | None:
     """The version of a run key. Later ones, which another machine made at once, are deleted."""
     found = [version for version in search(client, name) if version.run_key == run_key]

@@ -5,7 +5,7 @@ import math
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,6 +94,14 @@ def whole(
         elif not shared or not _is_at_work(run):
             discard(client, run)
     return found
+
+
+def tidy(client: "MlflowClient", experiment: str, run_key: str, kept: Collection[str]) -> None:
+    """Mark the runs of a key as deleted, with their models, but for those that are ``kept`` and what another
+    machine can be writing to, or making a version of."""
+    for run in client.search_runs([experiment], f"tags.`{RUN_KEY}` = '{run_key}'"):
+        if run.info.run_id not in kept and not _is_at_work(run):
+            discard(client, run)
 
 
 def _is_at_work(run: "Run") -> bool:

@@ -8,8 +8,11 @@ from typing import Any
 from doubleroute.config import Review
 from doubleroute.data.raw import columns_listed
 from doubleroute.review.findings import Finding, counted, row_digest, severity_of, where
-from doubleroute.review.sampling import Places
+from doubleroute.review.rows import Changes
+from doubleroute.review.sampling import Places, Sides
 
+#: Lines of quarantine.jsonl about one task, of base and of head.
+Bad = tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]
 #: Rules of validation whose rows have a finding of their own.
 OWN_FINDING = frozenset({"leak", "conflict", "duplicate"})
 
@@ -37,6 +40,23 @@ def refused(quarantined: Sequence[Mapping[str, Any]]) -> Places:
 def places(quarantined: Iterable[Mapping[str, Any]]) -> Places:
     """File and row of these rows."""
     return frozenset((each["file"], each["row"]) for each in quarantined)
+
+
+def taken_out(quarantined: Bad, known: tuple[bool, bool], sides: Sides, changes: Changes) -> Bad:
+    """What validation takes out of base and of head. Where that is not ``known`` of a version, which cannot
+    be validated, it is what is ``quarantined`` all the same, and of the rows that nothing happened to what is
+    so in the other version, at their places in this one."""
+    if all(known):
+        return quarantined
+    places = [list(zip(side.files, side.numbers, strict=True)) for side in sides]
+    untouched = [place for place, kinds in enumerate(changes.kinds) if not kinds]
+    same = [(places[0][base], places[1][head]) for base, head in changes.pairs[untouched].tolist()]
+    found = []
+    for side, bad in enumerate(quarantined):
+        here = {} if known[side] else {pair[1 - side]: pair[side] for pair in same}
+        told = ((here.get((each["file"], each["row"])), each) for each in quarantined[1 - side])
+        found.append([*bad, *({**each, "file": at[0], "row": at[1]} for at, each in told if at)])
+    return found[0], found[1]
 
 
 def invalid(

@@ -1,4 +1,6 @@
-"""The findings ``worse`` and ``worse-loss``: what the impact says, where it says that a score falls."""
+"""The findings ``worse`` and ``worse-loss``: what the impact says, where it says that a score falls; and
+``untrained``: that it says nothing of what was asked for.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -59,6 +61,12 @@ def worse_for_real(full: Mapping[str, Mapping[str, Any]], review: Review) -> lis
         for task, entry in full.items()
         if entry["verdict"] == "worse" and _falls(entry["difference"], review)
     ]
+
+
+def untrained(why: str, mend: str, review: Review) -> Finding:
+    """``untrained``: training both versions for real was asked for and could not be done."""
+    severity = severity_of("untrained", review)
+    return Finding("untrained", severity, None, None, 1, f"not trained for real: {why}", mend)
 
 
 def _falls(metric: Mapping[str, Any], review: Review) -> bool:
