@@ -207,6 +207,31 @@ def test_where_heads_alone_learn_their_cost_is_expected() -> None:
     assert expected_seconds(Training(mode="full"), POLICY, **drawn, heads_alone=True) is None
 
 
+def test_where_the_cost_of_heads_is_not_known_that_of_everything_bounds_it() -> None:
+    full = facts(expected_heads_seconds=None, drift={**MOVED, "moved": ["mood"]}, performance={})
+    new = facts(expected_heads_seconds=None, new_tasks=["mood"])
+    keep, only = Retraining(keep_unmoved=True), Retraining(only_new_tasks=True)
+
+    for each, policy in ((full, keep), (new, only)):
+        dear, cheap = (decide(each, policy.model_copy(update={"max_seconds": most})) for most in (30.0, 90.0))
+        assert (dear.verdict, cheap.verdict) == ("ask", "retrain")
+        assert dear.numbers["expected_seconds"] == 60.0
+
+
+def test_where_heads_alone_learn_it_is_their_labels_that_count() -> None:
+    moved = {"drift": {**MOVED, "moved": ["stars"]}, "performance": {}}
+    given = facts(**moved, new_labels={"mood": 50, "stars": 3}, learned_from={"mood": 1000, "stars": 900})
+    keep = Retraining(keep_unmoved=True)
+
+    kept = decide(given, keep)
+    assert kept.verdict == "ask"
+    assert reason(kept, "at most 3 new labelled training rows").endswith("label some rows of stars")
+    for policy in (POLICY, keep.model_copy(update={"start": "pretrained"})):
+        assert decide(given, policy).verdict == "retrain"
+    inputs = {**given, "drift": {**MOVED, "moved": ["inputs", "stars"]}}
+    assert decide(inputs, keep).verdict == "retrain"
+
+
 def test_cooldown_and_the_weekly_maximum_turn_every_reason_into_a_wait() -> None:
     now = {"drift": MOVED, "performance": {}, "new_labels": {"mood": 0}}
     soon = decide(facts(**now, retrainings=["2026-03-09T12:00:00"]), POLICY)

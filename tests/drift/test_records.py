@@ -30,6 +30,8 @@ def facts(now: str = "2026-03-10T02:00:00", rows: int = 200) -> dict[str, Any]:
 
 
 POLICY = Retraining()
+#: As doubleroute wrote it before policies had max_falls and numbers had tasks.
+FORMER = json.loads((Path(__file__).parent / "former_record.json").read_text(encoding="utf-8"))
 
 
 def record(now: str = "2026-03-10T02:00:00", rows: int = 200) -> dict[str, Any]:
@@ -184,11 +186,40 @@ def test_what_was_tried_is_the_newest_version_of_this_champion_data_and_policy(t
         records.set_outcome(tmp_path, made["id"], outcome)
     past, _ = records.read_all(tmp_path)
 
-    found = records.tried(past, {**DATA, "git_commit": "77aa"}, "1", POLICY)
+    found = records.tried(past, {**DATA, "git_commit": "77aa"}, facts(), POLICY)
     assert found == {"decision": past[1]["id"], **days["11"]}
-    assert records.tried(past, {**DATA, "digest": "other"}, "1", POLICY) is None, "the data moved on"
-    assert records.tried(past, DATA, "3", POLICY) is None, "another champion serves"
-    assert records.tried(past, DATA, "1", Retraining(max_per_week=1)) is None, "the policy is another"
+    assert records.tried(past, {**DATA, "digest": "other"}, facts(), POLICY) is None, "the data moved on"
+    other = {**facts(), "champion": {"version": "3", "age_days": 1.0}}
+    assert records.tried(past, DATA, other, POLICY) is None, "another champion serves"
+    assert records.tried(past, DATA, facts(), Retraining(max_per_week=1)) is None, "the policy is another"
+
+
+@pytest.mark.parametrize("only", [True, False])
+def test_what_was_tried_with_other_heads_may_be_tried_with_these(tmp_path: Path, only: bool) -> None:
+    policy = Retraining(keep_unmoved=True, only_new_tasks=only, max_age_days=30.0)
+    spoke = {**facts(), "new_tasks": ["topic"], "new_labels": {"mood": 200, "topic": 20}}
+    made = records.make("tiny", spoke, policy, DATA)
+    assert made["numbers"]["tasks"] == ["mood", "topic"]
+    records.write(tmp_path, made)
+    records.set_outcome(tmp_path, made["id"], {"version": "2", "verdict": "refuse"})
+    past, _ = records.read_all(tmp_path)
+
+    again = records.tried(past, DATA, spoke, policy)
+    assert again is not None
+    aged = {**spoke, "champion": {**spoke["champion"], "age_days": 31.0}}
+    later = records.tried(past, DATA, aged, policy)
+    assert later == (again if only else None), "where age speaks everything learns, but with only_new_tasks"
+    added = {**spoke, "new_tasks": ["topic", "length"]}
+    assert records.tried(past, DATA, added, policy) is None, "a task was added that reads the same files"
+
+
+def test_what_a_record_of_the_former_form_tried_is_known() -> None:
+    policy = Retraining(keep_unmoved=True, max_seconds=300.0, webhook="https://example.org/hook/secret")
+    past = [{**FORMER, "outcome": {"version": "2", "verdict": "refuse"}}]
+    now = {**FORMER["facts"], "new_tasks": []}
+
+    assert records.tried(past, DATA, now, policy) is not None
+    assert records.tried(past, DATA, {**now, "drift": None}, policy) is None, "nothing of stars speaks"
 
 
 def test_a_commit_that_changes_no_row_leaves_a_decision_unfinished(tmp_path: Path) -> None:
@@ -218,6 +249,28 @@ def test_a_record_that_was_changed_is_not_reproduced_and_the_difference_is_said(
     assert any(
         each.startswith('verdict: recorded "retrain", decided again "wait"') for each in again.differences
     )
+
+
+def test_a_record_of_the_former_form_is_reproduced_and_gone_on_with(tmp_path: Path) -> None:
+    again = records.reproduce(FORMER)
+    assert (again.same, again.differences) == (True, ())
+    assert "tasks" not in FORMER["numbers"]
+    assert "max_falls" not in {**FORMER["policy"], **FORMER["numbers"]["policy"]}
+
+    records.write(tmp_path, FORMER)
+    policy = Retraining(keep_unmoved=True, max_seconds=300.0, webhook="https://example.org/hook/secret")
+    assert records.unfinished(tmp_path, DATA, "1", policy) == FORMER
+    assert records.unfinished(tmp_path, DATA, "1", policy.model_copy(update={"max_falls": {"a": 1}})) is None
+    (tmp_path / "decisions" / f"{FORMER['id']}.json").write_text(
+        json.dumps({**FORMER, "policy": {"patience": 3}}), encoding="utf-8"
+    )
+    assert records.unfinished(tmp_path, DATA, "1", policy) is None, "a policy of another version"
+
+
+def test_a_number_that_the_record_has_must_be_the_same() -> None:
+    numbers = {**FORMER["numbers"], "policy": {**FORMER["numbers"]["policy"], "max_fall": 0.5}}
+    assert not records.reproduce({**FORMER, "numbers": numbers}).same
+    assert not records.reproduce({**FORMER, "numbers": {**FORMER["numbers"], "gone": 1}}).same
 
 
 def test_a_policy_of_another_version_is_named() -> None:

@@ -180,18 +180,19 @@ def desk(tmp_path: Path) -> Callable[..., tuple[Project, Stage]]:
     return validated
 
 
-def test_relabelled_are_also_rows_of_test_and_rows_that_had_no_label(
+def test_relabelled_are_also_rows_of_test_and_a_first_label_is_of_a_row_that_arrived(
     desk: Callable[..., tuple[Project, Stage]],
 ) -> None:
     rows = [(f"text {number}", ("good", "bad")[number % 2]) for number in range(40)]
-    project, before = desk([*rows, ("bare", None)])
+    project, before = desk([*rows, ("bare", None), ("once", "good"), ("once", None)])
     seen = Seen.read(remember(project, Workspace(project.root), before).path / ROWS)
     _, stage = desk(
-        [*rows, ("bare", "good"), ("new", "bad")], [("t 1", "bad"), ("t 2", "bad"), ("t 3", "good")]
+        [*rows, ("bare", "good"), ("new", "bad"), ("once", "bad"), ("once", None)],
+        [("t 1", "bad"), ("t 2", "bad"), ("t 3", "good")],
     )
     frames, relabelled = unlearned(arrived(project, stage, seen, None), stage, seen)
-    assert sorted(frames["mood"]["text"]) == ["new", "t 3"]
-    assert relabelled["mood"] == 2
+    assert sorted(frames["mood"]["text"]) == ["bare", "new", "t 3"]
+    assert relabelled["mood"] == 2, "t 1 and once"
 
 
 def test_all_labels_that_a_text_was_taught_under_are_remembered(

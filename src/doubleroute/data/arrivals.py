@@ -35,11 +35,11 @@ _KEYS = ["task", "text_key", "row_key"]
 class Seen:
     """The keys of the rows behind a version, by task: uint64, sorted.
 
-    ``rows[task]``: text and label of all rows; ``texts[task]``: their texts; ``learned[task]``: text and
-    label of the training rows; ``held_out[task]``: texts of the test rows, of this version and of those
-    before it. ``labelled[task]``: how many training rows had a label, which is what was learned from;
-    ``taught[task]``: their texts, and those that the weights that it began with had learned before;
-    ``taught_rows[task]``: text and label of the same.
+    ``rows[task]``: text and label of all rows; ``texts[task]``: their texts; ``judged[task]``: the texts of
+    those that had a label; ``learned[task]``: text and label of the training rows; ``held_out[task]``: texts
+    of the test rows, of this version and of those before it. ``labelled[task]``: how many training rows had
+    a label, which is what was learned from; ``taught[task]``: their texts, and those that the weights that
+    it began with had learned before; ``taught_rows[task]``: text and label of the same.
     """
 
     def __init__(self, table: "pd.DataFrame") -> None:
@@ -53,6 +53,7 @@ class Seen:
         alive = ~table["split"].isin(["former test", "former train"])
         self.rows = keys("row_key", alive)
         self.texts = keys("text_key", alive)
+        self.judged = keys("text_key", alive & _labelled(table))
         self.learned = keys("row_key", table["split"] == "train")
         self.held_out = keys("text_key", table["split"].isin(["test", "former test"]))
         labelled = _labelled(table)
@@ -75,6 +76,10 @@ class Seen:
     def knows_text(self, task: str, keys: np.ndarray) -> np.ndarray:
         """Which of these text keys [n] are behind the version, with whatever label: bool [n]."""
         return np.isin(keys, self.texts.get(task, np.empty(0, np.uint64)))
+
+    def knows_label(self, task: str, keys: np.ndarray) -> np.ndarray:
+        """Which of these text keys [n] are behind the version with a label, whatever it is: bool [n]."""
+        return np.isin(keys, self.judged.get(task, np.empty(0, np.uint64)))
 
     def learned_from(self, task: str, keys: np.ndarray) -> np.ndarray:
         """Which of these row keys [n] are training rows of the version: bool [n]."""

@@ -16,7 +16,8 @@ def expected_seconds(
     ``seconds`` a step of the live model's training of so many ``steps``, times the steps that there would be,
     and in mode auto no more than its budget; of solved heads as long as those of the live model took
     (``heads``), which is all that learns in mode heads, and in mode auto where ``heads_alone`` do. In
-    seconds; None where that says nothing, as of steps in which heads alone learn."""
+    seconds; None where that says nothing, as of steps in which heads alone learn, which cost less than whole
+    ones."""
     warm = retraining.start == "champion"
     mode = (retraining.mode if warm else None) or training.mode
     if mode == "heads" or (heads_alone and mode == "auto"):

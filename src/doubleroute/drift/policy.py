@@ -11,9 +11,9 @@ The rule, on the facts of one look at what arrived (``decide`` says their shape)
 2. A drift speaks only until labels have answered it: where every task's measured fall is for certain at
    most what it may be (the interval's upper end), what moved did no harm and the drift is noted alone.
 3. Against it speak, and turn it into a wait: a version was made from this champion, of these data and by this
-   policy already, and it is not champion (``tried``): once more it would be the same; the last retraining is
-   less than ``cooldown_hours`` ago; ``max_per_week`` retrainings began in the last seven days;
-   ``only_new_tasks`` is on and the champion lacks no task, so that nothing would learn.
+   policy already, with the same tasks, and it is not champion (``tried``): once more it would be the same;
+   the last retraining is less than ``cooldown_hours`` ago; ``max_per_week`` retrainings began in the last
+   seven days; ``only_new_tasks`` is on and the champion lacks no task, so that nothing would learn.
 4. Against it speak, and turn it into a question: no task that would learn has ``min_new_labels`` new labelled
    training rows (there is nothing new to learn from: label some); it is expected to cost more than
    ``max_seconds``.
@@ -25,7 +25,7 @@ A wait (3) goes before a question (4, 5): nobody is asked about what may not be 
 nothing of part 4 about labels applies. All reasons are given, not only the first that decided.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -94,6 +94,19 @@ def decide(facts: Mapping[str, Any], policy: Retraining) -> Decision:
     if not effects & {"for", "label"}:
         findings.append(_Finding("note", "nothing speaks for a retraining"))
     return Decision(verdict, tuple(finding.reason for finding in findings), numbers)
+
+
+def heads_alone(
+    facts: Mapping[str, Any], policy: Retraining, speaking: Sequence[str] | None
+) -> Sequence[str] | None:
+    """The tasks whose heads alone would learn where these (``numbers["tasks"]``) speak for a retraining; None
+    where everything would."""
+    if policy.start != "champion" or facts.get("champion") is None:
+        return None
+    if policy.only_new_tasks:
+        new: Sequence[str] | None = facts.get("new_tasks")
+        return new
+    return speaking or None if policy.keep_unmoved else None
 
 
 def moment(text: str) -> datetime:
@@ -286,9 +299,10 @@ def _pauses(facts: Mapping[str, Any], policy: Retraining, numbers: dict[str, Any
 
 
 def _cost(facts: Mapping[str, Any], policy: Retraining, numbers: dict[str, Any]) -> Iterator[_Finding]:
-    heads = policy.only_new_tasks or (policy.keep_unmoved and numbers["tasks"])
-    alone = heads and policy.start == "champion" and facts.get("champion") is not None
-    seconds = facts.get("expected_heads_seconds" if alone else "expected_seconds")
+    alone = heads_alone(facts, policy, numbers["tasks"]) is not None
+    seconds = facts.get("expected_heads_seconds") if alone else None
+    if seconds is None:  # steps in which heads alone learn cost no more than whole ones
+        seconds = facts.get("expected_seconds")
     numbers["expected_seconds"] = seconds
     if policy.max_seconds is None:
         return
@@ -303,7 +317,7 @@ def _nothing_to_learn(
     facts: Mapping[str, Any], policy: Retraining, numbers: dict[str, Any]
 ) -> Iterator[_Finding]:
     """Part 4's labels; names the tasks whose rows should be labelled."""
-    learn = facts.get("new_tasks") if policy.only_new_tasks else None
+    learn = heads_alone(facts, policy, numbers["tasks"])
     fresh = {task: rows for task, rows in numbers["new_labels"].items() if learn is None or task in learn}
     most = max(fresh.values(), default=0)
     if most >= policy.min_new_labels:

@@ -7,7 +7,7 @@ A record holds the facts and the policy that were decided on, so that the decisi
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,12 +17,13 @@ from pydantic import ValidationError
 
 from doubleroute.config import Retraining
 from doubleroute.digests import digest_of
-from doubleroute.drift.policy import Decision, decide, moment
+from doubleroute.drift.policy import Decision, decide, heads_alone, moment
 from doubleroute.errors import DataError, InputError
 from doubleroute.workspace import Workspace, write_json
 
 FOLDER = "decisions"
 Record = dict[str, Any]
+_DATA = ("digest", "dvc_md5")
 _KEYS = {"id", "time", "project", "facts", "policy", "verdict", "reasons", "numbers", "outcome"}
 
 
@@ -159,15 +160,20 @@ def unfinished(
 def tried(
     records: Iterable[Mapping[str, Any]],
     data_version: Mapping[str, Any],
-    champion: str | None,
+    facts: Mapping[str, Any],
     policy: Retraining,
 ) -> Record | None:
-    """What came of the newest of these decisions, newest first, that made a version from this champion (its
-    version), of these data and by this policy: {"decision", "version", "verdict"}; None when none did.
-    Trained again it would be the same version, whatever the promotion gate said about it."""
+    """What came of the newest of these decisions, newest first, that made a version from the champion of
+    these facts, of these data, by this policy and with the same tasks, those that the champion lacks and
+    those whose heads alone learn: {"decision", "version", "verdict"}; None when none did. Trained again it
+    would be the same version, whatever the promotion gate said about it."""
+    champion = facts["champion"] and facts["champion"]["version"]
+    tasks = _tasks(facts, policy, decide(facts, policy).numbers["tasks"] or ())
     for record in records:
         outcome = record["outcome"] or {}
-        if outcome.get("version") and _is_about(record, data_version, champion, policy):
+        if not outcome.get("version") or not _is_about(record, data_version, champion, policy):
+            continue
+        if _tasks(record["facts"], policy, speaking(record)) == tasks:
             return {"decision": record["id"], "version": outcome["version"], "verdict": outcome["verdict"]}
     return None
 
@@ -177,8 +183,20 @@ def _is_about(
 ) -> bool:
     """Whether it was decided about this champion, on these data and by this policy."""
     before = record.get("data_version") or {}
-    same = all(before.get(key) == data_version[key] for key in ("digest", "dvc_md5"))
-    return same and record["policy"] == policy.model_dump(mode="json") and not is_overtaken(record, champion)
+    if is_overtaken(record, champion) or any(before.get(key) != data_version[key] for key in _DATA):
+        return False
+    try:  # an older record lacks what its policy could not say yet
+        return _policy(record).model_dump(mode="json") == policy.model_dump(mode="json")
+    except ValidationError:
+        return False
+
+
+def _tasks(
+    facts: Mapping[str, Any], policy: Retraining, speaking: Sequence[str]
+) -> tuple[set[str], set[str] | None]:
+    """The tasks that the champion lacks, and those whose heads alone learn; None: everything does."""
+    heads = heads_alone(facts, policy, speaking)
+    return set(facts.get("new_tasks") or ()), None if heads is None else set(heads)
 
 
 def is_overtaken(record: Mapping[str, Any], champion: str | None) -> bool:
@@ -193,13 +211,23 @@ def is_under_way(record: Mapping[str, Any]) -> bool:
     return outcome is not None and not (outcome["version"] or outcome["error"])
 
 
+def speaking(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """The tasks that spoke for a decision; none where a reason was of no task, or nothing spoke. In an older
+    record those that moved."""
+    if "tasks" in record["numbers"]:
+        return tuple(record["numbers"]["tasks"] or ())
+    moved = tuple((record["facts"]["drift"] or {}).get("moved") or ())
+    return () if "inputs" in moved else moved
+
+
 def reproduce(record: Mapping[str, Any]) -> Reproduction:
-    """Decide again from a record's facts and policy.
+    """Decide again from a record's facts and policy. Of the numbers those count that the record has: an older
+    one has fewer.
 
     Raises InputError when its policy does not fit this version of doubleroute.
     """
     try:
-        policy = Retraining.model_validate_json(json.dumps(record["policy"]))
+        policy = _policy(record)
     except ValidationError as error:
         wrong = ", ".join(".".join(map(str, each["loc"])) for each in error.errors())
         raise InputError(
@@ -207,12 +235,26 @@ def reproduce(record: Mapping[str, Any]) -> Reproduction:
         ) from None
     decision = decide(record["facts"], policy)
     again = json.loads(json.dumps(decision.as_dict()))
+    again["numbers"] = _alike(again["numbers"], record["numbers"])
     differences = tuple(
         f"{key}: recorded {json.dumps(record[key])}, decided again {json.dumps(again[key])}"
         for key in ("verdict", "reasons", "numbers")
         if record[key] != again[key]
     )
     return Reproduction(not differences, decision, differences)
+
+
+def _policy(record: Mapping[str, Any]) -> Retraining:
+    """Raises ValidationError for one of another version that does not fit."""
+    return Retraining.model_validate_json(json.dumps(record["policy"]))
+
+
+def _alike(numbers: Mapping[str, Any], recorded: Mapping[str, Any]) -> Record:
+    """The numbers that are recorded too, those of ``policy`` likewise."""
+    found = {key: value for key, value in numbers.items() if key in recorded}
+    if "policy" in found:
+        found["policy"] = {key: found["policy"][key] for key in found["policy"] if key in recorded["policy"]}
+    return found
 
 
 def _path(root: Path, name: str) -> Path:

@@ -72,19 +72,20 @@ def arrived(project: Project, validated: Stage, seen: Seen, held: Seen | None) -
 
 
 def unlearned(frames: Frames, validated: Stage, seen: Seen) -> tuple[Frames, dict[str, int]]:
-    """Of rows that arrived those that do not stand in the place of a row that the champion knows, and by task
-    how many of the others have another label than it knows, or a label where it knew none.
+    """Of rows that arrived those that do not stand in the place of a row that the champion knows with a
+    label, and by task how many of the others have another label than it knows.
 
     In the place of such a row, of whatever split, stands one of its text, unless the known row is in the data
     still: then it is another row that says the same. Where a label was corrected there may be something to
     learn, but no new text came, and the champion, which was taught, chosen or judged by the old label, would
     seem to fail. Rows without their label, and those that left the data and came back as they were, are no
-    arrivals either.
+    arrivals either. A label that comes later for a row that had none taught, chose and judged nothing: that
+    row is an arrival.
     """
     found, relabelled = {}, {}
     for task, frame in frames.items():
         texts = text_keys(frame)
-        known = seen.was_taught(task, texts) | seen.knows_text(task, texts)
+        known = seen.was_taught(task, texts) | seen.knows_label(task, texts)
         same = seen.was_taught_row(task, row_keys(frame, texts))
         if known.any():
             known &= same | ~np.isin(texts, _standing_texts(validated, task, seen))
@@ -100,7 +101,8 @@ def _standing_texts(validated: Stage, task: str, seen: Seen) -> np.ndarray:
         frame = read_validated(validated.path, task, split)
         texts = text_keys(frame)
         rows = row_keys(frame, texts)
-        standing.append(texts[seen.was_taught_row(task, rows) | seen.knows(task, rows)])
+        same = seen.was_taught_row(task, rows) | seen.knows(task, rows)
+        standing.append(texts[same & frame["label"].notna().to_numpy()])
     return np.concatenate(standing)
 
 

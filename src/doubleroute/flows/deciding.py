@@ -79,7 +79,6 @@ def look(
             found = watching.read_check(stage)
     drift, performance = (found["drift"], found["performance"]) if found else (None, {})
     past, _ = records.read_all(project.root)
-    serving = champion.version.number if champion else None
     for task, about in performance.items():
         about["estimate_error"] = _estimate_error(
             task, [performance, *(each["facts"]["performance"] for each in past)]
@@ -92,10 +91,10 @@ def look(
         "new_labels": new,
         "learned_from": champion.seen.labelled if champion else {},
         "retrainings": records.retrainings(past),
-        "tried": records.tried(past, data.as_dict(), serving, project.retraining),
         "new_tasks": [task for task in project.tasks if champion and task not in champion.answers],
         **_expected(project, registry, champion, validated, held),
     }
+    facts["tried"] = records.tried(past, data.as_dict(), facts, project.retraining)
     report = None
     if stage is not None:
         decision = records.make(project.name, facts, project.retraining) if decides else None

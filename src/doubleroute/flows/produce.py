@@ -131,6 +131,6 @@ def _plan(
 def learning(project: Project, record: Record) -> tuple[str, ...] | None:
     """The tasks whose heads alone learn, which with ``keep_unmoved`` are those that speak for the retraining.
     None for all: a reason is of no task, or nothing speaks for what was forced."""
-    speaking = record["numbers"].get("tasks") or ()
+    speaking = records.speaking(record)
     tasks = tuple(task for task in project.tasks if task in speaking)
     return tasks if project.retraining.keep_unmoved and tasks else None
