@@ -2,10 +2,14 @@
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.tracking._tracking_service import utils as tracking
 
 from doubleroute.data.arrivals import ROWS
 from doubleroute.digests import file_digest
@@ -44,6 +48,7 @@ def registry(registered: Path, tmp_path: Path) -> Registry:
     again."""
     root = tmp_path / "project"
     shutil.copytree(registered, root)
+    tracking._artifact_repos_cache.clear()  # by run: another test's copy has runs of the same ids
     registry = Registry(root, "demo")
     client, first = registry._connect(), registry.version("1")
     for number in (2, 3):
@@ -140,6 +145,37 @@ def test_the_rows_of_a_champion_that_a_promotion_replaced_are_read_too(registry:
             [registry.artifact(v, ROWS) for v in registry.versions()],
         )
         assert len(rows_of_champions(registry)) == 3
+
+
+def test_rows_of_a_champion_whose_run_is_gone_are_missed_where_nobody_handed_them_on(
+    registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ROWS).write_bytes(b"keys")
+    database = registry.store.database
+    assert database is not None
+    with registry.locked() as client:
+        client.log_artifact(registry.version("3").run_id, str(tmp_path / ROWS))
+
+    def warned(registered: list[int]) -> list[str]:
+        """What is said where the versions were registered on these days and champion from 2, 4 and 6 on."""
+        with closing(sqlite3.connect(database)) as store, store:
+            store.execute("UPDATE model_versions SET run_id = 'gone' WHERE version < 3")
+            for number, (made, served) in enumerate(zip(registered, (2, 4, 6), strict=True), start=1):
+                at = int(datetime(2026, 1, made, tzinfo=UTC).timestamp() * 1000)
+                store.execute("UPDATE model_versions SET creation_time = ? WHERE version = ?", (at, number))
+                store.execute(
+                    "UPDATE registered_model_tags SET value = json_set(value, '$.time', ?) "
+                    "WHERE key LIKE 'doubleroute.move.%' AND json_extract(value, '$.version') = ?",
+                    (f"2026-01-0{served}T00:00:00+00:00", str(number)),
+                )
+        assert len(rows_of_champions(registry)) == 1
+        said = capsys.readouterr().err.splitlines()  # among what MLflow says of downloads
+        return [line.partition(",")[0] for line in said if line.startswith("warning: ")]
+
+    lost = [f"warning: the test rows of version {number}" for number in (1, 2)]
+    assert warned([1, 3, 5]) == [], "3 has them of 2, and 2 of 1"
+    assert warned([1, 1, 5]) == lost[:1], "2 was registered before 1 served"
+    assert warned([1, 3, 3]) == lost[1:], "3 was registered before 2 served"
 
 
 def test_by_hand_the_recorded_decision_is_done(registry: Registry) -> None:
