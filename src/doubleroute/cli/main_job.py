@@ -175,10 +175,12 @@ def predict(
         loaded = load(project)
         from doubleroute.integrations.registry import Registry
         from doubleroute.serving import predictor
-        from doubleroute.serving.requests import one_request
+        from doubleroute.serving.requests import form_of, one_request
 
         _refuse_contradictions(source, source_form, text, second, output, explain, form)
         one = None if text is None else one_request(text, second)
+        if one is None and source != "-":
+            form_of(Path(source or ""), source_form)  # told before a model is loaded
         if output != "-":
             predictor.place(Path(output))
         registry = Registry(loaded.root, loaded.model_name)

@@ -80,6 +80,13 @@ def read_requests(
     columns = Columns(text, text_pair, tokens, paired)
     if not isinstance(source, Path):
         return _requests(source, "standard input", form, columns)
+    return _requests_of_file(source, form_of(source, form), columns)
+
+
+def form_of(source: Path, form: InputFormat | None = None) -> InputFormat:
+    """The format of a file of requests, ``form`` where that is given. Raises InputError for one that is not
+    there, not ours to read, or of no known format. It is not opened: what is written into a pipe before it is
+    opened again would be lost."""
     if source.is_dir():
         raise InputError(f"{source} is a folder; name a file of requests in it")
     if form is None and source.suffix.lower() not in FORMATS:
@@ -87,19 +94,13 @@ def read_requests(
             f"{source}: the suffix '{source.suffix}' names no format of requests; write --input-format "
             f"jsonl, csv, tsv or text, or use a file that ends in {', '.join(FORMATS)}"
         )
-    _refuse_unreadable(source)
-    return _requests_of_file(source, form or FORMATS[source.suffix.lower()], columns)
-
-
-def _refuse_unreadable(source: Path) -> None:
-    """Raise InputError for a file that is not there or not ours to read. It is not opened: what is written
-    into a pipe before it is opened again would be lost."""
     try:
         source.stat()
     except OSError as error:
         raise _cannot_read(str(source), error) from error
     if not os.access(source, os.R_OK):
         raise InputError(f"{source} cannot be read: {os.strerror(errno.EACCES)}")
+    return form or FORMATS[source.suffix.lower()]
 
 
 def _requests_of_file(source: Path, form: InputFormat, columns: Columns) -> Iterator[Request]:
