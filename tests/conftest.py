@@ -26,6 +26,13 @@ def _fork_server() -> None:
     asking.join()
 
 
+@pytest.fixture(autouse=True)
+def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is registered on a tracking server of whoever runs the tests."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder ``model`` with a random two-layer BERT and a head of each kind, saved as training saves it.

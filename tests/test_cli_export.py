@@ -19,12 +19,6 @@ from doubleroute.modeling.inference import Answerer
 TEXTS = ["a good film", "bad words and numbers 42", "a good film", "plain"]
 
 
-@pytest.fixture(autouse=True)
-def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
-
-
 def write_model(folder: Path, tiny_model: Path, texts: list[str]) -> list[str]:
     """Save a model that int8 ruins, and give its own answers to these texts, half of each label.
 

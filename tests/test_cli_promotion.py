@@ -16,12 +16,6 @@ from doubleroute.modeling.inference import Answerer
 EXAMPLES = [{"text": "a good film"}]
 
 
-@pytest.fixture(autouse=True)
-def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
-
-
 @pytest.fixture(scope="module")
 def project(tiny_backbone: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose version 1 is champion; version 2 is a challenger that the promotion gate refused."""

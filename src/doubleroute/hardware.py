@@ -51,13 +51,23 @@ def has_gpu() -> bool:
 def processor() -> Processor:
     """What PyTorch has on the processor: its libraries are loaded and asked, and where that says nothing it
     is imported. Raises ImportError or OSError when that fails: its installation is broken."""
-    flags, threads = _flags(), _threads()
-    if flags is not None and threads is not None:
-        return Processor(bool(flags & {"avx512_bf16", "amx_tile"}), threads)
+    threads = _threads()
+    if threads is None:
+        import torch
+
+        threads = torch.get_num_threads()
+    return Processor(multiplies_bfloat16(), threads)
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether the processor has products of bfloat16 in hardware. Raises ImportError or OSError where PyTorch
+    has to be asked and is broken."""
+    flags = _flags()
+    if flags is not None:
+        return bool(flags & {"avx512_bf16", "amx_tile"})
     import torch
 
-    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return Processor(fast, torch.get_num_threads())
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def _flags() -> set[str] | None:

@@ -300,6 +300,9 @@ def test_a_package_whose_files_are_not_those_that_were_installed_is_found(
     monkeypatch.syspath_prepend(str(tmp_path))
     damaged = doctor_machine._damaged("thing")
     assert damaged == (found and f"{tmp_path / 'thing.py'} {found}")
+    (about / "RECORD").write_text("thing.py,,4\nthing-1.dist")
+    if found is None:
+        assert "cut short" in str(doctor_machine._damaged("thing"))
 
 
 def test_too_little_memory_or_disk_warns_and_then_fails() -> None:

@@ -77,12 +77,6 @@ def root(candidate: Candidate, tmp_path_factory: pytest.TempPathFactory) -> Path
     return root
 
 
-@pytest.fixture(autouse=True)
-def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
-
-
 @pytest.fixture
 def registry(root: Path, candidate: Candidate) -> Iterator[Registry]:
     """The registry with version 1 as challenger and no champion, before and after each test."""

@@ -33,12 +33,6 @@ print("done")
 """
 
 
-@pytest.fixture(autouse=True)
-def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
-
-
 def test_killed_anywhere_and_started_again_it_ends_with_one_version(tiny_model: Path, tmp_path: Path) -> None:
     golden = Answerer(tiny_model, threads=1).answer(EXAMPLES)
 

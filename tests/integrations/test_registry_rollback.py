@@ -25,12 +25,6 @@ EXAMPLES = [{"text": "a good film"}]
 PROMOTE: dict[str, Any] = {"verdict": "promote", "reasons": ["it is better"], "numbers": {}}
 
 
-@pytest.fixture(autouse=True)
-def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
-
-
 @pytest.fixture(scope="module")
 def registered(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with one registered version. Do not write into it."""

@@ -15,12 +15,6 @@ from doubleroute.integrations.registry import Registry
 from doubleroute.integrations.registry_store import connect, locate, moved
 
 
-@pytest.fixture(autouse=True)
-def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
-
-
 def test_looking_creates_nothing(tmp_path: Path) -> None:
     registry = Registry(tmp_path, "demo")
     assert registry.champion() is None

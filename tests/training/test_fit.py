@@ -18,6 +18,7 @@ from doubleroute.errors import ConfigError, ModelError
 from doubleroute.integrations.validation import validate
 from doubleroute.training import checkpoints
 from doubleroute.training.activations import activations
+from doubleroute.training.crew import Order
 from doubleroute.training.encode import encode
 from doubleroute.training.fit import Learner
 from doubleroute.training.ladder import fit, store
@@ -279,6 +280,24 @@ def test_without_a_router_the_plain_model_is_the_routed_one(root: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends children with their parent on Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="the size of files is limited as Linux does it")
+def test_a_disk_that_does_not_take_what_a_fit_saves_is_told_as_such(root: Path) -> None:
+    import resource
+
+    run = Run(root, "seed=71")
+    order = Order(run.project, run.validated, run.encoded, run.stored, "float32")
+    done = subprocess.run(
+        [sys.executable, "-m", "doubleroute.training.worker", str(order.write(run.workspace, threads=1))],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+    )
+    error = json.loads(done.stdout.splitlines()[-1])["error"]
+    assert (done.returncode, error["kind"]) == (4, "MachineError"), done.stderr
+    assert "too large" in error["message"], error
+
+
 def test_a_worker_ends_when_its_parent_is_killed(root: Path) -> None:
     code = f"""
 from pathlib import Path

@@ -31,7 +31,7 @@ from doubleroute.review.summary import change_rows, file_changes, task_summary, 
 from doubleroute.review.verdict import decide
 from doubleroute.review.versions import Versions
 from doubleroute.review.worse import untrained, worse_for_real
-from doubleroute.serving.redaction import DEFAULT, redactor
+from doubleroute.serving.redaction import DEFAULT, Redactor, redactor
 from doubleroute.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -213,21 +213,8 @@ def conclude(found: Review) -> tuple[dict[str, Any], Path]:
     """The verdict, and the folder with everything for people and programs."""
     today = datetime.now(UTC).date()
     marked, said = acknowledge(in_order(found.findings), found.accepted, today, _looked_for(found))
-    # What base blots out of its rows stays so in the report of a change that leaves it out. A function of the
-    # project's own could be one of the change's own: it is not run on this.
-    rules = [word for side in (found.base, found.head) for word in side.project.serving.redact]
-    words = [word for word in rules if not word.startswith("python:")]
-    if found.base.revision.commit == found.head.revision.commit:
-        said.append(
-            "base and head are the same commit once what base gained meanwhile is left out: "
-            "nothing was compared; are the two swapped?"
-        )
-    redact = redactor(list(dict.fromkeys([*DEFAULT, *words])))
-    if found.base.error is not None:
-        said.append(
-            "base does not pass its own validation; rows that nothing happened to are taken to be refused in "
-            f"base as they are in head: {redact(found.base.error.splitlines()[0])}"
-        )
+    redact = _redactor(found)
+    said += _remarks(found, redact)
     findings = [public(publishable(each, redact).as_dict(), redact) for each in marked]
     measured = found.measured
     impact, full = (measured.impact, measured.full) if measured else (None, None)
@@ -262,6 +249,31 @@ def conclude(found: Review) -> tuple[dict[str, Any], Path]:
     said_of = {name: value for name, value in document.items() if name not in ("time", "seconds")}
     inputs = {"document": digest_of(said_of), "code": code_digest("reports", "review")}
     return document, found.workspace.build("review", inputs, make).path
+
+
+def _redactor(found: Review) -> Redactor:
+    """What blots out of the report what either version does: what base does stays so in the report of a
+    change that leaves it out. A function of the project's own could be one of the change's own: it is not run
+    on this."""
+    rules = [word for side in (found.base, found.head) for word in side.project.serving.redact]
+    words = [word for word in rules if not word.startswith("python:")]
+    return redactor(list(dict.fromkeys([*DEFAULT, *words])))
+
+
+def _remarks(found: Review, redact: Redactor) -> list[str]:
+    """What the reader of the verdict has to know of base."""
+    said = []
+    if found.base.revision.commit == found.head.revision.commit:
+        said.append(
+            "base and head are the same commit once what base gained meanwhile is left out: "
+            "nothing was compared; are the two swapped?"
+        )
+    if found.base.error is not None:
+        said.append(
+            "base does not pass its own validation; rows that nothing happened to are taken to be refused in "
+            f"base as they are in head: {redact(found.base.error.splitlines()[0])}"
+        )
+    return said
 
 
 def _looked_for(found: Review) -> set[str]:

@@ -45,6 +45,9 @@ class Known:
     sample: Frames
 
 
+_CODE = tuple(f"training/{name}" for name in ("answers", "embeddings", "intervals"))
+
+
 def check(
     project: Project,
     workspace: Workspace,
@@ -69,9 +72,7 @@ def check(
         "backbone": project.backbone.model_dump(mode="json"),
         "files": source_digest(locate(project.backbone.source, project.root)),
         "seed": project.seed,
-        "code": code_digest(
-            "data/tags", "drift", "kinds", "flows/watching", "training/answers", "training/embeddings"
-        ),
+        "code": code_digest("data/tags", "drift", "kinds", "flows/watching", *_CODE),
         "versions": versions_of("numpy", "scipy", "torch"),
     }
 

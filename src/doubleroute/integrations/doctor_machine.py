@@ -102,7 +102,10 @@ def _damaged(name: str) -> str | None:
     where all are as they were, or nobody noted it."""
     distribution = importlib.metadata.distribution(name)
     root = str(distribution.locate_file(""))
-    for path, *_, size in csv.reader((distribution.read_text("RECORD") or "").splitlines()):
+    for row in csv.reader((distribution.read_text("RECORD") or "").splitlines()):
+        if len(row) != 3:
+            return f"{distribution.locate_file('')} has a RECORD of {name} that is cut short"
+        path, _, size = row
         place = os.path.join(root, path)  # noqa: PTH118  of 25,000 files, Path would take a second
         try:
             if size.isdecimal() and os.stat(place).st_size != int(size):  # noqa: PTH116

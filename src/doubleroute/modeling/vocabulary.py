@@ -62,7 +62,7 @@ def cut_vocabulary(backbone: PreTrainedModel, ids: Iterable[np.ndarray], pad_id:
     """
     try:
         table = backbone.get_input_embeddings()
-    except NotImplementedError:
+    except NotImplementedError:  # transformers says so of a backbone that has no one table of words
         return None
     if type(table) is not nn.Embedding or table.max_norm is not None or not table.weight.requires_grad:
         return None

@@ -102,18 +102,11 @@ def evaluate(
         if "routed" in fits:
             stored = load_split(encoded.path, ANSWERS)
             found |= _studied(project, fits["routed"].path / "model", rows, truths, stored)
-        learned: dict[str, np.ndarray] = {}
         if champion is not None:
             answerer, answers["champion"] = _asked(champion, models["champion"], about, truths)
-            if champion.rows is not None:
-                learned = _mark_arrived(truths, Seen.read(champion.rows))
             if "routed" in fits:
                 found["costs"] = _costs(fits["routed"].path / "model", champion.folder, answerer, truths)
-        if start is not None:
-            begun = Seen.read(start)
-            for task, each in truths.items():
-                taught = begun.was_taught(task, text_keys(each.frame))
-                learned[task] = taught | learned.get(task, np.zeros(len(taught), bool))
+        learned = _learned(truths, champion, start)
         warm = [name for name, stage in fits.items() if is_of_champion(stage.manifest["inputs"])]
         draws, by_heart = draws_for(project, truths), ["champion", *warm]
         found["tasks"] = {
@@ -152,6 +145,22 @@ def read_evaluation(stage: Stage) -> dict[str, Any]:
     """What ``evaluation.json`` holds."""
     evaluation: dict[str, Any] = json.loads((stage.path / "evaluation.json").read_text(encoding="utf-8"))
     return evaluation
+
+
+def _learned(
+    truths: Mapping[str, Truths], champion: Champion | None, start: Path | None
+) -> dict[str, np.ndarray]:
+    """Of each task which test rows the champion or the weights of ``start`` learned from, bool [rows]; no
+    task where that is known of neither. Marks the rows that arrived since the champion: ``_mark_arrived``."""
+    learned: dict[str, np.ndarray] = {}
+    if champion is not None and champion.rows is not None:
+        learned = _mark_arrived(truths, Seen.read(champion.rows))
+    if start is not None:
+        begun = Seen.read(start)
+        for task, each in truths.items():
+            taught = begun.was_taught(task, text_keys(each.frame))
+            learned[task] = taught | learned.get(task, np.zeros(len(taught), bool))
+    return learned
 
 
 def _mark_arrived(truths: Mapping[str, Truths], seen: Seen) -> dict[str, np.ndarray]:
