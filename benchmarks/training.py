@@ -1,4 +1,4 @@
-"""How fast all layers are fine-tuned against transformers' Trainer, on one thread each.
+"""How fast all layers are fine-tuned against transformers' Trainer, on one thread each or on the GPU.
 
     python benchmarks/training.py [--rounds 2] [--rows 768]
 
@@ -7,7 +7,8 @@ Every contender trains MiniLM on the same Rotten Tomatoes reviews, in a process 
 seconds after the first steps. The limit is what the thread's matrix products alone would take in bfloat16:
 64.5 MFLOP a token, forward and backward, at the rate that torch reaches on products of the model's sizes.
 A processor that has no bfloat16 takes many times as long for it: there everybody is given float32, and the
-lines say so.
+lines say so. On a GPU all reviews are learned from, as a step takes milliseconds, and the limit is that of
+products so large that they fill it: with batches of 32 sentences nobody comes near.
 """
 
 import argparse
@@ -27,7 +28,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from measure import Line, tell
 from reviews import MAX_TOKENS, SOURCE, read
 
-BATCH, WARM = 32, 4
+BATCH = 32
+#: Steps before the clock runs: on a GPU its libraries load, and kernels are recorded.
+WARM, WARM_ON_GPU = 4, 64
+#: Rows; on a GPU all that there are.
+ROWS, ROWS_ON_GPU = 768, 10_000
 #: Multiplications and additions of MiniLM-L6 a token of 27 on average: forward and backward.
 FLOP_A_TOKEN = 64.5e6
 #: run_glue.py as its README calls it, and what who knows Trainer adds.
@@ -41,23 +46,25 @@ def main() -> None:
     """Print the lines, or run one contender and print its tokens a second."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--rows", type=int, default=768)
+    parser.add_argument("--rows", type=int)
     parser.add_argument("--only", choices=["ours", *RECIPES, "products"])
     options = parser.parse_args()
+    many = options.rows or (ROWS_ON_GPU if gpu() else ROWS)
     if options.only:
         run = {"ours": ours, "products": products}.get(options.only, lambda rows: trainer(options.only, rows))
-        print(json.dumps(run(options.rows)))
+        print(json.dumps(run(many)))
         return
     names = ("ours", *RECIPES, "products")
     # The slow recipe sees fewer rows: its speed does not depend on how many there are.
-    rows = {name: options.rows // (4 if name == "run_glue" else 1) for name in names}
+    rows = {name: many // (4 if name == "run_glue" and not gpu() else 1) for name in names}
     found: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(options.rounds):
         for name in names:
             found[name].append(apart(name, rows[name]))
     limit = sorted(found["products"])[-1] / FLOP_A_TOKEN
-    what = f"training all layers, {options.rows:,} reviews, one thread"
-    note = f"products reach {max(found['products']) / 1e9:.0f} GFLOP/s"
+    many = len(reviews(many)[0])
+    what = f"training all layers, {many:,} reviews, {gpu() or 'one thread'}"
+    note = f"products reach {max(found['products']) / 1e9:,.0f} GFLOP/s"
     note += "" if native_bfloat16() else "; float32 everywhere, as this processor has no bfloat16"
     against = "transformers' run_glue recipe: padded to 128, fp32"
     tell(Line(what, against, "tokens/s", found["ours"], found["run_glue"], 8, limit, note))
@@ -72,8 +79,28 @@ def apart(name: str, rows: int) -> float:
     return float(json.loads(done.stdout.strip().splitlines()[-1]))
 
 
+def gpu() -> str | None:
+    """The name of the GPU; None without one."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
+def warm() -> int:
+    """Steps before the clock runs."""
+    return WARM_ON_GPU if gpu() else WARM
+
+
+def wait() -> None:
+    """Until the GPU, if there is one, has done what it was told."""
+    import torch
+
+    if gpu():
+        torch.cuda.synchronize()
+
+
 def native_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 itself."""
+    """Whether the processor, or the GPU, multiplies bfloat16 itself."""
     from doubleroute.training.machine import resolve_precision
 
     return resolve_precision("auto") == "bfloat16"
@@ -123,15 +150,17 @@ def trainer(recipe: str, rows: int) -> float:
             return {**{key: encoded[key][row] for key in encoded}, "labels": int(labels[row])}
 
     class Clock(TrainerCallback):
-        begun, tokens = 0.0, 0
+        begun, tokens, warm = 0.0, torch.tensor(0), warm()
 
         def on_step_end(self, _: Any, state: Any, __: Any, **___: Any) -> None:
-            if state.global_step == WARM:
-                Clock.begun, Clock.tokens = time.perf_counter(), 0
+            if state.global_step == Clock.warm:
+                wait()
+                Clock.begun, Clock.tokens = time.perf_counter(), torch.tensor(0)
 
     class Counted(Trainer):
         def training_step(self, model: Any, inputs: Any, *rest: Any) -> Any:
-            Clock.tokens += int(inputs["attention_mask"].sum())
+            mask = inputs["attention_mask"]
+            Clock.tokens = Clock.tokens.to(mask.device) + mask.sum()  # asking for it would wait for a GPU
             return super().training_step(model, inputs, *rest)
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -148,9 +177,10 @@ def trainer(recipe: str, rows: int) -> float:
         )
         collator = DataCollatorWithPadding(tokenizer)
         Counted(model, arguments, collator, train_dataset=Rows(), callbacks=[Clock()]).train()
+        wait()
         spent = time.perf_counter() - Clock.begun
     assert torch.get_num_threads() == int(os.environ["OMP_NUM_THREADS"])
-    return Clock.tokens / spent
+    return int(Clock.tokens) / spent
 
 
 def ours(rows: int) -> float:
@@ -184,7 +214,8 @@ def ours(rows: int) -> float:
         partial = root / "partial"
         partial.mkdir()
         learner.run(root, partial, points.append)
-        first, last = next(each for each in points if each["step"] >= WARM), points[-1]
+        begun = warm()
+        first, last = next(each for each in points if each["step"] >= begun), points[-1]
         tokens = [each["tokens_per_second"] * each["seconds"] for each in (first, last)]
         return float((tokens[1] - tokens[0]) / (last["seconds"] - first["seconds"]))
 
@@ -194,15 +225,18 @@ def products(_: int) -> float:
     import torch
 
     form = torch.bfloat16 if native_bfloat16() else torch.float32
-    states = torch.randn(864, 384, dtype=form)
-    weights = [torch.randn(384, 384, dtype=form), torch.randn(384, 1536, dtype=form)]
+    device, tokens = ("cuda", 65_536) if gpu() else ("cpu", 864)
+    states = torch.randn(tokens, 384, dtype=form, device=device)
+    weights = [torch.randn(384, width, dtype=form, device=device) for width in (384, 1536)]
     best = 0.0
     for weight in weights:
-        operations, times = 2 * 864 * weight.numel(), 200
+        operations, times = 2 * tokens * weight.numel(), 200
         for _ in range(5):
+            wait()
             begun = time.perf_counter()
             for _ in range(times):
                 states @ weight
+            wait()
             best = max(best, operations * times / (time.perf_counter() - begun))
     return best
 

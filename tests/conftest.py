@@ -1,5 +1,6 @@
 """What several test files need: a whole model small enough to make in a moment."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -13,6 +14,12 @@ WORDS = (
     "[PAD] [UNK] [CLS] [SEP] the model reads this short line of plain words and numbers like 42 "
     "a good bad film"
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests see a GPU if all of them are meant for one: others compare bit by bit, or with the processor."""
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @pytest.fixture(scope="session", autouse=True)

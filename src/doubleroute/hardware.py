@@ -9,6 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+#: Tokens a pass of a model on a GPU, padding included: on an H200 a small one answers 1.4 times as many in
+#: float32 as with 4,096, and four times as many in bfloat16.
+TOKENS_ON_GPU = 32_768
 #: NVIDIA's driver, as PyTorch loads it.
 _DRIVER = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"
 #: at::get_num_threads, which is torch.get_num_threads.

@@ -37,12 +37,22 @@ class Batch:
     states: dict[int, Tensor] | None
 
     def to(self, device: torch.device) -> "Batch":
-        """Copy to a device."""
+        """Copy to a device; to a GPU without waiting for what it computes."""
+        if device.type == "cpu":
+            return self
+
+        def moved(value: Tensor) -> Tensor:
+            return value.pin_memory().to(device, non_blocking=True)
+
         rows, targets = (
-            {task: value.to(device) for task, value in each.items()} for each in (self.rows, self.targets)
+            {task: moved(value) for task, value in each.items()} for each in (self.rows, self.targets)
         )
-        states = self.states and {depth: each.to(device) for depth, each in self.states.items()}
-        return Batch(self.inputs.to(device), rows, targets, states)
+        states = self.states and {depth: moved(each) for depth, each in self.states.items()}
+        types = self.inputs.types
+        inputs = Inputs(
+            moved(self.inputs.ids), moved(self.inputs.mask), None if types is None else moved(types)
+        )
+        return Batch(inputs, rows, targets, states)
 
 
 def collate(

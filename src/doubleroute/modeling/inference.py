@@ -9,14 +9,12 @@ import torch
 
 from doubleroute.data.batches import Inputs
 from doubleroute.data.tokens import Packed
+from doubleroute.hardware import TOKENS_ON_GPU
 from doubleroute.kinds import kind
 from doubleroute.modeling.answering import ASKED, TOKENS_A_PASS, Answering, Before, in_passes
 from doubleroute.modeling.backbone import load_tokenizer
 from doubleroute.modeling.model import DoublerouteModel, load_model
 from doubleroute.modeling.source import Source
-
-#: Tokens a pass on a GPU, padding included.
-TOKENS_ON_GPU = 4096
 
 
 def logits_of(

@@ -30,7 +30,7 @@ from doubleroute.modeling.backbone import load_backbone, refuse_long_texts, stat
 from doubleroute.modeling.source import locate
 from doubleroute.modeling.trunk import Trunk, caught_layers
 from doubleroute.training.encode import ANSWERS, load_split, read_digest, read_meta
-from doubleroute.training.machine import autocast, compute_device
+from doubleroute.training.machine import autocast, compute_device, tokens_a_pass
 from doubleroute.training.plan import Start
 from doubleroute.training.start import trunk_weights
 from doubleroute.workspace import Stage, Workspace
@@ -38,8 +38,6 @@ from doubleroute.workspace import Stage, Workspace
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-#: Tokens a forward pass: enough to fill the matrix units, small enough for the caches.
-TOKENS_A_PASS = 4096
 #: A pass of fewer tokens is filled up with its first row: so small ones are summed in another order.
 _LEAST_TOKENS = 64
 #: Seconds after which it is noted anew which rows are computed: what a kill costs.
@@ -283,10 +281,10 @@ def _bits(states: Tensor) -> np.ndarray:
 
 
 def _passes(rows: Mapping[bytes, slice]) -> Iterator[list[bytes]]:
-    """Rows of the same number of tokens, at most TOKENS_A_PASS of them together (but one row at least)."""
+    """Rows of the same number of tokens, at most ``tokens_a_pass`` of them together, but one row."""
     by_length: dict[int, list[bytes]] = {}
     for digest, tokens in rows.items():
         by_length.setdefault(tokens.stop - tokens.start, []).append(digest)
     for width, digests in sorted(by_length.items()):
-        size = max(1, TOKENS_A_PASS // width)
+        size = max(1, tokens_a_pass() // width)
         yield from (digests[first : first + size] for first in range(0, len(digests), size))

@@ -1,6 +1,5 @@
 """The fit stage: fine-tuning of one variant of the model, resumable bit by bit on the CPU."""
 
-import math
 import time
 import zlib
 from collections.abc import Callable
@@ -13,14 +12,15 @@ from torch import Tensor
 
 from doubleroute.config import Project
 from doubleroute.data.collating import Answers, Batch
-from doubleroute.errors import ConfigError
 from doubleroute.modeling.quick import make_quick, narrow
+from doubleroute.modeling.recorded import Recorded
 from doubleroute.modeling.vocabulary import cut_vocabulary
 from doubleroute.training import checkpoints
 from doubleroute.training.encode import ANSWERS, load_split
 from doubleroute.training.feed import Feed, load_states
 from doubleroute.training.history import History, read_history, units_of
 from doubleroute.training.lora import adapt
+from doubleroute.training.losses import Losses, diverged
 from doubleroute.training.machine import autocast, compute_device, keep_freed_memory
 from doubleroute.training.objective import Objective
 from doubleroute.training.optimise import (
@@ -44,8 +44,9 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Progress = Callable[[dict[str, Any]], None]
-#: Steps after which a fit with a budget reckons how many it has time for.
-_TIMED_STEPS = 10
+#: Steps after which a fit with a budget reckons how many it has time for; on a GPU the first ones record
+#: their kernels, and a hundred take no second.
+_TIMED_STEPS, _TIMED_ON_GPU = 10, 100
 #: Between two checkpoints of a fit lie at least so many times the seconds that writing one takes.
 _WRITING_TIMES = 20
 
@@ -86,6 +87,7 @@ class Learner:
         self._build_optimizer()
         self.step, self.best = 0, dict[str, Tensor]()
         self.history = History(self.total, self._go_on_from(), units_of(self.model.config.tasks))
+        self.losses = Losses(self.history)
         self._note_finished()  # a rung knows from its first epoch on who finished on those before it
 
     def _build_model(self, variant: Variant, encoded: Stage) -> None:
@@ -152,8 +154,17 @@ class Learner:
         groups = parameter_groups(self.model, self.training, share, self.fresh) + self.objective.groups
         self.rates = [group["lr"] for group in groups]
         self.optimizer = make_optimizer(self.training, groups)
+        self.parameters = [*checkpoints.learned(self.model).values()]
         self.total = max(1, round(self.plan.epochs(self.project) * self.feed.steps))
         self.factor = schedule(self.training.schedule, self.total, self.training.warmup)
+
+    def _record(self) -> None:
+        """On one GPU, let steps that learn in the backbone start their kernels at once."""
+        plain = self.parallel is not None or self.objective.aggregate or self.training.gradient_checkpointing
+        learns = any(each.requires_grad for each in self.model.backbone.parameters())
+        if compute_device().type == "cuda" and learns and not plain:
+            recorded = Recorded(self.model, self.trunk, self.feed.pad_id)
+            self.model.encode_layers = recorded  # type: ignore[method-assign]
 
     def run(self, folder: Path, partial: Path, progress: Progress) -> None:
         """Go on from the newest checkpoint in ``partial``, or begin; write the result into ``folder``."""
@@ -162,6 +173,7 @@ class Learner:
         self._resume(partial)
         if self.trunk is not None and self.feed.states is not None:
             self.trunk.take_out()
+        self._record()
         runner = self.parallel.prepare(self.model) if self.parallel else self.model
         self.history.go_on()
         self._saved = self._begun = time.monotonic()
@@ -172,15 +184,16 @@ class Learner:
             learn_mode(self.model)
             for chosen in self.feed.plan(epoch)[done : self.total - epoch * self.feed.steps]:
                 if any(map(len, chosen.values())):
-                    batch = self.feed.batch(chosen, self._rank, self._world).to(compute_device())
-                    self._learn(runner, batch, progress)
+                    self._learn(runner, self.feed.batch(chosen, self._rank, self._world), progress)
                 else:  # a task that learns alone has no row in this batch
                     self.step += 1
                 self._keep_to_budget()
                 if self.step >= self.total:
                     break
                 if self.step % self.feed.steps and self._is_due:
+                    self._read_losses(progress)
                     self._save(partial)
+            self._read_losses(progress)
             self._end_epoch()
             if self._is_due:
                 self._save(partial)
@@ -191,6 +204,8 @@ class Learner:
         factor = self.factor(self.step)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
+        tokens = int(batch.inputs.mask.sum()) * self._world
+        batch = batch.to(compute_device())
         if self.trunk is not None and batch.states is not None:
             self.trunk.feed(batch.states)
         with autocast(self.precision):
@@ -203,24 +218,24 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.objective.backward(output, batch.targets)
         if self.training.clip is not None:
-            torch.nn.utils.clip_grad_norm_(checkpoints.learned(self.model).values(), self.training.clip)
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.training.clip)
         self.optimizer.step()
         self.step += 1
-        value = loss.item()
-        if not math.isfinite(value):
-            raise self._diverged(f"the loss became {value}")
-        tokens = int(batch.inputs.mask.sum()) * self._world
-        point = self.history.note_step(self.step, value, tokens, self.optimizer.param_groups[0]["lr"])
-        if point is not None:
+        for point in self.losses.add(self.step, loss, tokens, self.optimizer.param_groups[0]["lr"]):
+            progress(point)
+
+    def _read_losses(self, progress: Progress) -> None:
+        for point in self.losses.read():
             progress(point)
 
     def _keep_to_budget(self) -> None:
         """After the first steps: how many there is time for, a tenth of it kept for the validation rows."""
         rung = self.plan.rung
-        if rung is None or rung.seconds is None or self.step != _TIMED_STEPS:
+        timed = _TIMED_STEPS if compute_device().type == "cpu" else _TIMED_ON_GPU
+        if rung is None or rung.seconds is None or self.step != timed:
             return
         each = (time.monotonic() - self._begun) / (self.step - self._first_step)
-        affordable = max(_TIMED_STEPS, int(0.9 * rung.seconds / each))
+        affordable = max(timed, int(0.9 * rung.seconds / each))
         if self.parallel:  # each has a clock of its own: all take as many steps as the first one says
             affordable = said_by_the_first(affordable)
         if affordable < self.total:
@@ -232,7 +247,7 @@ class Learner:
         """Score the validation rows and keep the weights if they are the best so far."""
         weights = checkpoints.learned(self.model)
         if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
-            raise self._diverged("weights became NaN or infinite")
+            raise diverged("weights became NaN or infinite", self.step)
         scores = self._validate() if self._rank == 0 else {}
         rung = None if self.plan.rung is None else self.plan.rung.name
         if self.parallel:  # processors may differ in the last bits: all go by what the first one saw
@@ -245,9 +260,6 @@ class Learner:
         """Draw the tasks that have finished rarely from now on."""
         if self.training.task_early_stopping is not None and self.plan.alone is None:
             self.feed.finished = self.history.finished(self.training.task_early_stopping)
-
-    def _diverged(self, what: str) -> ConfigError:
-        return ConfigError(f"{what} at step {self.step}; lower training.learning_rate or training.clip")
 
     def _validate(self) -> dict[str, dict[str, float]]:
         """{task: {its metric: value}} on the validation rows."""

@@ -113,12 +113,13 @@ def place(model: DoublerouteModel, task: str, solved: Solved) -> Solved:
         up = torch.linalg.pinv(weights.double()) @ (left[:, :kept] * sizes[:kept])
         down = right[:kept]
         balance = (down.std() / up.std().clamp(min=1e-12)).sqrt()
+        up = (up * balance).float()
         router.up[number].zero_()
-        router.up[number, :, :kept] = (up * balance).float()
+        router.up[number, :, :kept] = up
         # down: [kept, layers * hidden] -> [layers, kept, hidden]
         split = (down / balance).float().unflatten(1, (-1, hidden)).transpose(0, 1)
         router.down[number, :, :kept] = split
-        held = torch.einsum("oh,hr,lrk->olk", weights, router.up[number], router.down[number])
+        held = torch.einsum("oh,hr,lrk->olk", weights, up, split)
         whole = torch.cat([weights, held.flatten(1)], dim=1)
         return solved._replace(coefficients=whole.numpy())
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-from doubleroute.hardware import multiplies_bfloat16
+from doubleroute.hardware import TOKENS_ON_GPU, multiplies_bfloat16
 
 #: Options of glibc's mallopt.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -34,6 +34,12 @@ def autocast(precision: str) -> AbstractContextManager[object]:
     if precision == "bfloat16":
         return torch.autocast(compute_device().type, dtype=torch.bfloat16)
     return nullcontext()
+
+
+def tokens_a_pass() -> int:
+    """Tokens a pass of a frozen model whose states are kept: enough to fill the matrix units, on a processor
+    few enough for its caches."""
+    return 4096 if compute_device().type == "cpu" else TOKENS_ON_GPU
 
 
 def gpus() -> int:

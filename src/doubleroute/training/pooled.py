@@ -19,11 +19,9 @@ from doubleroute.data.tokens import Packed
 from doubleroute.digests import code_digest, versions_of
 from doubleroute.training.encoders import Encoder, Loaded
 from doubleroute.training.kept_rows import Arrays, kept_rows
-from doubleroute.training.machine import autocast, compute_device
+from doubleroute.training.machine import autocast, compute_device, tokens_a_pass
 from doubleroute.workspace import Workspace
 
-#: Tokens a pass, padding included.
-TOKENS_A_PASS = 4096
 _LARGEST = 65504.0
 #: The packed rows behind some places of the keys, and their numbers among them.
 Pack = Callable[[list[int]], tuple[Packed, np.ndarray]]
@@ -101,7 +99,7 @@ def _compute(
     for rows in pieces:
         lengths = packed.lengths[rows]
         found: list[np.ndarray] = [np.empty(0)] * len(rows)
-        for chosen in by_tokens(lengths, TOKENS_A_PASS):
+        for chosen in by_tokens(lengths, tokens_a_pass()):
             parts = parts_of(packed, rows[chosen])
             inputs = inputs_of(parts, model.pad_id).to(compute_device())
             with torch.inference_mode(), autocast(encoder.precision):

@@ -18,7 +18,6 @@ from doubleroute.modeling.source import Source, locate, source_digest
 from doubleroute.training.embeddings import Progress
 from doubleroute.training.kept_rows import Arrays, kept_rows
 from doubleroute.training.known_tokens import row_keys
-from doubleroute.training.pooled import TOKENS_A_PASS
 from doubleroute.workspace import Workspace
 
 #: How far up the layer is that is taken.
@@ -74,7 +73,7 @@ def _compute(
 
     from doubleroute.data.batches import by_tokens, inputs_of, parts_of
     from doubleroute.modeling.backbone import load_backbone, load_tokenizer, refuse_long_texts
-    from doubleroute.training.machine import autocast, compute_device
+    from doubleroute.training.machine import autocast, compute_device, tokens_a_pass
 
     backbone, tokenizer = load_backbone(source).to(compute_device()).eval(), load_tokenizer(source)
     refuse_long_texts(backbone, max_tokens)
@@ -86,7 +85,7 @@ def _compute(
         sizes = np.array([len(words) for words in rows], np.int64)
         first = np.cumsum(sizes) - sizes
         states = np.zeros((int(sizes.sum()), int(backbone.config.hidden_size)), np.float16)
-        for chosen in by_tokens(packed.lengths, TOKENS_A_PASS):
+        for chosen in by_tokens(packed.lengths, tokens_a_pass()):
             with torch.inference_mode(), autocast(precision):
                 inputs = inputs_of(parts_of(packed, chosen), tokenizer.pad_token_id or 0).to(compute_device())
                 given = _states(backbone, inputs, layer)
