@@ -17,7 +17,7 @@ import pytest
 from conftest import relabel, write_tiny_project
 from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_HOME
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 
 from doubleroute.config import load_project
 from doubleroute.data.tables import read_validated
@@ -58,12 +58,6 @@ def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with warnings.catch_warnings():  # Prefect's clients leave their sockets to the garbage collector
         warnings.simplefilter("ignore")
         gc.collect()
-
-
-@pytest.fixture(autouse=True)
-def _no_mlflow_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +169,21 @@ def test_a_second_run_reuses_every_stage_and_is_the_same_version(
     assert (second["version"], second["evaluation"]) == (first["version"], first["evaluation"])
     assert set((root / ".doubleroute" / "stages").iterdir()) == before
     assert len(Registry(root, "tiny").versions()) == 1
+
+
+def test_a_run_that_finds_every_stage_does_not_wait_for_transformers(
+    trained: tuple[Path, dict[str, Any]],
+) -> None:
+    code = (
+        "import sys; from pathlib import Path; from doubleroute.config import load_project; "
+        "from doubleroute.flows.train import run; result = run(load_project(Path(sys.argv[1]))); "
+        "print([stage['reused'] for stage in result['stages'][1:7]], 'transformers' in sys.modules)"
+    )
+    given = {**os.environ, "PREFECT_API_URL": str(PREFECT_API_URL.value())}
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(trained[0])], env=given, capture_output=True, text=True
+    )
+    assert ran.stdout.splitlines()[-1:] == [f"{[True] * 6} False"], ran.stderr
 
 
 def test_a_changed_row_is_a_new_version_and_a_decision_with_reasons(copied: Path) -> None:

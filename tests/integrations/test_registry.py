@@ -319,6 +319,8 @@ def test_a_refusal_is_noted_and_moves_nothing(registry: Registry) -> None:
 def test_a_twin_that_another_machine_made_is_deleted(registry: Registry, candidate: Candidate) -> None:
     another(registry)
     assert len(registry.versions()) == 2
+    assert registry.register_again("another") is None
+    assert registry.register_again(candidate.run_key) == registry.register(candidate)
     assert registry.register(candidate).number == "1"
     assert [version.number for version in registry.versions()] == ["1"]
 

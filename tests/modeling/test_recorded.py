@@ -181,7 +181,7 @@ def test_a_backbone_whose_kernels_depend_on_values_learns_unrecorded() -> None:
 
     def ask(_: Any, __: Any, output: Any) -> None:
         first = output[0] if isinstance(output, tuple) else output
-        assert float(first.sum()) != 0
+        assert float(first.abs().sum()) > 0
 
     made.backbone.encoder.layer[0].register_forward_hook(ask)
     made.encode_layers = recorded = Recorded(made, None, pad_id=0)  # type: ignore[method-assign]

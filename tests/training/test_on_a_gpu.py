@@ -73,7 +73,7 @@ def test_a_fit_learns_and_its_model_answers_on_a_processor_as_on_the_gpu(
 
 
 def test_a_fit_that_was_killed_ends_as_one_that_was_not_but_for_rounding(root: Path, tmp_path: Path) -> None:
-    run = Run(root, "training.epochs=4", "training.trainable=all", "training.dropout=0.1")
+    run = Run(root, "training.epochs=4", "training.trainable=all")
     for name, at in (("whole", None), ("killed", 13)):
         (tmp_path / name / "partial").mkdir(parents=True)
         first = learner(run, "float32", None)
@@ -83,7 +83,7 @@ def test_a_fit_that_was_killed_ends_as_one_that_was_not_but_for_rounding(root: P
                 first.run(tmp_path / name, tmp_path / name / "partial", lambda _: None)
             first = learner(run, "float32", None)
         first.run(tmp_path / name, tmp_path / name / "partial", lambda _: None)
-    np.testing.assert_allclose(losses(tmp_path / "whole"), losses(tmp_path / "killed"), rtol=0.02)
+    np.testing.assert_allclose(losses(tmp_path / "whole"), losses(tmp_path / "killed"), rtol=0.01)
 
 
 def test_a_loss_that_is_no_number_names_the_step_at_which_it_came(root: Path, tmp_path: Path) -> None:

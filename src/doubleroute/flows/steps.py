@@ -67,10 +67,13 @@ def _register(
     """The version of the routed model: the champion if it is that very model, else a challenger.
     ``decided``: the decision to retrain that it comes of; ``start``: the ``rows.parquet`` of the version
     whose weights it began with."""
-    champion = registry.champion()
-    if champion is not None and champion.run_key == run_key(fits["routed"], validated):
+    champion, key = registry.champion(), run_key(fits["routed"], validated)
+    if champion is not None and champion.run_key == key:
         registry.model_folder(champion)  # checks its files
         return champion
+    known = registry.register_again(key)
+    if known is not None:
+        return known
     remembered = remember(project, workspace, validated, rows_of_champions(registry), start)
     made = candidate(project, data, validated, fits, evaluated, reported, remembered, decided)
     return registry.register(made)

@@ -138,17 +138,18 @@ class Registry:
         its golden answers in a new process; no version is made then.
         """
         with self.locked() as client:
-            version = create.of_key(client, self.name, candidate.run_key)
+            version = self._again(client, candidate.run_key)
             if version is None:
                 version = create.create(client, self.store, self.name, self.workspace, candidate)
                 self._answered.add(version.number)
-            else:
-                self._verified(client, version)
-                create.tidy(client, self.store, self.name, candidate.run_key)
-            if CHAMPION not in version.aliases:
-                client.set_registered_model_alias(self.name, CHALLENGER, version.number)
-            reviews.lead(client, self.name, version.tags.get("dvc_md5"))
-            return self._get(client, version.number)
+            return self._challenge(client, version)
+
+    def register_again(self, run_key: str) -> Version | None:
+        """``register`` for a candidate that is a version already, which need not be made then; None where it
+        is not."""
+        with self.locked() as client:
+            version = self._again(client, run_key)
+            return None if version is None else self._challenge(client, version)
 
     def promote(
         self,
@@ -289,6 +290,20 @@ class Registry:
     def _try_out(self, client: "MlflowClient", number: str) -> None:
         """Check the files of a version and its golden answers in a new process."""
         package.try_out(self._verified(client, self._get(client, number)))
+
+    def _again(self, client: "MlflowClient", run_key: str) -> Version | None:
+        """The version of a run key, its files checked."""
+        version = create.of_key(client, self.name, run_key)
+        if version is not None:
+            self._verified(client, version)
+            create.tidy(client, self.store, self.name, run_key)
+        return version
+
+    def _challenge(self, client: "MlflowClient", version: Version) -> Version:
+        if CHAMPION not in version.aliases:
+            client.set_registered_model_alias(self.name, CHALLENGER, version.number)
+        reviews.lead(client, self.name, version.tags.get("dvc_md5"))
+        return self._get(client, version.number)
 
     def _moves(self) -> list[moves.Move]:
         return moves.read(self._registered())

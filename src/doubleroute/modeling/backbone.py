@@ -1,5 +1,6 @@
 """M, the pretrained encoder: loaded with every weight checked, and run."""
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 #: A tokenizer for which more than this share of ordinary words is unknown does not belong to the text.
 PROBE = "the model reads this short line of plain words and numbers like 42"
 
+#: Families of encoders in whose config.json the numbers have the names that transformers gives them.
+_FAMILIES = ("bert", "roberta", "xlm-roberta", "electra", "mpnet", "deberta-v2", "modernbert")
 #: How the families name their tables of learned absolute positions.
 _POSITIONS = ("position_embeddings", "position_embedding", "wpe")
 
@@ -161,6 +164,9 @@ def hidden_size(source: Source) -> int:
 
 
 def _from_config(source: Source, key: str) -> int:
+    found = _written(source, key)
+    if found is not None:
+        return found
     from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
@@ -176,3 +182,21 @@ def _from_config(source: Source, key: str) -> int:
         if source.folder:
             raise ModelError(f"backbone.source: {source.folder} cannot be loaded: {error}") from error
         raise MachineError(not_found(source)) from error
+
+
+def _written(source: Source, key: str) -> int | None:
+    """The same as the file of a common family has it, without the wait for transformers; None where it is not
+    there as a number, or the family is another."""
+    if source.folder is None:
+        return None
+    try:
+        said = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if (
+        not isinstance(said, dict)
+        or said.get("model_type") not in _FAMILIES
+        or type(said.get(key)) is not int
+    ):
+        return None
+    return int(said[key])

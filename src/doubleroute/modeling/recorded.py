@@ -184,12 +184,14 @@ class _Replay(torch.autograd.Function):
 def _undisturbed() -> Iterator[None]:
     """What a recording needs around it, and what one that fails leaves behind put right.
 
-    The copies of weights that autocast keeps for a pass would not be those of the weights in the next; what
-    Python's collector frees may be other recordings, and to free one in the midst of this ends it.
+    The copies of weights that autocast keeps would not be those of the weights in the next pass, and what
+    was computed from them outside of the recording has no place in it; what Python's collector frees may be
+    other recordings, and to free one in the midst of this ends it.
     """
     copies, collects = torch.is_autocast_cache_enabled(), gc.isenabled()
     generator = torch.cuda.default_generators[torch.cuda.current_device()]
     before = generator.clone_state()
+    torch.clear_autocast_cache()
     torch.set_autocast_cache_enabled(False)
     gc.disable()
     try:

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from doubleroute import linear
-from doubleroute.config import Task
 from doubleroute.kinds.heads import RowHead, TokenHead
 from doubleroute.modeling.model import DoublerouteModel
 from doubleroute.modeling.routers.layers import LayersRouter
@@ -23,8 +22,6 @@ from doubleroute.modeling.routers.layers import LayersRouter
 STRENGTHS = (30_000.0, 10_000.0, 3000.0, 1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0)
 #: After so many strengths without a smaller loss the weaker ones are not tried.
 _PATIENCE = 2
-#: Kinds whose heads are linear models of ``doubleroute.linear``.
-LINEAR = ("classification", "multilabel", "regression", "tagging")
 
 
 class Examples(NamedTuple):
@@ -78,12 +75,6 @@ def solve(kind: str, train: Examples, held: Examples, outputs: int) -> Solved:
     coefficients = (scaling.turn @ model[:-1]).T
     bias = model[-1] - coefficients @ scaling.centre
     return Solved(coefficients.astype(np.float32), bias.astype(np.float32), strength)
-
-
-def is_linear(task: Task) -> bool:
-    """Whether ``solve`` knows the head of a task of the project."""
-    weighted = task.kind == "multilabel" and task.class_weights is not None  # whose rows have many classes
-    return task.kind in LINEAR and not task.head.crf and not weighted
 
 
 def place(model: DoublerouteModel, task: str, solved: Solved) -> Solved:

@@ -33,7 +33,7 @@ MOST_ITEMS = 200_000
 
 
 class HeadsFit:
-    """Solves the heads of the tasks that learn, all of the kinds that ``heads.LINEAR`` names. A champion's
+    """Solves the heads of the tasks that learn, all of the kinds that ``ladder.LINEAR`` names. A champion's
     head that scores no worse on the validation rows than the new one is kept.
 
     ``run(folder)`` writes ``model/`` and ``history.json`` as ``fit.Learner`` does. Nothing is to be resumed:

@@ -9,13 +9,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from doubleroute.config import Project, Router
+from doubleroute.config import Project, Router, Task
 from doubleroute.errors import ConfigError
 from doubleroute.training.activations import activations
 from doubleroute.training.crew import Order, Progress, fit_orders
 from doubleroute.training.encode import read_meta
 from doubleroute.training.extras import extras
-from doubleroute.training.heads import is_linear
 from doubleroute.training.history import is_over, read_history
 from doubleroute.training.machine import resolve_precision
 from doubleroute.training.plan import FROM_NOTHING, Plan, Rung, Start
@@ -23,6 +22,8 @@ from doubleroute.training.start import refuse_another
 from doubleroute.training.variants import Name, RungName, variant, variants
 from doubleroute.workspace import Stage, Workspace
 
+#: Kinds whose heads are linear models, which ``heads.solve`` fits.
+LINEAR = ("classification", "multilabel", "regression", "tagging")
 #: With less of the budget left than this share of it no further rung is begun.
 _LEAST_LEFT = 0.1
 #: A rung is given what is left in parts of the budget: a rung below that is made once more, in a second more
@@ -137,7 +138,7 @@ def ladder_of(project: Project, name: Name, plan: Plan) -> tuple[RungName | None
     """
     own = project.retraining.mode if plan.start else None
     mode, asks = own or project.training.mode, "retraining.mode" if own else "training.mode"
-    others = [task for task, options in project.tasks.items() if not is_linear(options)]
+    others = [task for task, options in project.tasks.items() if not _is_linear(options)]
     if name == "frozen" and not others:
         return ("heads",)
     if mode == "full" or plan.alone is not None:
@@ -154,6 +155,12 @@ def ladder_of(project: Project, name: Name, plan: Plan) -> tuple[RungName | None
         return (None,)
     whole, top = (variant(project, name, rung=rung) for rung in ("whole", "top"))
     return (*lowest, *(("top",) if top.trainable not in (0, whole.trainable) else ()), "whole")
+
+
+def _is_linear(task: Task) -> bool:
+    """Whether the head of a task can be solved."""
+    weighted = task.kind == "multilabel" and task.class_weights is not None  # whose rows have many classes
+    return task.kind in LINEAR and not task.head.crf and not weighted
 
 
 def _check(project: Project, encoded: Stage, plan: Plan) -> None:
