@@ -86,9 +86,9 @@ def gpu() -> str | None:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
-def warm() -> int:
-    """Steps before the clock runs."""
-    return WARM_ON_GPU if gpu() else WARM
+def warm(rows: int) -> int:
+    """Steps before the clock runs: at most half of those that there are."""
+    return min(WARM_ON_GPU if gpu() else WARM, rows // BATCH // 2)
 
 
 def wait() -> None:
@@ -150,7 +150,7 @@ def trainer(recipe: str, rows: int) -> float:
             return {**{key: encoded[key][row] for key in encoded}, "labels": int(labels[row])}
 
     class Clock(TrainerCallback):
-        begun, tokens, warm = 0.0, torch.tensor(0), warm()
+        begun, tokens, warm = 0.0, torch.tensor(0), warm(len(texts))
 
         def on_step_end(self, _: Any, state: Any, __: Any, **___: Any) -> None:
             if state.global_step == Clock.warm:
@@ -214,7 +214,7 @@ def ours(rows: int) -> float:
         partial = root / "partial"
         partial.mkdir()
         learner.run(root, partial, points.append)
-        begun = warm()
+        begun = warm(len(texts))
         first, last = next(each for each in points if each["step"] >= begun), points[-1]
         tokens = [each["tokens_per_second"] * each["seconds"] for each in (first, last)]
         return float((tokens[1] - tokens[0]) / (last["seconds"] - first["seconds"]))

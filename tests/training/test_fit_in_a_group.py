@@ -15,6 +15,7 @@ import torch
 from conftest import write_tiny_project
 from test_fit import Run, weights
 
+from doubleroute.training.budget import Budget
 from doubleroute.training.crew import Order
 from doubleroute.training.fit import Learner
 from doubleroute.training.plan import Plan, Rung
@@ -90,8 +91,8 @@ def steps_in_the_budget(root: Path, rank: int, port: int) -> int:
     stages = (run.validated, run.encoded, None)
     plan = Plan(rung=Rung("whole", seconds=100.0))
     learner = Learner(run.project, variant(run.project, "routed"), *stages, "float32", group, plan)
-    learner.step, learner._first_step = 10, 0
-    learner._begun = time.monotonic() - 10 * (rank + 1)
+    learner.step, learner.budget = 10, Budget(learner.plan.rung.seconds, 0, group=True)
+    learner.budget.begun = time.monotonic() - 10 * (rank + 1)
     learner._keep_to_budget()
     group.end_training()
     return learner.total

@@ -23,6 +23,7 @@ pytestmark = [
 ]
 
 RATES = ("training.learning_rate=1e-2", "training.head_learning_rate=1e-2", "training.epochs=10")
+#: How a fit may learn; the steps of those in UNRECORDED have several passes back, or compute states again.
 OPTIONS: dict[str, tuple[str, ...]] = {
     "all layers": ("training.trainable=all",),
     "all layers with dropout": ("training.trainable=all", "training.dropout=0.1"),
@@ -34,6 +35,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "states computed again": ("training.trainable=all", "training.gradient_checkpointing=true"),
     "batches by tokens": ("training.trainable=all", "training.batch_by=tokens"),
 }
+UNRECORDED = ("gradients combined", "states computed again")
 ROWS = [{"text": text} for text in ("the good line", "a bad film reads 42 words of this model", "plain")]
 
 
@@ -54,13 +56,15 @@ def losses(folder: Path) -> list[float]:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("how", OPTIONS)
 def test_a_fit_learns_and_its_model_answers_on_a_processor_as_on_the_gpu(
-    root: Path, tmp_path: Path, options: tuple[str, ...], precision: str
+    root: Path, tmp_path: Path, how: str, precision: str
 ) -> None:
-    run = Run(root, *RATES, *options)
+    run = Run(root, *RATES, *OPTIONS[how])
     (tmp_path / "partial").mkdir()
     learner(run, precision, run.stored).run(tmp_path, tmp_path / "partial", lambda _: None)
+    recorded = json.loads((tmp_path / "history.json").read_text(encoding="utf-8"))["recorded"]
+    assert recorded is None if how in UNRECORDED else recorded["shapes"] > 0, recorded
     first, *_, last = losses(tmp_path)
     assert last < 0.7 * first
     answerer = Answerer(tmp_path / "model")
@@ -118,6 +122,6 @@ def test_large_passes_give_what_small_ones_give(root: Path, monkeypatch: pytest.
     model = run.learner().model.eval()
     packed = run.learner().validation["sentiment"].packed
     whole = logits_of(model, packed, ["sentiment"], 0)["sentiment"]
-    monkeypatch.setattr(inference, "TOKENS_ON_GPU", 32)
+    monkeypatch.setattr(inference, "tokens_on_gpu", lambda _: 32)
     apart = logits_of(model, packed, ["sentiment"], 0)["sentiment"]
     np.testing.assert_allclose(np.stack(whole), np.stack(apart), atol=1e-4)

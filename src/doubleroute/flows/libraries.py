@@ -11,14 +11,16 @@ _ALWAYS = ("mlflow.pyfunc",)
 
 def import_steps() -> None:
     """PyTorch, MLflow's store and the rest take seconds to import: as long as the server takes to start."""
-    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
-
     import doubleroute.flows.steps  # noqa: F401
+    from doubleroute.integrations.registry_store import import_libraries
+
+    import_libraries()
 
 
 def keep(workspace: Workspace) -> None:
     """Import them and keep a fork server (``forks``). Of a workspace that has fits it is taken that they are
-    found again, and no model is opened: where it is all the same, the fork server imports what that needs,
-    but not where PyTorch may compute on a GPU, which has to be asked before."""
+    found again, and no model is opened: where it is all the same, the fork server imports what that needs.
+    Where there may be a GPU, PyTorch is asked before that."""
     fitted = any((workspace.root / "stages").glob("fit-*"))
-    forks.keep(_ALWAYS if fitted and not may_have_gpu() else ("torch", *_ALWAYS, *FOR_MODELS))
+    for_models = () if fitted else ("torch", *FOR_MODELS)
+    forks.keep((*(("torch",) if may_have_gpu() else ()), *_ALWAYS, *for_models))

@@ -104,6 +104,11 @@ def connect(store: Store, experiment: str) -> "MlflowClient":
         return client
 
 
+def import_libraries() -> None:
+    """Import what ``connect`` needs for an embedded store, which takes seconds, before it is asked."""
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+
 def refuse_read_only(store: Store) -> None:
     """Raise MachineError when this user could not register anything in the embedded store, naming the
     place; nothing is created. What a server allows is not known before."""

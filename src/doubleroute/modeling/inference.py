@@ -9,7 +9,7 @@ import torch
 
 from doubleroute.data.batches import Inputs
 from doubleroute.data.tokens import Packed
-from doubleroute.hardware import TOKENS_ON_GPU
+from doubleroute.hardware import tokens_on_gpu
 from doubleroute.kinds import kind
 from doubleroute.modeling.answering import ASKED, TOKENS_A_PASS, Answering, Before, in_passes
 from doubleroute.modeling.backbone import load_tokenizer
@@ -37,7 +37,8 @@ def logits_of(
         return {task: logits[task].float().cpu().numpy() for task in tasks}
 
     per_token = {task: kind(model.config.tasks[task]["kind"]).per_token for task in tasks}
-    budget = TOKENS_A_PASS if device.type == "cpu" else TOKENS_ON_GPU
+    longest = int(packed.lengths.max(initial=0))
+    budget = TOKENS_A_PASS if device.type == "cpu" else tokens_on_gpu(longest)
     with torch.inference_mode():
         return in_passes(run, packed, per_token, pad_id, words, before, budget)
 

@@ -20,13 +20,16 @@ from torch.nn import functional
 from doubleroute.modeling.model import DoublerouteModel
 from doubleroute.modeling.trunk import Trunk
 
-#: Rows and tokens of a batch are filled up to a multiple of it.
-_STEP = 8
-#: A recording costs as much as ten steps or so: a shape that comes so often will come again.
+#: A row's tokens are filled up to a multiple of the first, and more rows than eight to one of the second.
+_TOKENS, _ROWS = 8, 4
+#: Of a batch of more tokens a GPU is done no sooner than Python with starting its kernels.
+_MOST = 8192
+#: A recording takes some passes: a shape that comes so often will come again.
 _SEEN = 3
 #: Passes before the one that is recorded, as PyTorch asks for: libraries choose and prepare in them.
 _FIRST = 3
-#: No more recordings are made where less of the GPU's memory is free.
+#: No more recordings are made where less of the GPU's memory is free, or less than was ever used: what has
+#: not been recorded needs as much again.
 _LEAST_FREE = 0.25
 
 Encoded = tuple[Tensor, Tensor | None]
@@ -37,8 +40,9 @@ class Recorded:
     if it has some. Outside of training, for shapes that are rare, and for a backbone that cannot be recorded,
     it is the model's own.
 
-    What it gives is overwritten by its next pass of that shape, and so are the gradients of the backbone: a
-    pass can be followed by one backward pass, not by several. ``pad_id``: a token that the backbone may read.
+    What it gives is overwritten by its next pass, of whatever shape, and so are the gradients of the
+    backbone: a pass can be followed by one backward pass, not by several. ``pad_id``: a token that the
+    backbone may read.
     """
 
     def __init__(self, model: DoublerouteModel, trunk: Trunk | None, pad_id: int) -> None:
@@ -56,10 +60,12 @@ class Recorded:
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
     ) -> Encoded:
         """As ``DoublerouteModel.encode_layers``."""
-        if self.refused or not (self.model.training and torch.is_grad_enabled()):
-            return self.encode(input_ids, attention_mask, token_type_ids)
         count, width = input_ids.shape
-        rows, seq = _up(count), min(_up(width), self.model.config.max_tokens)
+        rows = count if count <= 8 else _up(count, _ROWS)
+        seq = min(_up(width, _TOKENS), self.model.config.max_tokens)
+        learns = self.model.training and torch.is_grad_enabled()
+        if self.refused or not learns or rows * seq > _MOST:
+            return self.encode(input_ids, attention_mask, token_type_ids)
         filling = (0, seq - width, 0, rows - count)
         mask = functional.pad(attention_mask, filling)
         mask[count:, 0] = 1  # a row in which nothing counts has no softmax
@@ -69,8 +75,16 @@ class Recorded:
         fed = self._fed()
         given += [functional.pad(each.to(input_ids.device), (0, 0, *filling)) for each in fed.values()]
         recording = self._recording(given, list(fed))
-        states, layers = self._run(given, list(fed)) if recording is None else recording(given)
+        if recording is None:
+            if self.trunk is not None and fed:  # what was tried has fed others
+                self.trunk.feed(fed)
+            return self.encode(input_ids, attention_mask, token_type_ids)
+        states, layers = recording(given)
         return states[:count, :width], None if layers is None else layers[:, :count, :width]
+
+    def as_dict(self) -> dict[str, Any]:
+        """{"shapes": how many were recorded, "refused": why the backbone cannot be, or None}."""
+        return {"shapes": len(self.recordings), "refused": self.refused}
 
     def _fed(self) -> dict[int, Tensor]:
         """The stored outputs of a trunk that is out, by depth."""
@@ -93,13 +107,16 @@ class Recorded:
             return self.recordings[shape]
         self.seen[shape] += 1
         free, whole = torch.cuda.mem_get_info()
-        if self.seen[shape] < _SEEN or free < _LEAST_FREE * whole:
+        if self.seen[shape] < _SEEN or free < max(_LEAST_FREE * whole, torch.cuda.max_memory_allocated()):
             return None
         try:
             with _undisturbed():
                 self.recordings[shape] = _Recording(self, given, depths)
         except RuntimeError as error:
             self.refused = _first(error)
+            self.recordings.clear()  # whose dropout would draw from the generator as it was before
+            self.gradients = []
+            torch.cuda.empty_cache()
             return None
         return self.recordings[shape]
 
@@ -140,12 +157,13 @@ class _Recording:
         outputs = [each for each in found if each is not None]
         above = [torch.zeros_like(each) for each in outputs] if above is None else above
         differ = [number for number, each in enumerate(outputs) if each.requires_grad]
-        computed = torch.autograd.grad(
-            [outputs[number] for number in differ],
-            self.learned,
-            [above[number] for number in differ],
-            allow_unused=True,
-        )
+        with torch.autocast("cuda", enabled=False):  # as a step's backward pass is outside of it
+            computed = torch.autograd.grad(
+                [outputs[number] for number in differ],
+                self.learned,
+                [above[number] for number in differ],
+                allow_unused=True,
+            )
         pairs = [pair for pair in zip(self.gradients, computed, strict=True) if pair[1] is not None]
         torch._foreach_copy_([kept for kept, _ in pairs], [new for _, new in pairs])
         return [each is not None for each in computed]
@@ -158,6 +176,7 @@ class _Replay(torch.autograd.Function):
     def forward(ctx: Any, recording: _Recording, _: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
         """Run the forward pass on what is given."""
         ctx.recording = recording
+        ctx.set_materialize_grads(False)
         torch._foreach_copy_(recording.given, given)
         recording.forward.replay()
         return tuple(each.detach() for each in recording.found)
@@ -213,5 +232,5 @@ def _first(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _up(count: int) -> int:
-    return -(-count // _STEP) * _STEP
+def _up(count: int, step: int) -> int:
+    return -(-count // step) * step

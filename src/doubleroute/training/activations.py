@@ -30,7 +30,7 @@ from doubleroute.modeling.backbone import load_backbone, refuse_long_texts, stat
 from doubleroute.modeling.source import locate
 from doubleroute.modeling.trunk import Trunk, caught_layers
 from doubleroute.training.encode import ANSWERS, load_split, read_digest, read_meta
-from doubleroute.training.machine import autocast, compute_device, tokens_a_pass
+from doubleroute.training.machine import autocast, compute_device, give_back_memory, tokens_a_pass
 from doubleroute.training.plan import Start
 from doubleroute.training.start import trunk_weights
 from doubleroute.workspace import Stage, Workspace
@@ -117,6 +117,8 @@ def activations(
         finally:
             sheet.keep()
         sheet.move(folder)
+        del backbone
+        give_back_memory()
 
     stage = workspace.build("activations", inputs, make)
     shutil.rmtree(workspace.partial("activations", inputs), ignore_errors=True)
@@ -286,5 +288,5 @@ def _passes(rows: Mapping[bytes, slice]) -> Iterator[list[bytes]]:
     for digest, tokens in rows.items():
         by_length.setdefault(tokens.stop - tokens.start, []).append(digest)
     for width, digests in sorted(by_length.items()):
-        size = max(1, tokens_a_pass() // width)
+        size = max(1, tokens_a_pass(width) // width)
         yield from (digests[first : first + size] for first in range(0, len(digests), size))

@@ -22,7 +22,7 @@ from doubleroute.modeling.source import Source
 from doubleroute.plain import without_nan
 from doubleroute.training.comparison import TEXTS, costs
 from doubleroute.training.encode import ANSWERS, load_split, read_meta
-from doubleroute.training.machine import compute_device
+from doubleroute.training.machine import compute_device, give_back_memory
 from doubleroute.training.majority import for_context, for_words, majority_answer
 from doubleroute.training.plan import is_of_champion
 from doubleroute.training.scoring import Truths, answers_of
@@ -117,6 +117,7 @@ def evaluate(
         found["tokens"] = {task: each["splits"] for task, each in about.items()}
         write_json(folder / "evaluation.json", without_nan(found))
         _write_answers(folder / "answers", answers, truths)
+        give_back_memory()
 
     return workspace.build("evaluate", inputs, make)
 

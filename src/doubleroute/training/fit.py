@@ -16,6 +16,7 @@ from doubleroute.modeling.quick import make_quick, narrow
 from doubleroute.modeling.recorded import Recorded
 from doubleroute.modeling.vocabulary import cut_vocabulary
 from doubleroute.training import checkpoints
+from doubleroute.training.budget import Budget
 from doubleroute.training.encode import ANSWERS, load_split
 from doubleroute.training.feed import Feed, load_states
 from doubleroute.training.history import History, read_history, units_of
@@ -44,9 +45,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Progress = Callable[[dict[str, Any]], None]
-#: Steps after which a fit with a budget reckons how many it has time for; on a GPU the first ones record
-#: their kernels, and a hundred take no second.
-_TIMED_STEPS, _TIMED_ON_GPU = 10, 100
 #: Between two checkpoints of a fit lie at least so many times the seconds that writing one takes.
 _WRITING_TIMES = 20
 
@@ -86,6 +84,7 @@ class Learner:
         self._leave_out_unread_tokens()
         self._build_optimizer()
         self.step, self.best = 0, dict[str, Tensor]()
+        self.recorded: Recorded | None = None
         self.history = History(self.total, self._go_on_from(), units_of(self.model.config.tasks))
         self.losses = Losses(self.history)
         self._note_finished()  # a rung knows from its first epoch on who finished on those before it
@@ -163,8 +162,8 @@ class Learner:
         plain = self.parallel is not None or self.objective.aggregate or self.training.gradient_checkpointing
         learns = any(each.requires_grad for each in self.model.backbone.parameters())
         if compute_device().type == "cuda" and learns and not plain:
-            recorded = Recorded(self.model, self.trunk, self.feed.pad_id)
-            self.model.encode_layers = recorded  # type: ignore[method-assign]
+            self.recorded = Recorded(self.model, self.trunk, self.feed.pad_id)
+            self.model.encode_layers = self.recorded  # type: ignore[method-assign]
 
     def run(self, folder: Path, partial: Path, progress: Progress) -> None:
         """Go on from the newest checkpoint in ``partial``, or begin; write the result into ``folder``."""
@@ -176,9 +175,9 @@ class Learner:
         self._record()
         runner = self.parallel.prepare(self.model) if self.parallel else self.model
         self.history.go_on()
-        self._saved = self._begun = time.monotonic()
-        self._writing = 0.0
-        self._first_step = self.step
+        self._saved, self._writing = time.monotonic(), 0.0
+        seconds = None if self.plan.rung is None else self.plan.rung.seconds
+        self.budget = Budget(seconds, self.step, self.parallel is not None)
         while self.step < self.total and not self._is_over:
             epoch, done = divmod(self.step, self.feed.steps)
             learn_mode(self.model)
@@ -229,13 +228,10 @@ class Learner:
             progress(point)
 
     def _keep_to_budget(self) -> None:
-        """After the first steps: how many there is time for, a tenth of it kept for the validation rows."""
-        rung = self.plan.rung
-        timed = _TIMED_STEPS if compute_device().type == "cpu" else _TIMED_ON_GPU
-        if rung is None or rung.seconds is None or self.step != timed:
+        """Once it is known how many steps there is time for, take no more."""
+        affordable = self.budget.affordable(self.step)
+        if affordable is None:
             return
-        each = (time.monotonic() - self._begun) / (self.step - self._first_step)
-        affordable = max(timed, int(0.9 * rung.seconds / each))
         if self.parallel:  # each has a clock of its own: all take as many steps as the first one says
             affordable = said_by_the_first(affordable)
         if affordable < self.total:
@@ -281,6 +277,7 @@ class Learner:
 
     def _finish(self, folder: Path) -> None:
         """Put the best weights and the trunk back and write the model."""
+        self.model.__dict__.pop("encode_layers", None)
         for name, value in checkpoints.learned(self.model).items():
             value.data.copy_(self.best[name])
         if self.trunk is not None:
@@ -307,6 +304,7 @@ class Learner:
                 "trained_parameters": trained,
                 "precision": self.precision,
                 "threads": torch.get_num_threads(),
+                "recorded": self.recorded and self.recorded.as_dict(),
             },
         )
 

@@ -88,10 +88,13 @@ class History:
         self.log["seconds"], self._since = self.seconds, time.monotonic()
         return self.log
 
-    def note_step(self, step: int, loss: float, tokens: int, rate: float) -> dict[str, Any] | None:
-        """Note one step; now and then, and at the last, give a new point of the training curve, with
-        the steps, their ``total`` and the seconds of this fit alone."""
-        log, spent = self.log, self.seconds
+    def note_step(
+        self, step: int, loss: float, tokens: int, rate: float, spent: float | None = None
+    ) -> dict[str, Any] | None:
+        """Note one step, which ended when training had taken ``spent`` seconds in all (None: now); now and
+        then, and at the last, give a new point of the training curve, with the steps, their ``total`` and the
+        seconds of this fit alone."""
+        log, spent = self.log, self.seconds if spent is None else spent
         log["loss_sum"] += loss
         log["loss_count"] += 1
         log["epoch_loss"] += loss

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-from doubleroute.hardware import TOKENS_ON_GPU, multiplies_bfloat16
+from doubleroute.hardware import multiplies_bfloat16, tokens_on_gpu
 
 #: Options of glibc's mallopt.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -36,10 +36,16 @@ def autocast(precision: str) -> AbstractContextManager[object]:
     return nullcontext()
 
 
-def tokens_a_pass() -> int:
-    """Tokens a pass of a frozen model whose states are kept: enough to fill the matrix units, on a processor
-    few enough for its caches."""
-    return 4096 if compute_device().type == "cpu" else TOKENS_ON_GPU
+def tokens_a_pass(longest: int) -> int:
+    """Tokens a pass of a frozen model whose states are kept, over rows of at most ``longest``: enough to fill
+    the matrix units, on a processor few enough for its caches."""
+    return 4096 if compute_device().type == "cpu" else tokens_on_gpu(longest)
+
+
+def give_back_memory() -> None:
+    """Let other processes have the memory of the GPU that this one does not use any more."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def gpus() -> int:

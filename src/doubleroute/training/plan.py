@@ -137,6 +137,7 @@ _DATA = ("batches", "collating", "mixture", "shared", "spans", "tags", "tokens",
 _CODE = tuple(
     f"training/{name}"
     for name in (
+        "budget",
         "checkpoints",
         "class_weights",
         "encode",
@@ -148,6 +149,7 @@ _CODE = tuple(
         "heads_fit",
         "history",
         "lora",
+        "losses",
         "machine",
         "objective",
         "optimise",

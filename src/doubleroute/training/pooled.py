@@ -19,7 +19,7 @@ from doubleroute.data.tokens import Packed
 from doubleroute.digests import code_digest, versions_of
 from doubleroute.training.encoders import Encoder, Loaded
 from doubleroute.training.kept_rows import Arrays, kept_rows
-from doubleroute.training.machine import autocast, compute_device, tokens_a_pass
+from doubleroute.training.machine import autocast, compute_device, give_back_memory, tokens_a_pass
 from doubleroute.workspace import Workspace
 
 _LARGEST = 65504.0
@@ -99,7 +99,7 @@ def _compute(
     for rows in pieces:
         lengths = packed.lengths[rows]
         found: list[np.ndarray] = [np.empty(0)] * len(rows)
-        for chosen in by_tokens(lengths, tokens_a_pass()):
+        for chosen in by_tokens(lengths, tokens_a_pass(int(lengths.max(initial=0)))):
             parts = parts_of(packed, rows[chosen])
             inputs = inputs_of(parts, model.pad_id).to(compute_device())
             with torch.inference_mode(), autocast(encoder.precision):
@@ -114,6 +114,7 @@ def _compute(
         states = np.concatenate([np.empty((0, 1 + len(depths), model.hidden), np.float16), *found])
         of_items = {"tokens": np.repeat(tokens[rows], sizes), "unknown": np.repeat(unknown[rows], sizes)}
         yield sizes, {"last": states[:, 0], "below": states[:, 1:], **of_items}
+    give_back_memory()
 
 
 def _counted(model: Loaded, packed: Packed) -> tuple[np.ndarray, np.ndarray]:

@@ -73,7 +73,7 @@ def _compute(
 
     from doubleroute.data.batches import by_tokens, inputs_of, parts_of
     from doubleroute.modeling.backbone import load_backbone, load_tokenizer, refuse_long_texts
-    from doubleroute.training.machine import autocast, compute_device, tokens_a_pass
+    from doubleroute.training.machine import autocast, compute_device, give_back_memory, tokens_a_pass
 
     backbone, tokenizer = load_backbone(source).to(compute_device()).eval(), load_tokenizer(source)
     refuse_long_texts(backbone, max_tokens)
@@ -85,7 +85,8 @@ def _compute(
         sizes = np.array([len(words) for words in rows], np.int64)
         first = np.cumsum(sizes) - sizes
         states = np.zeros((int(sizes.sum()), int(backbone.config.hidden_size)), np.float16)
-        for chosen in by_tokens(packed.lengths, tokens_a_pass()):
+        longest = int(packed.lengths.max(initial=0))
+        for chosen in by_tokens(packed.lengths, tokens_a_pass(longest)):
             with torch.inference_mode(), autocast(precision):
                 inputs = inputs_of(parts_of(packed, chosen), tokenizer.pad_token_id or 0).to(compute_device())
                 given = _states(backbone, inputs, layer)
@@ -96,6 +97,8 @@ def _compute(
             done += int(packed.lengths[chosen].sum())
             progress("word states", {"step": done, "total": total, "unit": "tokens"})
         yield sizes, {"states": states}
+    del backbone
+    give_back_memory()
 
 
 def _packed(tokenizer: Any, rows: Sequence[Sequence[str]], max_tokens: int) -> Packed:
