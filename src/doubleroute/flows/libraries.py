@@ -22,5 +22,9 @@ def keep(workspace: Workspace) -> None:
     found again, and no model is opened: where it is all the same, the fork server imports what that needs.
     Where there may be a GPU, PyTorch is asked before that."""
     fitted = any((workspace.root / "stages").glob("fit-*"))
-    for_models = () if fitted else ("torch", *FOR_MODELS)
-    forks.keep((*(("torch",) if may_have_gpu() else ()), *_ALWAYS, *for_models))
+    libraries = [*_ALWAYS]
+    if not fitted or may_have_gpu():
+        libraries.append("torch")
+    if not fitted:
+        libraries += FOR_MODELS
+    forks.keep(libraries)
