@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 #: Tokens a pass of a model on a GPU, padding included: on an H200 a small encoder gives the states of 1.4
-#: times as many a second in float32 as with 4,096, and of three to four times as many in bfloat16.
+#: times as many a second in float32 as with 4,096, and of three to five times as many in bfloat16.
 _TOKENS_ON_GPU = 16_384
 #: Longer rows than this get fewer, down to the least.
 _LONG, _LEAST_ON_GPU = 256, 4096

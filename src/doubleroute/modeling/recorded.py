@@ -22,7 +22,7 @@ from doubleroute.modeling.trunk import Trunk
 
 #: A row's tokens are filled up to a multiple of the first, and more rows than eight to one of the second.
 _TOKENS, _ROWS = 8, 4
-#: Of a batch of more tokens a GPU is done no sooner than Python with starting its kernels.
+#: With more tokens in a batch it is the GPU that takes the time, and not Python; chosen, not measured.
 _MOST = 8192
 #: A recording takes some passes: a shape that comes so often will come again.
 _SEEN = 3
@@ -66,20 +66,22 @@ class Recorded:
         learns = self.model.training and torch.is_grad_enabled()
         if self.refused or not learns or rows * seq > _MOST:
             return self.encode(input_ids, attention_mask, token_type_ids)
+        fed = self._fed()
+        shape = (rows, seq, token_type_ids is not None, *fed)
+        if shape not in self.recordings and not self._is_due(shape):
+            return self.encode(input_ids, attention_mask, token_type_ids)
         filling = (0, seq - width, 0, rows - count)
         mask = functional.pad(attention_mask, filling)
         mask[count:, 0] = 1  # a row in which nothing counts has no softmax
         given = [functional.pad(input_ids, filling, value=self.pad_id), mask]
         if token_type_ids is not None:
             given.append(functional.pad(token_type_ids, filling))
-        fed = self._fed()
         given += [functional.pad(each.to(input_ids.device), (0, 0, *filling)) for each in fed.values()]
-        recording = self._recording(given, list(fed))
-        if recording is None:
+        if shape not in self.recordings and not self._record(shape, given, list(fed)):
             if self.trunk is not None and fed:  # what was tried has fed others
                 self.trunk.feed(fed)
             return self.encode(input_ids, attention_mask, token_type_ids)
-        states, layers = recording(given)
+        states, layers = self.recordings[shape](given)
         return states[:count, :width], None if layers is None else layers[:, :count, :width]
 
     def as_dict(self) -> dict[str, Any]:
@@ -100,15 +102,16 @@ class Recorded:
             self.trunk.feed(dict(zip(depths, given[plain:], strict=True)))
         return self.encode(*given[:plain])
 
-    def _recording(self, given: list[Tensor], depths: list[int]) -> "_Recording | None":
-        """What was recorded of a batch of this shape, now if it is time; None: nothing."""
-        shape = (*given[0].shape, len(given), *depths)
-        if shape in self.recordings:
-            return self.recordings[shape]
+    def _is_due(self, shape: tuple[int, ...]) -> bool:
+        """Whether a shape that comes now has come often enough, and there is memory to record it."""
         self.seen[shape] += 1
+        if self.seen[shape] < _SEEN:
+            return False
         free, whole = torch.cuda.mem_get_info()
-        if self.seen[shape] < _SEEN or free < max(_LEAST_FREE * whole, torch.cuda.max_memory_allocated()):
-            return None
+        return bool(free >= max(_LEAST_FREE * whole, torch.cuda.max_memory_allocated()))
+
+    def _record(self, shape: tuple[int, ...], given: list[Tensor], depths: list[int]) -> bool:
+        """Record a pass over a batch of this shape; whether that went well."""
         try:
             with _undisturbed():
                 self.recordings[shape] = _Recording(self, given, depths)
@@ -117,8 +120,8 @@ class Recorded:
             self.recordings.clear()  # whose dropout would draw from the generator as it was before
             self.gradients = []
             torch.cuda.empty_cache()
-            return None
-        return self.recordings[shape]
+            return False
+        return True
 
 
 class _Recording:

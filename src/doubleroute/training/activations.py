@@ -283,7 +283,7 @@ def _bits(states: Tensor) -> np.ndarray:
 
 
 def _passes(rows: Mapping[bytes, slice]) -> Iterator[list[bytes]]:
-    """Rows of the same number of tokens, at most ``tokens_a_pass`` of them together, but one row."""
+    """Rows of the same number of tokens, at most ``tokens_a_pass`` of them together, or one row."""
     by_length: dict[int, list[bytes]] = {}
     for digest, tokens in rows.items():
         by_length.setdefault(tokens.stop - tokens.start, []).append(digest)

@@ -1,7 +1,7 @@
 """The evaluate stage: every model on the same test rows, with intervals, differences, slices and errors."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -106,13 +106,9 @@ def evaluate(
             answerer, answers["champion"] = _asked(champion, models["champion"], about, truths)
             if "routed" in fits:
                 found["costs"] = _costs(fits["routed"].path / "model", champion.folder, answerer, truths)
-        learned = _learned(truths, champion, start)
         warm = [name for name, stage in fits.items() if is_of_champion(stage.manifest["inputs"])]
-        draws, by_heart = draws_for(project, truths), ["champion", *warm]
-        found["tasks"] = {
-            task: score_task(project, task, about[task], each, answers, draws, learned.get(task), by_heart)
-            for task, each in truths.items()
-        }
+        learned = _learned(truths, champion, start)
+        found["tasks"] = _scored(project, about, truths, answers, learned, ["champion", *warm])
         found["held_out"] = {task: _held_out(each) for task, each in truths.items()}
         found["tokens"] = {task: each["splits"] for task, each in about.items()}
         write_json(folder / "evaluation.json", without_nan(found))
@@ -146,6 +142,22 @@ def read_evaluation(stage: Stage) -> dict[str, Any]:
     """What ``evaluation.json`` holds."""
     evaluation: dict[str, Any] = json.loads((stage.path / "evaluation.json").read_text(encoding="utf-8"))
     return evaluation
+
+
+def _scored(
+    project: Project,
+    about: Mapping[str, Any],
+    truths: Mapping[str, Truths],
+    answers: Mapping[str, Answers],
+    learned: Mapping[str, np.ndarray],
+    taught: Collection[str],
+) -> dict[str, Any]:
+    """Each task, as ``score_task`` has it; ``learned``: of each the rows that those ``taught`` learned."""
+    draws = draws_for(project, truths)
+    return {
+        task: score_task(project, task, about[task], each, answers, draws, learned.get(task), taught)
+        for task, each in truths.items()
+    }
 
 
 def _learned(
