@@ -25,16 +25,16 @@ from doubleroute.integrations.validation import validate
 from doubleroute.modeling.backbone import load_backbone, load_tokenizer, refuse_long_texts, states_of
 from doubleroute.modeling.inference import Answerer
 from doubleroute.modeling.model import DoublerouteConfig, DoublerouteModel, assemble
-from doubleroute.modeling.onnx_answerer import open_session, run_graph
-from doubleroute.modeling.onnx_graph import write_graph
+from doubleroute.modeling.onnx_answerer import GRAPH, ending_with, open_session, run_graph
+from doubleroute.modeling.onnx_graph import write_graph, write_lower_graphs
 from doubleroute.modeling.quick import narrow
 from doubleroute.modeling.source import Source
-from doubleroute.modeling.trunk import Trunk, around, caught_layers, first_of, layers_of
+from doubleroute.modeling.trunk import Trunk, around, caught_layers, first_of, layers_of, stopping_after
 from doubleroute.modeling.vocabulary import cut_vocabulary
 from doubleroute.training.encode import encode
 from doubleroute.training.fit import Learner
 from doubleroute.training.ladder import store
-from doubleroute.training.optimise import freeze, learn_mode
+from doubleroute.training.optimise import checkpoint_gradients, freeze, learn_mode
 from doubleroute.training.variants import variant
 from doubleroute.workspace import Workspace
 
@@ -253,6 +253,44 @@ def test_a_router_of_layers_reads_the_same_whether_they_are_whole_or_stored(fold
         again, stored = model.encode_layers(**given)
     assert torch.equal(again, states)
     assert torch.equal(stored, layers)
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_a_pass_that_ends_below_the_top_gives_what_stands_there_and_the_next_one_is_whole(
+    folder: Path, checkpointed: bool
+) -> None:
+    model, given = routed(folder), inputs(folder)
+    freeze(model, None, dropout=0.0)
+    backbone = model.backbone.train()
+    if checkpointed and backbone.supports_gradient_checkpointing:  # MPNet's has none
+        checkpoint_gradients(backbone)
+    with caught_layers(backbone, [1, 2]) as caught:
+        whole = model.encode(**given)
+    wanted = dict(caught)
+    with caught_layers(backbone, [1, 2]) as found, stopping_after(backbone, 2):
+        model.encode(**given)
+    assert all(torch.equal(found[depth], states) for depth, states in wanted.items())
+    found[2].square().sum().backward()
+    first, _, top = layers_of(backbone)
+    assert any(each.grad is not None for each in first.parameters())
+    assert all(each.grad is None for each in top.parameters())
+    assert torch.equal(model.encode(**given), whole)
+
+
+def test_a_task_of_a_lower_layer_is_answered_from_it_also_by_the_graph(folder: Path, tmp_path: Path) -> None:
+    model = routed(folder, {"kind": "layers", "top": None}).eval()
+    tasks = {**model.config.tasks, "tone": {**model.config.tasks["tone"], "layer": 2}}
+    config = DoublerouteConfig(**{**model.config.to_dict(), "tasks": tasks})
+    model, given = assemble(config, model.backbone, seed=1).eval(), inputs(folder, pairs=True)
+    with torch.no_grad():
+        model.router.up.fill_(0.1)
+    with torch.inference_mode():
+        whole, alone = model(**given).logits, model(**given, tasks=["tone"]).logits
+    torch.testing.assert_close(alone["tone"], whole["tone"], rtol=1e-5, atol=1e-6)
+    write_graph(model, tmp_path / GRAPH)  # compares on batches of four other sizes
+    write_lower_graphs(model, tmp_path / GRAPH)
+    found = run_graph(open_session(tmp_path / ending_with(2), 1), Inputs(*given.values()), ["tone"])
+    np.testing.assert_allclose(found["tone"], whole["tone"].numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("top", [None, 0, 1])

@@ -83,6 +83,12 @@ class Head(Section):
 
     pooling: Literal["mean", "first", "attention"] = Field("mean", description="not used by tagging and span")
     dropout: Dropout = Field(0.1, description="before the last layer")
+    layer: int | None = Field(
+        None,
+        ge=1,
+        description="the backbone's layer that the task reads, 1 the lowest: no higher one is run for it "
+        "unless another task needs it; null: the last",
+    )
     crf: bool = Field(False, description="tagging: also learn which tag follows which (Lafferty et al. 2001)")
     overlap: int = Field(
         64, ge=0, description="span: tokens of the context that two windows in a row share, half at most"

@@ -116,7 +116,7 @@ class Exporter:
     def _make(self, folder: Path, precision: GraphPrecision) -> dict[str, Any]:
         """Fill the folder of an export; the figures of its acceptance."""
         from doubleroute.modeling.onnx_answerer import GRAPH, OnnxAnswerer, write_about, write_beside
-        from doubleroute.modeling.onnx_graph import write_graph
+        from doubleroute.modeling.onnx_graph import write_graph, write_lower_graphs
         from doubleroute.modeling.onnx_int8 import quantise
 
         traced = folder / (GRAPH if precision == "float32" else f".{GRAPH}")
@@ -125,6 +125,7 @@ class Exporter:
             some = [row for each in self.given.values() for row in _evenly(each.rows, MEASURED)]
             quantise(traced, folder / GRAPH, self.answerer.inputs(some))
             traced.unlink()
+        write_lower_graphs(self.answerer.model, folder / GRAPH)
         write_beside(folder, self.model, self.answerer)
         about = {"model": self.digest, "precision": precision, **self._made_by()}
         write_about(folder, about)

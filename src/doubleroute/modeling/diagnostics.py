@@ -1,6 +1,7 @@
 """What a router's gate does while a model answers: how much each expert carries, how decided it is, and what
 is left of the answers when something else stands in its place. And which layers a mixture of them reads."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -159,7 +160,8 @@ def layer_mixture(model: DoublerouteModel) -> dict[str, Any] | None:
     "information"} of a router's mixture of layers, alone or in a stack; None without one.
 
     ``weights`` sum to one, and ``strength`` is what their mixture is multiplied with before it is added: near
-    zero the weights say nothing. Both are learned for each task and are the same for all its tokens.
+    zero the weights say nothing. Both are learned for each task and are the same for all its tokens. A layer
+    above the one that a task reads has no weight.
     ``entropy`` as of ``GateWatch``; ``information``: ``mutual_information`` of layer and task.
     """
     router = next((each for each in model.router.parts if isinstance(each, LayersRouter)), None)
@@ -167,11 +169,18 @@ def layer_mixture(model: DoublerouteModel) -> dict[str, Any] | None:
         return None
     numbers = torch.arange(len(model.task_numbers), device=router.up.device)
     with torch.inference_mode():
-        weights, strength = router.weights(numbers).double().cpu(), router.strength(numbers).tolist()
-    most = torch.tensor(weights.shape[-1]).log().item() if weights.shape[-1] > 1 else 1.0
-    entropy = -(weights * weights.clamp_min(1e-12).log()).sum(-1) / most
+        own, strength = router.weights(numbers).double().cpu(), router.strength(numbers).tolist()
+    depths = list(model.depths.values())
+    layers = sorted({*(layer for layer in router.reads if layer < max(depths)), *depths})
+    weights, entropy = torch.zeros(len(depths), len(layers), dtype=torch.float64), []
+    for number, depth in enumerate(depths):
+        read = [(layer, place) for place, layer in enumerate(router.reads) if layer < depth] + [(depth, -1)]
+        for layer, place in read:
+            weights[number, layers.index(layer)] = own[number, place]
+        bits = -(own[number] * own[number].clamp_min(1e-12).log()).sum()
+        entropy.append(bits / math.log(len(read)) if len(read) > 1 else bits)
     return {
-        "layers": [str(depth) if depth else "embeddings" for depth in (*router.reads, router.sizes.layers)],
+        "layers": [str(layer) if layer else "embeddings" for layer in layers],
         "tasks": {
             task: {
                 "weights": [round(each, 6) for each in weights[number].tolist()],
@@ -250,7 +259,7 @@ def logits_by_gate(
 
     def run(inputs: Inputs[np.ndarray]) -> dict[str, np.ndarray]:
         given = inputs.to(device)
-        states, layers = model.encode_layers(**given.keywords)
+        states, layers = model.encode_layers(given.ids, given.mask, given.types, [task])
         rows = {task: torch.arange(len(states), device=device)}
         found = {}
         for by in gates:

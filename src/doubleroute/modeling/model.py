@@ -18,15 +18,16 @@ from doubleroute.errors import ModelError
 from doubleroute.kinds import kind
 from doubleroute.kinds.heads import Head, RowHead
 from doubleroute.modeling.backbone import drop_pooler, refuse_bad_weights, refuse_long_texts, states_of
-from doubleroute.modeling.routers import Router, Sizes, make_router
-from doubleroute.modeling.trunk import caught_layers
+from doubleroute.modeling.routers import Addition, Router, Sizes, Tasks, make_router
+from doubleroute.modeling.trunk import caught_layers, stopping_after
 
 
 class DoublerouteConfig(PreTrainedConfig):
     """What builds the model: the backbone's own config, the router's resolved options, and for each task, in
-    order, ``{"kind", "labels", "pooling", "dropout", "weight"}``, what a kind has besides, and
-    ``"class_weights"`` [labels] where it learned with some. ``origin`` says which pretrained backbone it came
-    from: {"source", "digest"}; empty where that is not known."""
+    order, ``{"kind", "labels", "pooling", "dropout", "weight"}``, what a kind has besides,
+    ``"class_weights"`` [labels] where it learned with some, and ``"layer"`` where it reads a lower one.
+    ``origin`` says which pretrained backbone it came from: {"source", "digest"}; empty where that is not
+    known."""
 
     model_type = "doubleroute"
 
@@ -62,7 +63,11 @@ class RoutedOutput(ModelOutput):
 
 
 class DoublerouteModel(PreTrainedModel):
-    """One backbone, one router, a head for each task."""
+    """One backbone, one router, a head for each task.
+
+    ``depths``: after which layer of the backbone a task reads: what stands there is its H. ``reads``: the
+    layers below the last one whose states the router or a task reads, lowest first.
+    """
 
     config_class = DoublerouteConfig
     base_model_prefix = "doubleroute"
@@ -75,8 +80,12 @@ class DoublerouteModel(PreTrainedModel):
         self.backbone = AutoModel.from_config(inner, attn_implementation="eager")
         drop_pooler(self.backbone)
         hidden = int(inner.hidden_size)
-        sizes = Sizes(hidden, len(config.tasks), int(inner.num_hidden_layers))
+        self.layers = int(inner.num_hidden_layers)
+        self.depths = {name: task.get("layer") or self.layers for name, task in config.tasks.items()}
+        sizes = Sizes(hidden, len(config.tasks), self.layers, tuple(self.depths.values()))
         self.router: Router = make_router(config.router, sizes)
+        early = {depth for depth in self.depths.values() if depth < self.layers}
+        self.reads = tuple(sorted(early.union(self.router.reads)))
         self.heads = nn.ModuleDict(
             {
                 name: kind(task["kind"]).head(hidden, task["labels"], task)
@@ -107,10 +116,12 @@ class DoublerouteModel(PreTrainedModel):
         over tasks of weight * (targets of the task / all targets) * mean loss: each labelled row counts the
         same, times its task's weight; and, in training mode, the router's penalty where it has one.
         """
-        states, layers = self.encode_layers(input_ids, attention_mask, token_type_ids)
         if rows is None:
-            logits = self.answer_all(states, attention_mask, list(tasks or self.task_numbers), layers)
+            wanted = list(tasks or self.task_numbers)
+            states, layers = self.encode_layers(input_ids, attention_mask, token_type_ids, wanted)
+            logits = self.answer_all(states, attention_mask, wanted, layers)
         else:
+            states, layers = self.encode_layers(input_ids, attention_mask, token_type_ids)
             logits = self.answer(states, attention_mask, rows, layers)
         penalty = self.router.take_penalty()
         if targets is None:
@@ -154,13 +165,56 @@ class DoublerouteModel(PreTrainedModel):
         input_ids: Int[Tensor, "batch seq"],
         attention_mask: Int[Tensor, "batch seq"],
         token_type_ids: Int[Tensor, "batch seq"] | None = None,
+        tasks: Sequence[str] | None = None,
     ) -> tuple[Float[Tensor, "batch seq hidden"], Float[Tensor, "depths batch seq hidden"] | None]:
-        """H = M(x), and the states of the lower layers that the router reads, if it reads any."""
-        with caught_layers(self.backbone, self.router.reads) as found:
-            states = self.encode(input_ids, attention_mask, token_type_ids)
-        if not self.router.reads:
+        """What these tasks (by default all) read: H = M(x), and the states of the layers in ``reads``, None
+        where there are none.
+
+        The pass ends with the highest layer that one of the tasks reads. Where that is not the last one, H is
+        its states, and of ``reads`` there are those up to it.
+        """
+        deepest = self.deepest(tasks)
+        reads = [depth for depth in self.reads if depth <= deepest]
+        with caught_layers(self.backbone, reads) as found:
+            if deepest == self.layers:
+                states = self.encode(input_ids, attention_mask, token_type_ids)
+            else:
+                with stopping_after(self.backbone, deepest):
+                    self.encode(input_ids, attention_mask, token_type_ids)
+                states = found[deepest].float()  # as the last states are, also under autocast
+        if not reads:
             return states, None
-        return states, torch.stack([found[depth].to(states.dtype) for depth in self.router.reads])
+        return states, torch.stack([found[depth].to(states.dtype) for depth in reads])
+
+    def deepest(self, tasks: Sequence[str] | None = None) -> int:
+        """The highest layer that one of these tasks (by default all) reads."""
+        return max(self.depths[name] for name in (self.depths if tasks is None else tasks))
+
+    def read(
+        self,
+        depth: int,
+        states: Float[Tensor, "batch seq hidden"],
+        layers: Float[Tensor, "depths batch seq hidden"] | None,
+    ) -> Float[Tensor, "batch seq hidden"]:
+        """H of a task that reads after layer ``depth``, of what ``encode_layers`` gave."""
+        if depth == self.layers:
+            return states
+        assert layers is not None
+        return layers[self.reads.index(depth)]
+
+    def route(
+        self,
+        states: Float[Tensor, "rows seq hidden"],
+        mask: Int[Tensor, "rows seq"],
+        task: Tasks,
+        layers: Float[Tensor, "depths rows seq hidden"] | None,
+    ) -> Float[Tensor, "rows seq hidden"]:
+        """R(H, task). ``states``: H of each row's own task, as ``read`` gives it; ``layers``: of the same
+        rows, as ``encode_layers`` gives them."""
+        if layers is not None and self.reads != self.router.reads:
+            own = [self.reads.index(depth) for depth in self.router.reads]
+            layers = layers[[place for place in own if place < len(layers)]]
+        return self.router(states, mask, task, layers)
 
     def answer(
         self,
@@ -175,9 +229,14 @@ class DoublerouteModel(PreTrainedModel):
         task = torch.cat(
             [torch.full_like(rows[name], self.task_numbers[name], dtype=torch.long) for name in rows]
         )
-        chosen, chosen_mask = states[index], mask[index]
+        depths = [self.depths[name] for name in rows]
+        if len(set(depths)) == 1:
+            chosen = self.read(depths[0], states, layers)[index]
+        else:
+            chosen = torch.cat([self.read(self.depths[name], states, layers)[rows[name]] for name in rows])
+        chosen_mask = mask[index]
         below = None if layers is None else layers[:, index]
-        routed = self.router(chosen, chosen_mask, task, below)
+        routed = self.route(chosen, chosen_mask, task, below)
         logits, start = {}, 0
         for name, numbers in rows.items():
             part = slice(start, start + len(numbers))
@@ -193,14 +252,18 @@ class DoublerouteModel(PreTrainedModel):
         layers: Float[Tensor, "depths batch seq hidden"] | None = None,
     ) -> dict[str, Tensor]:
         """F(R(H, task)) of every row for each of these tasks; as ``answer``."""
-        shared = self.answer_shared(states, mask, tasks)
+        shared = self.answer_shared(states, mask, tasks, layers)
         if shared is not None:
             return shared
         everything = torch.arange(len(states), device=states.device)
         return self.answer(states, mask, dict.fromkeys(tasks, everything), layers)
 
     def answer_shared(
-        self, states: Float[Tensor, "batch seq hidden"], mask: Int[Tensor, "batch seq"], tasks: Sequence[str]
+        self,
+        states: Float[Tensor, "batch seq hidden"],
+        mask: Int[Tensor, "batch seq"],
+        tasks: Sequence[str],
+        layers: Float[Tensor, "depths batch seq hidden"] | None = None,
     ) -> dict[str, Tensor] | None:
         """The logits of ``answer_all`` by way of the router's ``additions``; None where it has none to give,
         and in training mode.
@@ -208,10 +271,22 @@ class DoublerouteModel(PreTrainedModel):
         A head that averages tokens does so before U: mean(H + Z U) = mean(H) + mean(Z) U, which is a product
         for each row in place of one for each token.
         """
-        numbers = [self.task_numbers[name] for name in tasks]
-        additions = None if self.training else self.router.additions(states, mask, numbers)
-        if additions is None:
+        if self.training:
             return None
+        found: dict[str, Tensor] = {}
+        for depth in {self.depths[name] for name in tasks}:
+            alike = [name for name in tasks if self.depths[name] == depth]
+            own = self.read(depth, states, layers)
+            additions = self.router.additions(own, mask, [self.task_numbers[name] for name in alike])
+            if additions is None:
+                return None
+            found |= self._answer_added(own, mask, alike, additions)
+        return {name: found[name] for name in tasks}
+
+    def _answer_added(
+        self, states: Tensor, mask: Tensor, tasks: Sequence[str], additions: Sequence[Addition]
+    ) -> dict[str, Tensor]:
+        """The logits of tasks that read the same states, with what the router adds to these for each."""
         found, pooled, one = {}, dict[str, Tensor](), torch.ones_like(mask[:, :1])
         for name, (features, up) in zip(tasks, additions, strict=True):
             head, up = self.head(name), up.to(features.dtype)

@@ -40,7 +40,8 @@ SLOWER = ["SkipLayerNormFusion"]
 
 @final
 class OnnxAnswerer(Answering):
-    """A model run by ONNX Runtime on the processor, from a folder that ``doubleroute export`` made.
+    """A model run by ONNX Runtime on the processor, from a folder that ``doubleroute export`` made. Tasks
+    that read lower layers have graphs that end there, for when no other task is asked.
 
     ``threads``: by default one for each core. A single pass has them all; of several passes each has one, as
     threads that share a product wait for each other at its end. Raises ModelError when a file is missing or
@@ -53,9 +54,9 @@ class OnnxAnswerer(Answering):
         self.precision = str(read_about(folder)["precision"])
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         self.threads = threads or cores()
-        self.session = open_session(folder / GRAPH, self.threads)
-        self._graph, self._lock = folder / GRAPH, threading.Lock()
-        self._apart: onnxruntime.InferenceSession | None = None
+        self._folder, self._lock = folder, threading.Lock()
+        self._sessions: dict[tuple[str, int], onnxruntime.InferenceSession] = {}
+        self.session = self._session(GRAPH, self.threads)
         self.tokenizer = read_tokenizer(folder / TOKENIZER)
         self.max_tokens = int(config["max_tokens"])
         self.tasks = {
@@ -63,6 +64,7 @@ class OnnxAnswerer(Answering):
             for task in config["task_names"]
         }
         self.kept = _read_kept(folder, self.tasks)
+        self._layers = {task: config["tasks"][task].get("layer") for task in self.tasks}
 
     def _run(
         self, packed: Packed, tasks: Sequence[str], words: Sequence[int] | None
@@ -71,7 +73,8 @@ class OnnxAnswerer(Answering):
 
         share = -(-int(packed.lengths.sum()) // self.threads)
         budget = min(TOKENS_A_PASS, max(share, LEAST_A_PASS))
-        session = self.session if len(by_tokens(packed.lengths, budget)) < 2 else self._of_one_thread()
+        together = len(by_tokens(packed.lengths, budget)) < 2
+        session = self._session(self._graph_of(tasks), self.threads if together else 1)
 
         def run(inputs: Inputs[np.ndarray]) -> dict[str, np.ndarray]:
             return run_graph(session, inputs, tasks)
@@ -79,14 +82,24 @@ class OnnxAnswerer(Answering):
         pad_id = self.tokenizer.pad_token_id
         return in_passes(run, packed, per_token, pad_id, words, budget=budget, workers=self.threads)
 
-    def _of_one_thread(self) -> "onnxruntime.InferenceSession":
-        """The session for passes side by side; several threads may call one. Opened when it is first needed:
-        its weights are a second copy."""
+    def _graph_of(self, tasks: Sequence[str]) -> str:
+        """The file of the smallest graph that answers these tasks."""
+        layers = [self._layers[task] for task in tasks]
+        name = GRAPH if None in layers else ending_with(max(layers))
+        return name if (self._folder / name).is_file() else GRAPH
+
+    def _session(self, graph: str, threads: int) -> "onnxruntime.InferenceSession":
+        """A session of so many threads; with one, passes may be side by side. Opened when it is first needed:
+        its weights are a copy of their own."""
         with self._lock:
-            if self._apart is None:
-                one = self.threads == 1
-                self._apart = self.session if one else open_session(self._graph, 1)
-            return self._apart
+            if (graph, threads) not in self._sessions:
+                self._sessions[graph, threads] = open_session(self._folder / graph, threads)
+            return self._sessions[graph, threads]
+
+
+def ending_with(layer: int) -> str:
+    """The file of the graph of the tasks that read no higher layer than this one."""
+    return f"layer-{layer}.onnx"
 
 
 def run_graph(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from doubleroute.data.batches import Inputs
 from doubleroute.errors import MachineError, ModelError
 from doubleroute.modeling.model import DoublerouteModel
-from doubleroute.modeling.onnx_answerer import OUTPUT, missing, open_session, run_graph
+from doubleroute.modeling.onnx_answerer import OUTPUT, ending_with, missing, open_session, run_graph
 
 OPSET = 17
 #: [batch, seq] of the batches that a new graph is tried on; the example that it is traced with is another.
@@ -38,7 +38,7 @@ class _Whole(nn.Module):
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
     ) -> tuple[Tensor, ...]:
         states, layers = self.model.encode_layers(input_ids, attention_mask, token_type_ids)
-        shared = self.model.answer_shared(states, attention_mask, list(self.model.task_numbers))
+        shared = self.model.answer_shared(states, attention_mask, list(self.model.task_numbers), layers)
         if shared is not None:
             return tuple(shared.values())
         found = []
@@ -46,7 +46,8 @@ class _Whole(nn.Module):
             # The states go to each router's call as they are: what tasks share (the experts' features, say)
             # is then computed once, because ONNX Runtime merges equal nodes.
             task = torch.full_like(input_ids[:, 0], number)
-            routed = self.model.router(states, attention_mask, task, layers)
+            own = self.model.read(self.model.depths[name], states, layers)
+            routed = self.model.route(own, attention_mask, task, layers)
             found.append(self.model.heads[name](routed, attention_mask))
         return tuple(found)
 
@@ -83,6 +84,18 @@ def write_graph(model: DoublerouteModel, place: Path) -> None:
     except Exception as error:  # the tracer and the checker raise many kinds
         raise ModelError(f"the model cannot be written as an ONNX graph: {error}") from error
     _try_out(model, place)
+
+
+def write_lower_graphs(model: DoublerouteModel, graph: Path) -> None:
+    """Beside a graph of the model write, for each layer below the highest one that is read, the part of it
+    that the tasks need which read no higher one. What they compute is the same, in the same order."""
+    from onnx.utils import extract_model
+
+    for layer in sorted(set(model.depths.values()))[:-1]:
+        tasks = [task for task, depth in model.depths.items() if depth <= layer]
+        inputs = [each.name for each in open_session(graph).get_inputs()]
+        outputs = [OUTPUT + task for task in tasks]
+        extract_model(graph, graph.with_name(ending_with(layer)), inputs, outputs, False, False)
 
 
 def _try_out(model: DoublerouteModel, place: Path) -> None:

@@ -9,7 +9,7 @@ autograd then takes one by one.
 
 import gc
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -57,15 +57,19 @@ class Recorded:
         self.refused: str | None = None
 
     def __call__(
-        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor | None = None,
+        tasks: Sequence[str] | None = None,
     ) -> Encoded:
-        """As ``DoublerouteModel.encode_layers``."""
+        """As ``DoublerouteModel.encode_layers``; what is recorded is read by all tasks."""
         count, width = input_ids.shape
         rows = count if count <= 8 else _up(count, _ROWS)
         seq = min(_up(width, _TOKENS), self.model.config.max_tokens)
         learns = self.model.training and torch.is_grad_enabled()
-        if self.refused or not learns or rows * seq > _MOST:
-            return self.encode(input_ids, attention_mask, token_type_ids)
+        if self.refused or not learns or tasks is not None or rows * seq > _MOST:
+            return self.encode(input_ids, attention_mask, token_type_ids, tasks)
         fed = self._fed()
         shape = (rows, seq, token_type_ids is not None, *fed)
         if shape not in self.recordings and not self._is_due(shape):
@@ -100,7 +104,7 @@ class Recorded:
         if depths:
             assert self.trunk is not None
             self.trunk.feed(dict(zip(depths, given[plain:], strict=True)))
-        return self.encode(*given[:plain])
+        return self.encode(given[0], given[1], given[2] if plain > 2 else None)
 
     def _is_due(self, shape: tuple[int, ...]) -> bool:
         """Whether a shape that comes now has come often enough, and there is memory to record it."""

@@ -1,4 +1,5 @@
-"""The frozen lower layers of a backbone, taken out while their outputs are stored."""
+"""The layers of a backbone: their outputs caught, passes that stop below the last one, and the frozen lower
+ones taken out while their outputs are stored."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -65,6 +66,28 @@ def caught_layers(backbone: nn.Module, depths: Sequence[int]) -> Iterator[dict[i
     finally:
         for hook in hooks:
             hook.remove()
+
+
+class _Reached(Exception):
+    """A pass has come as far as it is wanted."""
+
+
+@contextmanager
+def stopping_after(backbone: nn.Module, depth: int) -> Iterator[None]:
+    """Run one pass of the backbone in this, and it ends with layer ``depth`` (1 is the lowest): what is above
+    is not computed. ``caught_layers`` around it has the states. Raises ModelError for a backbone without
+    layers."""
+
+    def stop(*_: object) -> None:
+        raise _Reached
+
+    hook = layers_of(backbone)[depth - 1].register_forward_hook(stop)
+    try:
+        yield
+    except _Reached:
+        pass
+    finally:
+        hook.remove()
 
 
 def around(backbone: nn.Module, depth: int) -> tuple[list[str], list[str]]:

@@ -28,7 +28,7 @@ from doubleroute.data.tokens import Packed
 from doubleroute.digests import code_digest, file_digest, versions_of
 from doubleroute.modeling.backbone import load_backbone, refuse_long_texts, states_of
 from doubleroute.modeling.source import locate
-from doubleroute.modeling.trunk import Trunk, caught_layers
+from doubleroute.modeling.trunk import Trunk, caught_layers, stopping_after
 from doubleroute.training.encode import ANSWERS, load_split, read_digest, read_meta
 from doubleroute.training.machine import autocast, compute_device, give_back_memory, tokens_a_pass
 from doubleroute.training.plan import Start
@@ -261,6 +261,7 @@ def _backbone(project: Project, start: Start | None) -> "PreTrainedModel":
 
 def _compute(backbone: "PreTrainedModel", sheet: _Sheet, precision: str) -> Iterator[int]:
     """Compute the rows that are missing, rows of one length together; give the tokens of each pass."""
+    deepest = max(sheet.layers)
     with caught_layers(backbone, sheet.layers) as caught:
         for chosen in _passes({digest: places[0][1] for digest, places in sheet.missing.items()}):
             parts = [sheet.missing[digest][0] for digest in chosen]
@@ -268,7 +269,7 @@ def _compute(backbone: "PreTrainedModel", sheet: _Sheet, precision: str) -> Iter
             filling = [parts[0]] * max(0, -(-_LEAST_TOKENS // width) - len(parts))
             given = inputs_of([(sheet.rows[part], tokens) for part, tokens in parts + filling], pad_id=0)
             inputs = given.to(compute_device())
-            with torch.inference_mode(), autocast(precision):
+            with torch.inference_mode(), autocast(precision), stopping_after(backbone, deepest):
                 states_of(backbone, inputs.ids, inputs.mask, inputs.types)
             bits = {layer: _bits(each) for layer, each in caught.items()}
             for row, digest in enumerate(chosen):

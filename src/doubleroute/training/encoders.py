@@ -42,29 +42,37 @@ class Encoder:
     load: Callable[[], Loaded]
 
 
-def pretrained(project: Project, depths: Sequence[int] = ()) -> Encoder:
+def pretrained(project: Project, depths: Sequence[int] = (), last: int | None = None) -> Encoder:
     """The project's backbone before any training, and its layers of these ``depths`` (0: the embeddings; the
-    number of its layers: the last states, after whatever norm follows the last layer)."""
+    number of its layers: the last states, after whatever norm follows the last layer). With ``last`` it ends
+    with that layer."""
     source = locate(project.backbone.source, project.root)
     max_tokens = project.backbone.max_tokens
 
     def load() -> Loaded:
         from doubleroute.modeling.backbone import load_backbone, refuse_long_texts, states_of
-        from doubleroute.modeling.trunk import caught_layers
+        from doubleroute.modeling.trunk import caught_layers, stopping_after
 
         backbone = load_backbone(source).to(compute_device()).eval()
         refuse_long_texts(backbone, max_tokens)
         layers = int(backbone.config.num_hidden_layers)
-        below = [depth for depth in depths if depth < layers]
+        end = layers if last is None else last
+        below = sorted({depth for depth in (*depths, end) if depth < layers})
 
         def run(inputs: Inputs[Tensor]) -> tuple[Tensor, dict[int, Tensor]]:
+            given = (backbone, inputs.ids, inputs.mask, inputs.types)
             with caught_layers(backbone, below) as caught:
-                states = states_of(backbone, inputs.ids, inputs.mask, inputs.types)
-            return states, {**caught, layers: states}
+                if end == layers:
+                    caught[end] = states_of(*given)
+                else:
+                    with stopping_after(backbone, end):
+                        states_of(*given)
+            return caught[end], caught
 
         return _loaded(run, int(backbone.config.hidden_size), source)
 
-    return Encoder(source_digest(source), max_tokens, resolve_precision(project.training.precision), load)
+    weights = source_digest(source) + ("" if last is None else f"-{last}")
+    return Encoder(weights, max_tokens, resolve_precision(project.training.precision), load)
 
 
 def routed(project: Project, model: "DoublerouteModel", task: str) -> Encoder:
@@ -73,9 +81,10 @@ def routed(project: Project, model: "DoublerouteModel", task: str) -> Encoder:
     number = model.task_numbers[task]
 
     def run(inputs: Inputs[Tensor]) -> tuple[Tensor, dict[int, Tensor]]:
-        states, layers = model.encode_layers(**inputs.keywords)
+        states, layers = model.encode_layers(**inputs.keywords, tasks=[task])
         asked = torch.full((len(states),), number, device=states.device)
-        return model.router(states, inputs.mask, asked, layers), {}
+        own = model.read(model.depths[task], states, layers)
+        return model.route(own, inputs.mask, asked, layers), {}
 
     def load() -> Loaded:
         model.to(compute_device()).eval()

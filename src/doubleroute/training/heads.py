@@ -109,7 +109,8 @@ def place(model: DoublerouteModel, task: str, solved: Solved) -> Solved:
         router.up[number, :, :kept] = up
         # down: [kept, layers * hidden] -> [layers, kept, hidden]
         split = (down / balance).float().unflatten(1, (-1, hidden)).transpose(0, 1)
-        router.down[number, :, :kept] = split
+        is_read = slice(None) if router.open is None else torch.tensor(router.open[number])
+        router.down[number, is_read, :kept] = split
         held = torch.einsum("oh,hr,lrk->olk", weights, up, split)
         whole = torch.cat([weights, held.flatten(1)], dim=1)
         return solved._replace(coefficients=whole.numpy())

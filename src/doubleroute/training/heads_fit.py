@@ -151,9 +151,9 @@ class HeadsFit:
         layers where the router brings them to the head."""
         if self.plan.start is not None:
             return routed(self.project, self.model, task), ()
-        router = layers_router(self.model)
-        depths = () if router is None else (*router.reads, router.sizes.layers)
-        return pretrained(self.project, depths), depths
+        router, own = layers_router(self.model), self.model.depths[task]
+        depths = () if router is None else (*(each for each in router.reads if each < own), own)
+        return pretrained(self.project, depths, own if own < self.model.layers else None), depths
 
     def _pooling(self, task: str) -> Pooling:
         if kind(self.model.config.tasks[task]["kind"]).per_token:

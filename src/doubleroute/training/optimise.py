@@ -15,20 +15,24 @@ from doubleroute.modeling.trunk import Trunk, around, layers_of
 
 
 def freeze(model: DoublerouteModel, depth: int | None, dropout: float) -> Trunk | None:
-    """Freeze the embeddings and the ``depth`` lowest layers (None: nothing) and set the dropout of the
-    rest; give the frozen trunk, if there is one. With a layer learns what stands above it; when all are
-    frozen nothing of the backbone does."""
+    """Freeze the embeddings and the ``depth`` lowest layers (None: nothing), and the layers that no task
+    reads, and set the dropout of the rest; give the frozen trunk, if there is one. With a layer learns what
+    stands above it; when all are frozen nothing of the backbone does."""
     for module in model.backbone.modules():
         if isinstance(module, nn.Dropout):
             module.p = dropout
         for name, value in vars(module).items():  # ModernBERT and others drop attention by a bare number
             if "dropout" in name and isinstance(value, float):
                 setattr(module, name, dropout)
+    deepest = model.deepest()
+    unread = set(around(model.backbone, deepest)[1] if deepest < model.layers else ())
     if depth is None:
+        for name, parameter in model.backbone.named_parameters():
+            parameter.requires_grad_(parameter.requires_grad and name not in unread)
         return None
     learning = around(model.backbone, depth)[1] if depth < len(layers_of(model.backbone)) else []
     for name, parameter in model.backbone.named_parameters():
-        parameter.requires_grad_(name in learning)
+        parameter.requires_grad_(name in learning and name not in unread)
     return Trunk(model.backbone, depth)
 
 

@@ -216,6 +216,7 @@ def task_options(project: Project, encoded: Path) -> dict[str, dict[str, Any]]:
             "crf": options.head.crf,
             "weight": options.weight,
             "metric": options.judged_by,
+            **({} if options.head.layer is None else {"layer": options.head.layer}),
             **({"answers": about[task]["answers"]} if options.kind == "retrieval" else {}),
             **(unit_of(train[task].labels) if options.kind == "regression" else {}),
             **(

@@ -144,8 +144,8 @@ def take_over(model: "DoublerouteModel", given: "DoublerouteModel") -> list[str]
 
     Backbone and router are taken; of the router's parameters of single tasks those of the tasks that both
     have with the same kind. Of such a task the head is taken too: of its last layer the rows of the labels
-    that both know, so that new labels, new tasks and another kind or pooling begin fresh; one of other
-    labels of an order begins fresh as a whole.
+    that both know, so that new labels, new tasks and another kind, pooling or layer begin fresh; one of
+    other labels of an order begins fresh as a whole.
     The caller has seen to it that backbone and router are the same (``refuse_another``).
     """
     both = [
@@ -179,7 +179,7 @@ def _take_head(model: "DoublerouteModel", given: "DoublerouteModel", task: str) 
     old: dict[str, Tensor] = dict(given.heads[task].named_parameters())
     known = {label: row for row, label in enumerate(theirs["labels"])}
     rows = [(row, known[label]) for row, label in enumerate(ours["labels"]) if label in known]
-    whole = bool(ours["pooling"] == theirs["pooling"])
+    whole = bool(ours["pooling"] == theirs["pooling"] and ours.get("layer") == theirs.get("layer"))
     of_labels = model.head(task).of_labels if ours["labels"] else {}
     for name, value in model.heads[task].named_parameters():
         if name in of_labels and name in old:

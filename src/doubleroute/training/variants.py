@@ -18,7 +18,7 @@ RungName = Literal["heads", "top", "whole"]
 class Variant:
     """One model to train. ``router``: its resolved options. ``depth``: how many lower layers are frozen, so
     that their outputs can be stored; None when everything learns. ``stored``: the layers, lowest first, whose
-    outputs stand in for those: the last frozen one, and those below it that the router reads."""
+    outputs stand in for those: the last frozen one, and those below it that the router or a task reads."""
 
     router: dict[str, Any]
     trainable: str | int
@@ -31,25 +31,36 @@ def variant(project: Project, name: Name, router: Router | None = None, rung: Ru
     ``frozen``: a linear head on the frozen backbone, what there is before fine-tuning. On a lower ``rung``
     less of the backbone learns: nothing, or the upper half of what may.
 
-    Raises ConfigError when more top layers are to learn, or to be read, than the backbone has, and ModelError
-    when the router's own source is no model.
+    Of a backbone that no task reads to its end the top is the highest layer that one reads. Raises
+    ConfigError when more layers are to learn, or to be read, than there are, and ModelError when the router's
+    own source is no model.
     """
     chosen = (router or project.router) if name == "routed" else NoRouter()
     options = resolve(chosen.model_dump(mode="json"), project.root)
     trainable = "frozen" if name == "frozen" or rung == "heads" else project.training.trainable
-    if trainable == "all" and rung == "whole":
+    early = {task: of.head.layer for task, of in project.tasks.items() if of.head.layer is not None}
+    if trainable == "all" and rung == "whole" and not early:
         return Variant(options, trainable, None)
     layers = layer_count(locate(project.backbone.source, project.root))
-    top = {"frozen": 0, "all": layers}[trainable] if isinstance(trainable, str) else trainable
-    if top > layers:
-        raise ConfigError(f"training.trainable: {top} layers wanted, but the backbone has {layers}")
+    for task, layer in early.items():
+        if layer > layers:
+            raise ConfigError(
+                f"tasks.{task}.head.layer: {layer} wanted, but the backbone has {layers} layers"
+            )
+    if trainable == "all" and rung == "whole":
+        return Variant(options, trainable, None)
+    height = max(early.values()) if len(early) == len(project.tasks) else layers
+    top = {"frozen": 0, "all": height}[trainable] if isinstance(trainable, str) else trainable
+    if top > height:
+        has = "the backbone has" if height == layers else "the tasks read"
+        raise ConfigError(f"training.trainable: {top} layers wanted, but {has} {height}")
     if rung == "top":
         trainable = top = -(-top // 2)
-    depth = layers - top
-    read = router_class(options).layers_read(options, layers)
+    depth = height - top
     if rung == "heads":  # solved on states of their own, which are kept row by row
         return Variant(options, trainable, depth)
-    stored = (*(layer for layer in read if 0 < layer < depth), depth) if depth else ()
+    read = {*router_class(options).layers_read(options, layers), *early.values()}
+    stored = (*sorted(layer for layer in read if 0 < layer < depth), depth) if depth else ()
     return Variant(options, trainable, depth, stored)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from doubleroute.config import Project
 from doubleroute.data.tokens import Packed, encode_texts, join_tokens, word_spans
 from doubleroute.digests import code_digest, versions_of
+from doubleroute.errors import ModelError
 from doubleroute.modeling.source import Source, locate, source_digest
 from doubleroute.training.embeddings import Progress
 from doubleroute.training.kept_rows import Arrays, kept_rows
@@ -46,6 +47,7 @@ def word_states(
             "training/kept_rows",
             "modeling/backbone",
             "modeling/source",
+            "modeling/trunk",
             "data/tokens",
             "data/batches",
         ),
@@ -109,7 +111,15 @@ def _packed(tokenizer: Any, rows: Sequence[Sequence[str]], max_tokens: int) -> P
 
 def _states(backbone: Any, inputs: Any, layer: int) -> np.ndarray:
     """The states after a layer (1 is the lowest): float16 [rows, seq, hidden]."""
-    every = backbone(input_ids=inputs.ids, attention_mask=inputs.mask, output_hidden_states=True)
+    from doubleroute.modeling.trunk import caught_layers, stopping_after
+
+    try:
+        with caught_layers(backbone, [layer]) as caught, stopping_after(backbone, layer):
+            backbone(input_ids=inputs.ids, attention_mask=inputs.mask)
+        states = caught[layer]
+    except ModelError:  # it has no list of layers, such as ALBERT: it is run to its end
+        every = backbone(input_ids=inputs.ids, attention_mask=inputs.mask, output_hidden_states=True)
+        states = every.hidden_states[layer]
     # Beyond what float16 holds a state says nothing more.
-    found: np.ndarray = every.hidden_states[layer].float().clamp(-65504, 65504).half().cpu().numpy()
+    found: np.ndarray = states.float().clamp(-65504, 65504).half().cpu().numpy()
     return found

@@ -24,12 +24,13 @@ Layers = Float[Tensor, "depths rows seq hidden"]
 
 
 class Sizes(NamedTuple):
-    """What a router stands between: the width of the states, how many tasks there are, and how many layers
-    the backbone has."""
+    """What a router stands between: the width of the states, how many tasks there are, how many layers the
+    backbone has, and after which of them each task reads (empty: all after the last one)."""
 
     hidden: int
     tasks: int
     layers: int
+    depths: tuple[int, ...] = ()
 
 
 class Addition(NamedTuple):
@@ -63,8 +64,8 @@ class Router(nn.Module, ABC):
     def forward(self, states: States, mask: Mask, task: Tasks, layers: Layers | None = None) -> States:
         """states [rows, seq, hidden], mask [rows, seq], task [rows] -> routed states [rows, seq, hidden].
 
-        ``layers`` [depths, rows, seq, hidden]: the states of the layers in ``reads``; None where it reads
-        none.
+        ``layers`` [depths, rows, seq, hidden]: the states of the layers in ``reads``, or of the lowest of
+        them where no task of the rows reads after a higher one; None where it reads none.
         """
 
     def additions(self, states: States, mask: Mask, tasks: Sequence[int]) -> list[Addition] | None:  # noqa: ARG002

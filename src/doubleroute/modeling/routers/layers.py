@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,14 +19,20 @@ class LayersRouter(Router):
     are r directions of its own, so that with r outputs a linear head sees all layers side by side.
 
     The layers are the ``top`` ones of the backbone, the last one H itself; all of them and the embeddings
-    when ``top`` is None. norm: to mean zero and variance one over the hidden units, without weights, as the
+    when ``top`` is None. A task that reads after a lower layer has that one's states as H, and of the layers
+    only those below it. norm: to mean zero and variance one over the hidden units, without weights, as the
     layers of some families differ in scale by orders of magnitude. u [tasks] is zero at the start, s [tasks,
     layers] too: all layers weigh alike. U [tasks, hidden, r] is zero, V [tasks, layers, r, hidden] drawn.
     """
 
     def __init__(self, sizes: Sizes, top: int | None = None, bottleneck: int | None = None) -> None:
         super().__init__(sizes)
-        count = 1 + len(self.layers_read({"top": top}, sizes.layers))
+        below = self.layers_read({"top": top}, sizes.layers)
+        count = 1 + len(below)
+        #: For each task which of the layers it reads, H the last; None: every task reads all.
+        self.open: list[list[bool]] | None = None
+        if any(depth < sizes.layers for depth in sizes.depths):
+            self.open = [[*(layer < depth for layer in below), True] for depth in sizes.depths]
         self.bottleneck = bottleneck
         if bottleneck is None:
             self.of_tasks = ("up", "mix")
@@ -55,12 +61,16 @@ class LayersRouter(Router):
 
     def weights(self, task: Tasks) -> Float[Tensor, "rows layers"]:
         """Weights of the layers, lowest first: float32 [rows, layers], sum one. With a bottleneck the share
-        of each layer's U V_l in the sum of their squares; equal where that is zero."""
+        of each layer's U V_l in the sum of their squares; equal where that is zero. A layer that the task
+        does not read has weight zero."""
+        is_open = self._open(task)
         if self.bottleneck is None:
-            return self.mix[task].float().softmax(-1)
+            mix = self.mix[task].float()
+            return (mix if is_open is None else mix.masked_fill(~is_open, -torch.inf)).softmax(-1)
         squares = self._squares(task)
         whole = squares.sum(-1, keepdim=True)
-        even = torch.full_like(squares, 1 / squares.shape[-1])
+        even = torch.ones_like(squares) if is_open is None else is_open.to(squares.dtype)
+        even = even / even.sum(-1, keepdim=True)
         return torch.where(whole > 0, squares / whole.clamp_min(1e-30), even)
 
     def strength(self, task: Tasks) -> Float[Tensor, " rows"]:
@@ -72,23 +82,36 @@ class LayersRouter(Router):
     def _squares(self, task: Tasks) -> Float[Tensor, "rows layers"]:
         """The sum of the squares of U V_l for each layer, which is trace(U'U V_l V_l'): products of the
         bottleneck's size alone."""
-        up, down = self.up[task].float(), self.down[task].float()
+        up, down = self.up[task].float(), self._down(task)
         ups = torch.einsum("nhr,nhs->nrs", up, up)
         downs = torch.einsum("nlrk,nlsk->nlrs", down, down)
         return torch.einsum("nrs,nlrs->nl", ups, downs).clamp_min(0)
+
+    def _open(self, task: Tasks) -> Bool[Tensor, "rows layers"] | None:
+        """Which layers the task of each row reads; None: all."""
+        return None if self.open is None else torch.tensor(self.open, device=task.device)[task]
+
+    def _down(self, task: Tasks) -> Float[Tensor, "rows layers units hidden"]:
+        """V of each row's task, zero for the layers that the task does not read."""
+        down, is_open = self.down[task].float(), self._open(task)
+        return down if is_open is None else down * is_open[:, :, None, None]
 
     def forward(self, states: States, mask: Mask, task: Tasks, layers: Layers | None = None) -> States:  # noqa: ARG002
         """Add what the task reads of the layers' states of each token."""
         below = [*([] if layers is None else layers), states]
         with torch.autocast(states.device.type, enabled=False):
             normed = [functional.layer_norm(each.float(), (self.sizes.hidden,)) for each in below]
+            there = [*range(len(below) - 1), -1]  # of the layers: those above have no part in these tasks
             if self.bottleneck is None:
                 weights = (self.weights(task) * self.strength(task).unsqueeze(-1)).unbind(-1)
                 added = torch.zeros_like(normed[-1])
-                for weight, layer in zip(weights, normed, strict=True):
-                    added = added + weight[:, None, None] * layer
+                for place, layer in zip(there, normed, strict=True):
+                    added = added + weights[place][:, None, None] * layer
             else:
-                down = self.down[task].float().unbind(1)
-                read = [torch.bmm(each, v.transpose(1, 2)) for each, v in zip(normed, down, strict=True)]
+                down = self._down(task).unbind(1)
+                read = [
+                    torch.bmm(layer, down[place].transpose(1, 2))
+                    for place, layer in zip(there, normed, strict=True)
+                ]
                 added = torch.bmm(torch.stack(read).sum(0), self.up[task].float().transpose(1, 2))
         return states + added.to(states.dtype)

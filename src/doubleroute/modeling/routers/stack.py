@@ -62,6 +62,7 @@ class StackRouter(Router):
         for each in self.parts:
             below = None
             if each.reads and layers is not None:
-                below = layers[[self.reads.index(depth) for depth in each.reads]]
+                places = [self.reads.index(depth) for depth in each.reads]
+                below = layers[[place for place in places if place < len(layers)]]
             states = each(states, mask, task, below)
         return states
