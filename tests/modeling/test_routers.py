@@ -200,12 +200,11 @@ def test_rows_of_some_tasks_are_answered_as_when_all_are_asked(
     assert grad is None or grad.abs().max() == 0
 
 
-def drawn(router: Router, rows: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+def drawn(router: Router, rows: int) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
     """Random states of rows of four tokens, and of the layers that the router reads."""
     generator = torch.Generator().manual_seed(1)
     states = torch.randn(rows, 4, 16, generator=generator)
-    read = len(router.reads)
-    return states, torch.randn(read, rows, 4, 16, generator=generator) if read else None
+    return states, {depth: torch.randn(rows, 4, 16, generator=generator) for depth in router.reads}
 
 
 @every_router
@@ -246,7 +245,7 @@ def test_every_router_runs_under_bfloat16_and_keeps_the_states_type(
     exact = router(states, *given, layers)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rounded = router(states, *given, layers)
-        low = router(states.bfloat16(), *given, None if layers is None else layers.bfloat16())
+        low = router(states.bfloat16(), *given, {depth: each.bfloat16() for depth, each in layers.items()})
     assert (rounded.dtype, low.dtype) == (torch.float32, torch.bfloat16)
     torch.testing.assert_close(rounded, exact, rtol=0.05, atol=0.1)
 

@@ -257,7 +257,7 @@ def test_what_is_placed_is_what_the_model_answers_as_also_where_the_router_is_to
     ids = torch.tensor([[2, 5, 6, 3]])
     with torch.no_grad():
         last, below = model.encode_layers(ids, torch.ones_like(ids))
-        normed = [torch.nn.functional.layer_norm(each, (hidden,)) for each in (*below, last)]
+        normed = [torch.nn.functional.layer_norm(each, (hidden,)) for each in (*below.values(), last)]
         features = torch.cat([each.mean(1) for each in (last, *normed)], dim=1).numpy()
         found = model(ids, torch.ones_like(ids)).logits["sentiment"].numpy()
     np.testing.assert_allclose(found, placed.logits(features), atol=1e-3)

@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,11 @@ from doubleroute.errors import ModelError
 from doubleroute.kinds import kind
 from doubleroute.kinds.heads import Head, RowHead
 from doubleroute.modeling.backbone import drop_pooler, refuse_bad_weights, refuse_long_texts, states_of
-from doubleroute.modeling.routers import Addition, Router, Sizes, Tasks, make_router
+from doubleroute.modeling.routers import Addition, Layers, Router, Sizes, make_router
 from doubleroute.modeling.trunk import caught_layers, stopping_after
+
+#: What ``encode_layers`` gives of layers where none is read.
+NOTHING: Layers = MappingProxyType({})
 
 
 class DoublerouteConfig(PreTrainedConfig):
@@ -166,9 +170,8 @@ class DoublerouteModel(PreTrainedModel):
         attention_mask: Int[Tensor, "batch seq"],
         token_type_ids: Int[Tensor, "batch seq"] | None = None,
         tasks: Sequence[str] | None = None,
-    ) -> tuple[Float[Tensor, "batch seq hidden"], Float[Tensor, "depths batch seq hidden"] | None]:
-        """What these tasks (by default all) read: H = M(x), and the states of the layers in ``reads``, None
-        where there are none.
+    ) -> tuple[Float[Tensor, "batch seq hidden"], dict[int, Float[Tensor, "batch seq hidden"]]]:
+        """What these tasks (by default all) read: H = M(x), and the states of the layers in ``reads``.
 
         The pass ends with the highest layer that one of the tasks reads. Where that is not the last one, H is
         its states, and of ``reads`` there are those up to it.
@@ -182,9 +185,7 @@ class DoublerouteModel(PreTrainedModel):
                 with stopping_after(self.backbone, deepest):
                     self.encode(input_ids, attention_mask, token_type_ids)
                 states = found[deepest].float()  # as the last states are, also under autocast
-        if not reads:
-            return states, None
-        return states, torch.stack([found[depth].to(states.dtype) for depth in reads])
+        return states, {depth: found[depth].to(states.dtype) for depth in reads}
 
     def deepest(self, tasks: Sequence[str] | None = None) -> int:
         """The highest layer that one of these tasks (by default all) reads."""
@@ -194,34 +195,19 @@ class DoublerouteModel(PreTrainedModel):
         self,
         depth: int,
         states: Float[Tensor, "batch seq hidden"],
-        layers: Float[Tensor, "depths batch seq hidden"] | None,
-    ) -> Float[Tensor, "batch seq hidden"]:
-        """H of a task that reads after layer ``depth``, of what ``encode_layers`` gave."""
-        if depth == self.layers:
-            return states
-        assert layers is not None
-        return layers[self.reads.index(depth)]
-
-    def route(
-        self,
-        states: Float[Tensor, "rows seq hidden"],
-        mask: Int[Tensor, "rows seq"],
-        task: Tasks,
-        layers: Float[Tensor, "depths rows seq hidden"] | None,
-    ) -> Float[Tensor, "rows seq hidden"]:
-        """R(H, task). ``states``: H of each row's own task, as ``read`` gives it; ``layers``: of the same
-        rows, as ``encode_layers`` gives them."""
-        if layers is not None and self.reads != self.router.reads:
-            own = [self.reads.index(depth) for depth in self.router.reads]
-            layers = layers[[place for place in own if place < len(layers)]]
-        return self.router(states, mask, task, layers)
+        layers: Layers,
+    ) -> tuple[Float[Tensor, "batch seq hidden"], dict[int, Float[Tensor, "batch seq hidden"]]]:
+        """Of what ``encode_layers`` gave: H of a task that reads after layer ``depth``, and what its router
+        reads besides, which is below it."""
+        below = {each: layers[each] for each in self.router.reads if each < depth}
+        return states if depth == self.layers else layers[depth], below
 
     def answer(
         self,
         states: Float[Tensor, "batch seq hidden"],
         mask: Int[Tensor, "batch seq"],
         rows: Mapping[str, Tensor],
-        layers: Float[Tensor, "depths batch seq hidden"] | None = None,
+        layers: Layers = NOTHING,
     ) -> dict[str, Tensor]:
         """F(R(H, task)) for the rows of each task: states [batch, seq, hidden] -> logits by task.
         ``layers``: what ``encode_layers`` gave beside the states."""
@@ -229,14 +215,14 @@ class DoublerouteModel(PreTrainedModel):
         task = torch.cat(
             [torch.full_like(rows[name], self.task_numbers[name], dtype=torch.long) for name in rows]
         )
-        depths = [self.depths[name] for name in rows]
-        if len(set(depths)) == 1:
-            chosen = self.read(depths[0], states, layers)[index]
+        read = {name: self.read(self.depths[name], states, layers)[0] for name in rows}
+        if len({self.depths[name] for name in rows}) == 1:
+            chosen = next(iter(read.values()))[index]
         else:
-            chosen = torch.cat([self.read(self.depths[name], states, layers)[rows[name]] for name in rows])
+            chosen = torch.cat([read[name][rows[name]] for name in rows])
         chosen_mask = mask[index]
-        below = None if layers is None else layers[:, index]
-        routed = self.route(chosen, chosen_mask, task, below)
+        _, below = self.read(self.deepest(list(rows)), states, layers)
+        routed = self.router(chosen, chosen_mask, task, {depth: each[index] for depth, each in below.items()})
         logits, start = {}, 0
         for name, numbers in rows.items():
             part = slice(start, start + len(numbers))
@@ -249,7 +235,7 @@ class DoublerouteModel(PreTrainedModel):
         states: Float[Tensor, "batch seq hidden"],
         mask: Int[Tensor, "batch seq"],
         tasks: Sequence[str],
-        layers: Float[Tensor, "depths batch seq hidden"] | None = None,
+        layers: Layers = NOTHING,
     ) -> dict[str, Tensor]:
         """F(R(H, task)) of every row for each of these tasks; as ``answer``."""
         shared = self.answer_shared(states, mask, tasks, layers)
@@ -263,7 +249,7 @@ class DoublerouteModel(PreTrainedModel):
         states: Float[Tensor, "batch seq hidden"],
         mask: Int[Tensor, "batch seq"],
         tasks: Sequence[str],
-        layers: Float[Tensor, "depths batch seq hidden"] | None = None,
+        layers: Layers = NOTHING,
     ) -> dict[str, Tensor] | None:
         """The logits of ``answer_all`` by way of the router's ``additions``; None where it has none to give,
         and in training mode.
@@ -276,7 +262,7 @@ class DoublerouteModel(PreTrainedModel):
         found: dict[str, Tensor] = {}
         for depth in {self.depths[name] for name in tasks}:
             alike = [name for name in tasks if self.depths[name] == depth]
-            own = self.read(depth, states, layers)
+            own, _ = self.read(depth, states, layers)
             additions = self.router.additions(own, mask, [self.task_numbers[name] for name in alike])
             if additions is None:
                 return None

@@ -46,8 +46,8 @@ class _Whole(nn.Module):
             # The states go to each router's call as they are: what tasks share (the experts' features, say)
             # is then computed once, because ONNX Runtime merges equal nodes.
             task = torch.full_like(input_ids[:, 0], number)
-            own = self.model.read(self.model.depths[name], states, layers)
-            routed = self.model.route(own, attention_mask, task, layers)
+            own, below = self.model.read(self.model.depths[name], states, layers)
+            routed = self.model.router(own, attention_mask, task, below)
             found.append(self.model.heads[name](routed, attention_mask))
         return tuple(found)
 

@@ -32,7 +32,7 @@ _FIRST = 3
 #: not been recorded needs as much again.
 _LEAST_FREE = 0.25
 
-Encoded = tuple[Tensor, Tensor | None]
+Encoded = tuple[Tensor, dict[int, Tensor]]
 
 
 class Recorded:
@@ -86,7 +86,7 @@ class Recorded:
                 self.trunk.feed(fed)
             return self.encode(input_ids, attention_mask, token_type_ids)
         states, layers = self.recordings[shape](given)
-        return states[:count, :width], None if layers is None else layers[:, :count, :width]
+        return states[:count, :width], {depth: each[:count, :width] for depth, each in layers.items()}
 
     def as_dict(self) -> dict[str, Any]:
         """{"shapes": how many were recorded, "refused": why the backbone cannot be, or None}."""
@@ -147,21 +147,21 @@ class _Recording:
         torch.cuda.current_stream().wait_stream(beside)
         self.forward, self.backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.forward, pool=of.memory):
-            found = of._run(self.given, depths)
-        self.found = [each for each in found if each is not None]
+            states, layers = of._run(self.given, depths)
+        self.depths, self.found = list(layers), [states, *layers.values()]
         self.above = [torch.zeros_like(each) for each in self.found]
         with torch.cuda.graph(self.backward, pool=of.memory):
-            self.reached = self._differentiate(found, self.above)
+            self.reached = self._differentiate((states, layers), self.above)
         self.found = [each.detach() for each in self.found]
 
     def __call__(self, given: list[Tensor]) -> Encoded:
-        """The states of a batch, and what the router reads besides."""
-        found = _Replay.apply(self, self.start, *given)
-        return (found[0], found[1]) if len(found) > 1 else (found[0], None)
+        """The states of a batch, and those of the layers that are read besides."""
+        states, *layers = _Replay.apply(self, self.start, *given)
+        return states, dict(zip(self.depths, layers, strict=True))
 
     def _differentiate(self, found: Encoded, above: list[Tensor] | None = None) -> list[bool]:
         """Write the gradients, from those of what was found; which parameters there is one of."""
-        outputs = [each for each in found if each is not None]
+        outputs = [found[0], *found[1].values()]
         above = [torch.zeros_like(each) for each in outputs] if above is None else above
         differ = [number for number, each in enumerate(outputs) if each.requires_grad]
         with torch.autocast("cuda", enabled=False):  # as a step's backward pass is outside of it

@@ -83,8 +83,8 @@ def routed(project: Project, model: "DoublerouteModel", task: str) -> Encoder:
     def run(inputs: Inputs[Tensor]) -> tuple[Tensor, dict[int, Tensor]]:
         states, layers = model.encode_layers(**inputs.keywords, tasks=[task])
         asked = torch.full((len(states),), number, device=states.device)
-        own = model.read(model.depths[task], states, layers)
-        return model.route(own, inputs.mask, asked, layers), {}
+        own, below = model.read(model.depths[task], states, layers)
+        return model.router(own, inputs.mask, asked, below), {}
 
     def load() -> Loaded:
         model.to(compute_device()).eval()

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 States = Float[Tensor, "rows seq hidden"]
 Mask = Int[Tensor, "rows seq"]
 Tasks = Int[Tensor, "rows"]
-Layers = Float[Tensor, "depths rows seq hidden"]
+Layers = Mapping[int, Float[Tensor, "rows seq hidden"]]
 
 
 class Sizes(NamedTuple):
@@ -64,8 +64,9 @@ class Router(nn.Module, ABC):
     def forward(self, states: States, mask: Mask, task: Tasks, layers: Layers | None = None) -> States:
         """states [rows, seq, hidden], mask [rows, seq], task [rows] -> routed states [rows, seq, hidden].
 
-        ``layers`` [depths, rows, seq, hidden]: the states of the layers in ``reads``, or of the lowest of
-        them where no task of the rows reads after a higher one; None where it reads none.
+        ``layers`` {depth: [rows, seq, hidden]}: the states of the layers in ``reads``, those alone that are
+        below the highest one that a task of the rows reads; others beside them are passed over. None where it
+        reads none.
         """
 
     def additions(self, states: States, mask: Mask, tasks: Sequence[int]) -> list[Addition] | None:  # noqa: ARG002

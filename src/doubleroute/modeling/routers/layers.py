@@ -98,20 +98,19 @@ class LayersRouter(Router):
 
     def forward(self, states: States, mask: Mask, task: Tasks, layers: Layers | None = None) -> States:  # noqa: ARG002
         """Add what the task reads of the layers' states of each token."""
-        below = [*([] if layers is None else layers), states]
+        # By their place in the mixture; no task of these rows reads a layer that is not there.
+        read = {place: layers[depth] for place, depth in enumerate(self.reads) if layers and depth in layers}
+        read[len(self.reads)] = states
         with torch.autocast(states.device.type, enabled=False):
-            normed = [functional.layer_norm(each.float(), (self.sizes.hidden,)) for each in below]
-            there = [*range(len(below) - 1), -1]  # of the layers: those above have no part in these tasks
+            width = (self.sizes.hidden,)
+            normed = {place: functional.layer_norm(each.float(), width) for place, each in read.items()}
             if self.bottleneck is None:
                 weights = (self.weights(task) * self.strength(task).unsqueeze(-1)).unbind(-1)
-                added = torch.zeros_like(normed[-1])
-                for place, layer in zip(there, normed, strict=True):
+                added = torch.zeros_like(normed[len(self.reads)])
+                for place, layer in normed.items():
                     added = added + weights[place][:, None, None] * layer
             else:
                 down = self._down(task).unbind(1)
-                read = [
-                    torch.bmm(layer, down[place].transpose(1, 2))
-                    for place, layer in zip(there, normed, strict=True)
-                ]
-                added = torch.bmm(torch.stack(read).sum(0), self.up[task].float().transpose(1, 2))
+                found = [torch.bmm(layer, down[place].transpose(1, 2)) for place, layer in normed.items()]
+                added = torch.bmm(torch.stack(found).sum(0), self.up[task].float().transpose(1, 2))
         return states + added.to(states.dtype)

@@ -58,11 +58,7 @@ class StackRouter(Router):
         return {**options, "routers": [resolve(each, root) for each in options["routers"]]}
 
     def forward(self, states: States, mask: Mask, task: Tasks, layers: Layers | None = None) -> States:
-        """Apply the routers in order; each is given the layers that it reads."""
+        """Apply the routers in order; each reads what it wants of the layers."""
         for each in self.parts:
-            below = None
-            if each.reads and layers is not None:
-                places = [self.reads.index(depth) for depth in each.reads]
-                below = layers[[place for place in places if place < len(layers)]]
-            states = each(states, mask, task, below)
+            states = each(states, mask, task, layers)
         return states
