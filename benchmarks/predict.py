@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
 import torch
-from contenders import LEARNED, TASKS, Contender, make, rows, shared_models
+from contenders import EARLY, LEARNED, TASKS, Contender, make, rows, shared_models
 from limits import float32, int8, operations
 from measure import Line, agreeing, tell
 from reviews import MAX_TOKENS, SOURCE
@@ -35,6 +35,8 @@ from reviews import MAX_TOKENS, SOURCE
 from doubleroute.data.tokens import encode_texts
 from doubleroute.linear import cores
 from doubleroute.modeling.backbone import load_tokenizer
+from doubleroute.modeling.inference import Answerer
+from doubleroute.modeling.onnx_answerer import OnnxAnswerer
 from doubleroute.modeling.source import locate
 
 #: Who is held against whom, and the ratio that is wanted.
@@ -71,9 +73,29 @@ def main() -> None:
                 Line(f"{work}, {ours}", theirs, "ms", wall[ours], wall[theirs], least, note=noted(same, ours))
             )
         del contenders
+        early(folder, asked, options.rounds)
         limits = most_texts(folder, asked)
         for threads in sorted({1, options.threads}):
             many(folder, asked, threads, options.rounds, limits, same)
+
+
+def early(folder: Path, texts: Sequence[str], rounds: int) -> None:
+    """The lines of a task that reads a lower layer, against one that reads the last, each asked alone."""
+    torch.set_num_threads(1)
+    (task, layer), late = next(iter(EARLY.items())), next(task for task in TASKS if task not in EARLY)
+    rows = [{"text": text} for text in texts]
+    made = {"PyTorch": Answerer(folder / "early", 1), "ONNX int8": OnnxAnswerer(folder / "early-int8", 1)}
+    for name, answerer in made.items():
+        speed: dict[str, list[float]] = {task: [], late: []}
+        for each in speed:
+            answerer.answer(rows[:64], [each])  # first calls allocate, and open a graph
+        for _ in range(rounds):
+            for each, found in speed.items():
+                begun = time.perf_counter()
+                answerer.answer(rows, [each])
+                found.append(len(rows) / (time.perf_counter() - begun))
+        work = f"one task that reads layer {layer} of 6, {len(texts):,} texts, one thread, {name}"
+        tell(Line(work, "one that reads the last layer", "texts/s", speed[task], speed[late]))
 
 
 def at(folder: Path, threads: int, texts: Sequence[str] = ("a text",) * 2) -> dict[str, Contender]:

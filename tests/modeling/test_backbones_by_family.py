@@ -26,7 +26,7 @@ from doubleroute.integrations.validation import validate
 from doubleroute.modeling.backbone import load_backbone, load_tokenizer, refuse_long_texts, states_of
 from doubleroute.modeling.inference import Answerer
 from doubleroute.modeling.model import DoublerouteConfig, DoublerouteModel, assemble
-from doubleroute.modeling.onnx_answerer import GRAPH, ending_with, open_session, run_graph
+from doubleroute.modeling.onnx_answerer import GRAPH, graph_up_to, open_session, run_graph
 from doubleroute.modeling.onnx_graph import write_graph, write_lower_graphs
 from doubleroute.modeling.quick import narrow
 from doubleroute.modeling.source import Source
@@ -37,6 +37,7 @@ from doubleroute.training.fit import Learner
 from doubleroute.training.ladder import store
 from doubleroute.training.optimise import checkpoint_gradients, freeze, learn_mode
 from doubleroute.training.variants import variant
+from doubleroute.training.word_states import _can_stop
 from doubleroute.workspace import Workspace
 
 LINES = [WORDS, "plain words and numbers", "the film reads 42 short words", "don't the models' lines"] * 3
@@ -289,10 +290,10 @@ def test_a_task_of_a_lower_layer_is_answered_from_it_also_by_the_graph(folder: P
     torch.testing.assert_close(alone["tone"], whole["tone"], rtol=1e-5, atol=1e-6)
     write_graph(model, tmp_path / GRAPH)  # compares on batches of four other sizes
     write_lower_graphs(model, tmp_path / GRAPH)
-    lower, every = (onnx.load(tmp_path / name).graph.node for name in (ending_with(1), GRAPH))
+    lower, every = (onnx.load(tmp_path / name).graph.node for name in (graph_up_to(1), GRAPH))
     products = [sum(each.op_type == "MatMul" for each in nodes) for nodes in (lower, every)]
     assert products[0] < 0.5 * products[1]  # one layer of three
-    found = run_graph(open_session(tmp_path / ending_with(1), 1), Inputs(*given.values()), ["tone"])
+    found = run_graph(open_session(tmp_path / graph_up_to(1), 1), Inputs(*given.values()), ["tone"])
     np.testing.assert_allclose(found["tone"], whole["tone"].numpy(), atol=1e-5)
 
 
@@ -486,6 +487,7 @@ def test_layers_that_share_their_weights_can_only_learn_all_together(tmp_path: P
     backbone = load_backbone(Source("x", tmp_path))
     with pytest.raises(ModelError, match=r"AlbertModel cannot be frozen.*trainable: all.*baselines"):
         Trunk(backbone, 1)
+    assert not _can_stop(backbone, 1)
 
 
 def test_a_list_that_is_not_the_layers_is_refused_and_not_trained_wrongly(tmp_path: Path) -> None:
@@ -495,6 +497,16 @@ def test_a_list_that_is_not_the_layers_is_refused_and_not_trained_wrongly(tmp_pa
     backbone = load_backbone(Source("x", tmp_path))
     with pytest.raises(ModelError, match=r"XLMModel cannot be frozen.*trainable: all"):
         Trunk(backbone, 2)
+    assert not _can_stop(backbone, 2)
+    task = {"kind": "classification", "labels": ["a", "b"], "pooling": "mean", "dropout": 0.0, "weight": 1.0}
+    config = DoublerouteConfig(
+        backbone=backbone.config.to_dict(),
+        router={"kind": "none"},
+        tasks={"tone": {**task, "layer": 2}, "topic": task},
+        max_tokens=32,
+    )
+    with pytest.raises(ModelError, match=r"XLMModel cannot be frozen or read.*head\.layer"):
+        freeze(assemble(config, backbone, seed=1), None, dropout=0.0)
 
 
 def test_an_encoder_with_a_decoder_is_refused(tmp_path: Path) -> None:

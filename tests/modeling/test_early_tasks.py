@@ -14,7 +14,7 @@ from doubleroute.modeling.backbone import load_tokenizer
 from doubleroute.modeling.diagnostics import layer_mixture
 from doubleroute.modeling.inference import Answerer
 from doubleroute.modeling.model import DoublerouteConfig, DoublerouteModel, assemble, load_model
-from doubleroute.modeling.onnx_answerer import GRAPH, OUTPUT, OnnxAnswerer, ending_with, write_about
+from doubleroute.modeling.onnx_answerer import GRAPH, OUTPUT, OnnxAnswerer, graph_up_to, write_about
 from doubleroute.modeling.onnx_graph import write_lower_graphs
 from doubleroute.modeling.onnx_int8 import quantise
 from doubleroute.modeling.routers import resolve
@@ -177,9 +177,9 @@ def test_tasks_that_end_lower_have_a_graph_that_ends_there_and_answers_alike(
     write_lower_graphs(load_model(model), folder / GRAPH)
     write_about(folder, {"precision": precision})
     graphs = {each.name: onnx.load(each).graph for each in folder.glob("*.onnx")}
-    assert graphs.keys() == {GRAPH, ending_with(1)}
-    assert len(graphs[ending_with(1)].node) < 0.7 * len(graphs[GRAPH].node)
-    assert [each.name for each in graphs[ending_with(1)].output] == [OUTPUT + task for task in EARLY]
+    assert graphs.keys() == {GRAPH, graph_up_to(1)}
+    assert len(graphs[graph_up_to(1)].node) < 0.7 * len(graphs[GRAPH].node)
+    assert [each.name for each in graphs[graph_up_to(1)].output] == [OUTPUT + task for task in EARLY]
     graph = OnnxAnswerer(folder)
     whole = graph.logits(ROWS)
     (folder / GRAPH).unlink()  # what is asked now is not asked of it

@@ -115,7 +115,7 @@ def test_any_number_of_rows_of_any_length_goes_through(both: tuple[Path, Path], 
     ids = torch.from_numpy(np.random.default_rng(batch).integers(1, 20, (batch, seq)))
     inputs = Inputs(ids, torch.ones_like(ids), None)
     graph, model = OnnxAnswerer(both[1]), load_model(both[0])
-    found = run_graph(graph.session, inputs, list(graph.tasks))
+    found = run_graph(graph._session(GRAPH, 1), inputs, list(graph.tasks))
     with torch.inference_mode():
         wanted = model(**inputs.keywords).logits
     for task, values in wanted.items():

@@ -20,7 +20,7 @@ from doubleroute.modeling.model import load_model
 from doubleroute.training import activations
 from doubleroute.training.encode import load_split
 from doubleroute.training.history import read_history
-from doubleroute.training.plan import Plan
+from doubleroute.training.plan import Plan, Rung
 from doubleroute.training.start import take_over
 from doubleroute.training.variants import variant
 
@@ -135,10 +135,49 @@ def test_an_early_task_answers_what_was_solved_for_it(root: Path, tmp_path: Path
     assert accuracy(run, tmp_path / "heads") == told_accuracy(tmp_path / "heads") > 0.8
 
 
-def test_the_head_of_a_task_that_reads_another_layer_now_begins_fresh(root: Path) -> None:
-    early, late = (Run(root, *changes).learner().model for changes in ([SENTIMENT], []))
-    assert take_over(late, early) == ["sentiment"]
-    assert take_over(early, Run(root, SENTIMENT).learner().model) == []
+@pytest.mark.parametrize(("before", "now"), [([SENTIMENT], []), ([], [SENTIMENT])])
+def test_a_task_that_reads_another_layer_now_begins_fresh_and_the_others_go_on(
+    root: Path, before: list[str], now: list[str]
+) -> None:
+    champion, fresh, model = (Run(root, LAYERS, *given).learner().model for given in (before, now, now))
+    with torch.no_grad():
+        for part in (champion.router, champion.heads):
+            for each in part.parameters():
+                each.add_(1.0)
+    assert take_over(model, champion) == ["sentiment"]
+    number, other = model.task_numbers["sentiment"], model.task_numbers["entities"]
+    for name in model.router.of_tasks:
+        value, began, theirs = (
+            dict(each.router.named_parameters())[name] for each in (model, fresh, champion)
+        )
+        assert torch.equal(value[number], began[number])
+        assert torch.equal(value[other], theirs[other])
+    assert torch.equal(model.head("sentiment").out.weight, fresh.head("sentiment").out.weight)
+    assert torch.equal(model.head("entities").out.weight, champion.head("entities").out.weight)
+
+
+def test_the_last_layer_is_the_same_whether_it_is_written_or_not(root: Path) -> None:
+    said, unsaid = (Run(root, *given).learner().model for given in (["tasks.sentiment.head.layer=2"], []))
+    assert take_over(unsaid, said) == []
+
+
+def test_states_of_another_layer_are_other_states_also_of_one_champion(root: Path, tmp_path: Path) -> None:
+    run = Run(root, "router={kind: none}")
+    start = heads(run, tmp_path / "champion")
+    early = Run(root, "router={kind: none}", SENTIMENT)
+    for name, each in (("last", run), ("lower", early)):
+        heads(each, tmp_path / name, Plan(start, rung=Rung("heads", retraining=True)))
+        assert accuracy(each, tmp_path / name) == told_accuracy(tmp_path / name), name
+
+
+@pytest.mark.parametrize("router", [LAYERS, "router={kind: layers}"])
+def test_numbers_that_no_task_reads_are_not_counted_as_learned(
+    root: Path, tmp_path: Path, router: str
+) -> None:
+    whole, early = (Run(root, router, *given) for given in ([], [SENTIMENT]))
+    counted = [each.fit(tmp_path / str(n))["trained_parameters"] for n, each in enumerate((whole, early))]
+    width = 8 * 16 if "bottleneck" in router else 1
+    assert counted[0] - counted[1] == width  # of three layers below the last one is closed to one task
 
 
 def test_an_early_task_alone_learns_as_it_does_among_others(root: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from doubleroute.config.words import Words
 
 
 class NoRouter(Section):
-    """The baseline: every task reads the backbone's last hidden states as they are."""
+    """The baseline: every task reads the states of the backbone's last layer, or of its head.layer, as is."""
 
     kind: Literal["none"] = Field("none", description="the kind of router")
 
@@ -46,7 +46,10 @@ class LayersRouter(Section):
 
     kind: Literal["layers"] = Field(description="the kind of router")
     top: int | None = Field(
-        None, ge=1, description="layers from the top that are mixed; null: all, and the embeddings"
+        None,
+        ge=1,
+        description="layers from the backbone's top that are mixed; null: all, and the embeddings; a task "
+        "with a head.layer reads those of them that are below it, and its own",
     )
     bottleneck: int | None = Field(
         None, ge=1, le=8192, description="directions that a task reads of each layer; null: a weight for each"

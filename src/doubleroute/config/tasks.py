@@ -87,7 +87,7 @@ class Head(Section):
         None,
         ge=1,
         description="the backbone's layer that the task reads, 1 the lowest: no higher one is run for it "
-        "unless another task needs it; null: the last",
+        "unless another task that is asked needs it; null: the last",
     )
     crf: bool = Field(False, description="tagging: also learn which tag follows which (Lafferty et al. 2001)")
     overlap: int = Field(

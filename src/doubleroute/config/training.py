@@ -49,7 +49,9 @@ class Training(Section):
         "2016): less memory for long texts, at the price of a second pass forward",
     )
     trainable: Literal["all", "frozen"] | Annotated[int, Field(ge=1)] = Field(
-        "all", description="all layers, frozen (router and heads alone), or how many top layers"
+        "all",
+        description="all layers, frozen (router and heads alone), or how many top layers; what a task reads "
+        "by head.layer learns as far as it is among these",
     )
     lora: Lora | None = Field(
         None, description="adapters learn in place of the trainable layers' weights (the extra lora)"

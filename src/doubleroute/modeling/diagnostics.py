@@ -162,7 +162,8 @@ def layer_mixture(model: DoublerouteModel) -> dict[str, Any] | None:
     ``weights`` sum to one, and ``strength`` is what their mixture is multiplied with before it is added: near
     zero the weights say nothing. Both are learned for each task and are the same for all its tokens. A layer
     above the one that a task reads has no weight.
-    ``entropy`` as of ``GateWatch``; ``information``: ``mutual_information`` of layer and task.
+    ``entropy`` as of ``GateWatch``; ``information``: ``mutual_information`` of layer and task, None where
+    tasks read up to different layers, which alone would tell them apart.
     """
     router = next((each for each in model.router.parts if isinstance(each, LayersRouter)), None)
     if router is None:
@@ -189,7 +190,7 @@ def layer_mixture(model: DoublerouteModel) -> dict[str, Any] | None:
             }
             for task, number in model.task_numbers.items()
         },
-        "information": round(mutual_information(weights.tolist()), 6),
+        "information": round(mutual_information(weights.tolist()), 6) if len(set(depths)) == 1 else None,
     }
 
 

@@ -23,7 +23,7 @@ from doubleroute.modeling.routers import Addition, Layers, Router, Sizes, make_r
 from doubleroute.modeling.trunk import caught_layers, stopping_after
 
 #: What ``encode_layers`` gives of layers where none is read.
-NOTHING: Layers = MappingProxyType({})
+NO_LAYERS: Layers = MappingProxyType({})
 
 
 class DoublerouteConfig(PreTrainedConfig):
@@ -69,8 +69,8 @@ class RoutedOutput(ModelOutput):
 class DoublerouteModel(PreTrainedModel):
     """One backbone, one router, a head for each task.
 
-    ``depths``: after which layer of the backbone a task reads: what stands there is its H. ``reads``: the
-    layers below the last one whose states the router or a task reads, lowest first.
+    ``height``: how many layers the backbone has. ``depths``: after which of them a task reads: what stands
+    there is its H. ``reads``: those below the last one whose states the router or a task reads, lowest first.
     """
 
     config_class = DoublerouteConfig
@@ -84,12 +84,11 @@ class DoublerouteModel(PreTrainedModel):
         self.backbone = AutoModel.from_config(inner, attn_implementation="eager")
         drop_pooler(self.backbone)
         hidden = int(inner.hidden_size)
-        self.layers = int(inner.num_hidden_layers)
-        self.depths = {name: task.get("layer") or self.layers for name, task in config.tasks.items()}
-        sizes = Sizes(hidden, len(config.tasks), self.layers, tuple(self.depths.values()))
+        self.height = int(inner.num_hidden_layers)
+        self.depths = {name: task.get("layer") or self.height for name, task in config.tasks.items()}
+        sizes = Sizes(hidden, len(config.tasks), self.height, tuple(self.depths.values()))
         self.router: Router = make_router(config.router, sizes)
-        early = {depth for depth in self.depths.values() if depth < self.layers}
-        self.reads = tuple(sorted(early.union(self.router.reads)))
+        self.reads = self._read_by(list(self.depths))
         self.heads = nn.ModuleDict(
             {
                 name: kind(task["kind"]).head(hidden, task["labels"], task)
@@ -125,7 +124,7 @@ class DoublerouteModel(PreTrainedModel):
             states, layers = self.encode_layers(input_ids, attention_mask, token_type_ids, wanted)
             logits = self.answer_all(states, attention_mask, wanted, layers)
         else:
-            states, layers = self.encode_layers(input_ids, attention_mask, token_type_ids)
+            states, layers = self.encode_layers(input_ids, attention_mask, token_type_ids, list(rows))
             logits = self.answer(states, attention_mask, rows, layers)
         penalty = self.router.take_penalty()
         if targets is None:
@@ -171,15 +170,15 @@ class DoublerouteModel(PreTrainedModel):
         token_type_ids: Int[Tensor, "batch seq"] | None = None,
         tasks: Sequence[str] | None = None,
     ) -> tuple[Float[Tensor, "batch seq hidden"], dict[int, Float[Tensor, "batch seq hidden"]]]:
-        """What these tasks (by default all) read: H = M(x), and the states of the layers in ``reads``.
+        """What these tasks (by default all) read: H = M(x), and the states of those of ``reads`` that they
+        and their router read.
 
-        The pass ends with the highest layer that one of the tasks reads. Where that is not the last one, H is
-        its states, and of ``reads`` there are those up to it.
+        The pass ends with the highest layer that one of the tasks reads; where that is not the last one, H is
+        its states.
         """
-        deepest = self.deepest(tasks)
-        reads = [depth for depth in self.reads if depth <= deepest]
+        deepest, reads = self.deepest(tasks), self._read_by(list(self.depths if tasks is None else tasks))
         with caught_layers(self.backbone, reads) as found:
-            if deepest == self.layers:
+            if deepest == self.height:
                 states = self.encode(input_ids, attention_mask, token_type_ids)
             else:
                 with stopping_after(self.backbone, deepest):
@@ -191,23 +190,29 @@ class DoublerouteModel(PreTrainedModel):
         """The highest layer that one of these tasks (by default all) reads."""
         return max(self.depths[name] for name in (self.depths if tasks is None else tasks))
 
+    def _read_by(self, tasks: Sequence[str]) -> tuple[int, ...]:
+        """The layers below the last one whose states these tasks and their router read, lowest first."""
+        own = {self.depths[name] for name in tasks}
+        return tuple(sorted({depth for depth in own if depth < self.height}.union(self._below(max(own)))))
+
+    def _below(self, depth: int) -> list[int]:
+        """The layers that the router reads for a task that reads after layer ``depth``."""
+        return [each for each in self.router.reads if each < depth]
+
     def read(
-        self,
-        depth: int,
-        states: Float[Tensor, "batch seq hidden"],
-        layers: Layers,
+        self, task: str, states: Float[Tensor, "batch seq hidden"], layers: Layers
     ) -> tuple[Float[Tensor, "batch seq hidden"], dict[int, Float[Tensor, "batch seq hidden"]]]:
-        """Of what ``encode_layers`` gave: H of a task that reads after layer ``depth``, and what its router
-        reads besides, which is below it."""
-        below = {each: layers[each] for each in self.router.reads if each < depth}
-        return states if depth == self.layers else layers[depth], below
+        """Of what ``encode_layers`` gave for this task and others: its H, and what the router reads for it
+        besides."""
+        depth = self.depths[task]
+        return layers.get(depth, states), {each: layers[each] for each in self._below(depth)}
 
     def answer(
         self,
         states: Float[Tensor, "batch seq hidden"],
         mask: Int[Tensor, "batch seq"],
         rows: Mapping[str, Tensor],
-        layers: Layers = NOTHING,
+        layers: Layers = NO_LAYERS,
     ) -> dict[str, Tensor]:
         """F(R(H, task)) for the rows of each task: states [batch, seq, hidden] -> logits by task.
         ``layers``: what ``encode_layers`` gave beside the states."""
@@ -215,14 +220,13 @@ class DoublerouteModel(PreTrainedModel):
         task = torch.cat(
             [torch.full_like(rows[name], self.task_numbers[name], dtype=torch.long) for name in rows]
         )
-        read = {name: self.read(self.depths[name], states, layers)[0] for name in rows}
         if len({self.depths[name] for name in rows}) == 1:
-            chosen = next(iter(read.values()))[index]
+            chosen = self.read(next(iter(rows)), states, layers)[0][index]
         else:
-            chosen = torch.cat([read[name][rows[name]] for name in rows])
+            chosen = torch.cat([self.read(name, states, layers)[0][rows[name]] for name in rows])
         chosen_mask = mask[index]
-        _, below = self.read(self.deepest(list(rows)), states, layers)
-        routed = self.router(chosen, chosen_mask, task, {depth: each[index] for depth, each in below.items()})
+        below = {depth: layers[depth][index] for depth in self._below(self.deepest(list(rows)))}
+        routed = self.router(chosen, chosen_mask, task, below)
         logits, start = {}, 0
         for name, numbers in rows.items():
             part = slice(start, start + len(numbers))
@@ -235,7 +239,7 @@ class DoublerouteModel(PreTrainedModel):
         states: Float[Tensor, "batch seq hidden"],
         mask: Int[Tensor, "batch seq"],
         tasks: Sequence[str],
-        layers: Layers = NOTHING,
+        layers: Layers = NO_LAYERS,
     ) -> dict[str, Tensor]:
         """F(R(H, task)) of every row for each of these tasks; as ``answer``."""
         shared = self.answer_shared(states, mask, tasks, layers)
@@ -249,7 +253,7 @@ class DoublerouteModel(PreTrainedModel):
         states: Float[Tensor, "batch seq hidden"],
         mask: Int[Tensor, "batch seq"],
         tasks: Sequence[str],
-        layers: Layers = NOTHING,
+        layers: Layers = NO_LAYERS,
     ) -> dict[str, Tensor] | None:
         """The logits of ``answer_all`` by way of the router's ``additions``; None where it has none to give,
         and in training mode.
@@ -262,7 +266,7 @@ class DoublerouteModel(PreTrainedModel):
         found: dict[str, Tensor] = {}
         for depth in {self.depths[name] for name in tasks}:
             alike = [name for name in tasks if self.depths[name] == depth]
-            own, _ = self.read(depth, states, layers)
+            own, _ = self.read(alike[0], states, layers)
             additions = self.router.additions(own, mask, [self.task_numbers[name] for name in alike])
             if additions is None:
                 return None

@@ -54,9 +54,9 @@ class OnnxAnswerer(Answering):
         self.precision = str(read_about(folder)["precision"])
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         self.threads = threads or cores()
+        onnx_runtime()  # told now where it is not installed; graphs are opened when they are first asked
         self._folder, self._lock = folder, threading.Lock()
         self._sessions: dict[tuple[str, int], onnxruntime.InferenceSession] = {}
-        self.session = self._session(GRAPH, self.threads)
         self.tokenizer = read_tokenizer(folder / TOKENIZER)
         self.max_tokens = int(config["max_tokens"])
         self.tasks = {
@@ -85,7 +85,7 @@ class OnnxAnswerer(Answering):
     def _graph_of(self, tasks: Sequence[str]) -> str:
         """The file of the smallest graph that answers these tasks."""
         layers = [self._layers[task] for task in tasks]
-        name = GRAPH if None in layers else ending_with(max(layers))
+        name = GRAPH if None in layers else graph_up_to(max(layers))
         return name if (self._folder / name).is_file() else GRAPH
 
     def _session(self, graph: str, threads: int) -> "onnxruntime.InferenceSession":
@@ -97,7 +97,7 @@ class OnnxAnswerer(Answering):
             return self._sessions[graph, threads]
 
 
-def ending_with(layer: int) -> str:
+def graph_up_to(layer: int) -> str:
     """The file of the graph of the tasks that read no higher layer than this one."""
     return f"layer-{layer}.onnx"
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from doubleroute.data.batches import Inputs
 from doubleroute.errors import MachineError, ModelError
 from doubleroute.modeling.model import DoublerouteModel
-from doubleroute.modeling.onnx_answerer import OUTPUT, ending_with, missing, open_session, run_graph
+from doubleroute.modeling.onnx_answerer import OUTPUT, graph_up_to, missing, open_session, run_graph
 
 OPSET = 17
 #: [batch, seq] of the batches that a new graph is tried on; the example that it is traced with is another.
@@ -46,7 +46,7 @@ class _Whole(nn.Module):
             # The states go to each router's call as they are: what tasks share (the experts' features, say)
             # is then computed once, because ONNX Runtime merges equal nodes.
             task = torch.full_like(input_ids[:, 0], number)
-            own, below = self.model.read(self.model.depths[name], states, layers)
+            own, below = self.model.read(name, states, layers)
             routed = self.model.router(own, attention_mask, task, below)
             found.append(self.model.heads[name](routed, attention_mask))
         return tuple(found)
@@ -87,15 +87,33 @@ def write_graph(model: DoublerouteModel, place: Path) -> None:
 
 
 def write_lower_graphs(model: DoublerouteModel, graph: Path) -> None:
-    """Beside a graph of the model write, for each layer below the highest one that is read, the part of it
-    that the tasks need which read no higher one. What they compute is the same, in the same order."""
+    """Beside a graph of the model write, for each layer below the highest one that a task reads, the part of
+    it that those tasks need which read no higher one. Raises ModelError when a part does not give the logits
+    of the whole."""
     from onnx.utils import extract_model
 
-    for layer in sorted(set(model.depths.values()))[:-1]:
+    lower = sorted(set(model.depths.values()))[:-1]
+    whole = open_session(graph) if lower else None
+    for layer in lower:
+        assert whole is not None
         tasks = [task for task, depth in model.depths.items() if depth <= layer]
-        inputs = [each.name for each in open_session(graph).get_inputs()]
-        outputs = [OUTPUT + task for task in tasks]
-        extract_model(graph, graph.with_name(ending_with(layer)), inputs, outputs, False, False)
+        part = graph.with_name(graph_up_to(layer))
+        inputs = [each.name for each in whole.get_inputs()]
+        try:
+            extract_model(graph, part, inputs, [OUTPUT + task for task in tasks], False, False)
+        except Exception as error:  # onnx and the protocol buffers raise many kinds
+            raise ModelError(f"no graph that ends with layer {layer} can be written: {error}") from error
+        session = open_session(part)
+        for batch, seq in TRIED:
+            given = _batch(model, batch, min(seq, model.config.max_tokens))
+            found, wanted = run_graph(session, given, tasks), run_graph(whole, given, tasks)
+            for task, values in wanted.items():
+                far = float(np.abs(values - found[task]).max())
+                if not far <= TOLERANCE * max(1.0, float(np.abs(values).max())):
+                    raise ModelError(
+                        f"the graph that ends with layer {layer} does not answer '{task}' as the whole one: "
+                        f"on {batch} rows of {seq} tokens a logit differs by {far:.2g}"
+                    )
 
 
 def _try_out(model: DoublerouteModel, place: Path) -> None:

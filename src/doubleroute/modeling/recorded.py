@@ -32,6 +32,8 @@ _FIRST = 3
 #: not been recorded needs as much again.
 _LEAST_FREE = 0.25
 
+#: Rows and tokens of a batch, whether it has segments, which layers are fed, and which tasks are asked.
+Shape = tuple[int | str, ...]
 Encoded = tuple[Tensor, dict[int, Tensor]]
 
 
@@ -48,8 +50,8 @@ class Recorded:
     def __init__(self, model: DoublerouteModel, trunk: Trunk | None, pad_id: int) -> None:
         self.model, self.trunk, self.pad_id = model, trunk, pad_id
         self.encode = model.encode_layers
-        self.seen = Counter[tuple[int, ...]]()
-        self.recordings: dict[tuple[int, ...], _Recording] = {}
+        self.seen = Counter[Shape]()
+        self.recordings: dict[Shape, _Recording] = {}
         self.memory: Any = torch.cuda.graph_pool_handle()
         self.learned = [each for each in model.backbone.parameters() if each.requires_grad]
         self.gradients = [torch.zeros_like(each) for each in self.learned]
@@ -63,17 +65,17 @@ class Recorded:
         token_type_ids: Tensor | None = None,
         tasks: Sequence[str] | None = None,
     ) -> Encoded:
-        """As ``DoublerouteModel.encode_layers``; what is recorded is read by all tasks."""
+        """As ``DoublerouteModel.encode_layers``."""
         count, width = input_ids.shape
         rows = count if count <= 8 else _up(count, _ROWS)
         seq = min(_up(width, _TOKENS), self.model.config.max_tokens)
         learns = self.model.training and torch.is_grad_enabled()
-        if self.refused or not learns or tasks is not None or rows * seq > _MOST:
+        if self.refused or not learns or rows * seq > _MOST:
             return self.encode(input_ids, attention_mask, token_type_ids, tasks)
         fed = self._fed()
-        shape = (rows, seq, token_type_ids is not None, *fed)
+        shape = (rows, seq, token_type_ids is not None, *fed, *(tasks or ()))
         if shape not in self.recordings and not self._is_due(shape):
-            return self.encode(input_ids, attention_mask, token_type_ids)
+            return self.encode(input_ids, attention_mask, token_type_ids, tasks)
         filling = (0, seq - width, 0, rows - count)
         mask = functional.pad(attention_mask, filling)
         mask[count:, 0] = 1  # a row in which nothing counts has no softmax
@@ -81,10 +83,10 @@ class Recorded:
         if token_type_ids is not None:
             given.append(functional.pad(token_type_ids, filling))
         given += [functional.pad(each.to(input_ids.device), (0, 0, *filling)) for each in fed.values()]
-        if shape not in self.recordings and not self._record(shape, given, list(fed)):
+        if shape not in self.recordings and not self._record(shape, given, list(fed), tasks):
             if self.trunk is not None and fed:  # what was tried has fed others
                 self.trunk.feed(fed)
-            return self.encode(input_ids, attention_mask, token_type_ids)
+            return self.encode(input_ids, attention_mask, token_type_ids, tasks)
         states, layers = self.recordings[shape](given)
         return states[:count, :width], {depth: each[:count, :width] for depth, each in layers.items()}
 
@@ -98,15 +100,15 @@ class Recorded:
             return {}
         return dict(self.trunk.states)
 
-    def _run(self, given: list[Tensor], depths: list[int]) -> Encoded:
+    def _run(self, given: list[Tensor], depths: list[int], tasks: Sequence[str] | None) -> Encoded:
         """A pass: ids, mask, types if there are some, and the states of these depths that are fed."""
         plain = len(given) - len(depths)
         if depths:
             assert self.trunk is not None
             self.trunk.feed(dict(zip(depths, given[plain:], strict=True)))
-        return self.encode(given[0], given[1], given[2] if plain > 2 else None)
+        return self.encode(given[0], given[1], given[2] if plain > 2 else None, tasks)
 
-    def _is_due(self, shape: tuple[int, ...]) -> bool:
+    def _is_due(self, shape: Shape) -> bool:
         """Whether a shape that comes now has come often enough, and there is memory to record it."""
         self.seen[shape] += 1
         if self.seen[shape] < _SEEN:
@@ -114,11 +116,13 @@ class Recorded:
         free, whole = torch.cuda.mem_get_info()
         return bool(free >= max(_LEAST_FREE * whole, torch.cuda.max_memory_allocated()))
 
-    def _record(self, shape: tuple[int, ...], given: list[Tensor], depths: list[int]) -> bool:
+    def _record(
+        self, shape: Shape, given: list[Tensor], depths: list[int], tasks: Sequence[str] | None
+    ) -> bool:
         """Record a pass over a batch of this shape; whether that went well."""
         try:
             with _undisturbed():
-                self.recordings[shape] = _Recording(self, given, depths)
+                self.recordings[shape] = _Recording(self, given, depths, tasks)
         except RuntimeError as error:
             self.refused = _first(error)
             self.recordings.clear()  # whose dropout would draw from the generator as it was before
@@ -134,7 +138,9 @@ class _Recording:
     Raises RuntimeError when the pass cannot be recorded.
     """
 
-    def __init__(self, of: Recorded, given: list[Tensor], depths: list[int]) -> None:
+    def __init__(
+        self, of: Recorded, given: list[Tensor], depths: list[int], tasks: Sequence[str] | None
+    ) -> None:
         self.learned, self.gradients = of.learned, of.gradients
         self.given = [each.clone() for each in given]
         # What starts a backward pass through the recording, as what was given has no gradient.
@@ -143,11 +149,11 @@ class _Recording:
         beside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(beside):
             for _ in range(_FIRST):
-                self._differentiate(of._run(self.given, depths))
+                self._differentiate(of._run(self.given, depths, tasks))
         torch.cuda.current_stream().wait_stream(beside)
         self.forward, self.backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.forward, pool=of.memory):
-            states, layers = of._run(self.given, depths)
+            states, layers = of._run(self.given, depths, tasks)
         self.depths, self.found = list(layers), [states, *layers.values()]
         self.above = [torch.zeros_like(each) for each in self.found]
         with torch.cuda.graph(self.backward, pool=of.memory):

@@ -1,7 +1,8 @@
 """The layers of a backbone: their outputs caught, passes that stop below the last one, and the frozen lower
 ones taken out while their outputs are stored."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,9 +28,9 @@ def layers_of(backbone: nn.Module) -> nn.ModuleList:
 
 def _no_layers(backbone: nn.Module, why: str) -> str:
     return (
-        f"the layers of {type(backbone).__name__} cannot be frozen one by one ({why}); write "
-        "`trainable: all` under training, leave frozen out of evaluation.baselines, and let no router of "
-        "kind layers read them"
+        f"the layers of {type(backbone).__name__} cannot be frozen or read one by one ({why}); write "
+        "`trainable: all` under training, leave frozen out of evaluation.baselines, and let neither a router "
+        "of kind layers nor the head.layer of a task read them"
     )
 
 
@@ -41,8 +42,10 @@ def first_of(output: Tensor | tuple[Any, ...]) -> Tensor:
 
 @contextmanager
 def caught_layers(backbone: nn.Module, depths: Sequence[int]) -> Iterator[dict[int, Tensor]]:
-    """As long as this lasts, what each pass of the backbone gives after these layers, [batch, seq, hidden];
-    depth 0 is what the first layer reads, the embeddings. Raises ModelError for a backbone without layers."""
+    """As long as this lasts, what each pass of the backbone by this thread gives after these layers, [batch,
+    seq, hidden]; depth 0 is what the first layer reads, the embeddings. Raises ModelError for a backbone
+    without layers."""
+    thread = threading.get_ident()
     found: dict[int, Tensor] = {}
     if not depths:
         yield found
@@ -51,12 +54,14 @@ def caught_layers(backbone: nn.Module, depths: Sequence[int]) -> Iterator[dict[i
 
     def after(depth: int) -> Callable[..., None]:
         def hook(_: nn.Module, __: object, output: Tensor | tuple[Any, ...]) -> None:
-            found[depth] = first_of(output)
+            if threading.get_ident() == thread:
+                found[depth] = first_of(output)
 
         return hook
 
     def before(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-        found[0] = given[0] if given else named["hidden_states"]
+        if threading.get_ident() == thread:
+            found[0] = given[0] if given else named["hidden_states"]
 
     hooks = [layers[depth - 1].register_forward_hook(after(depth)) for depth in depths if depth]
     if 0 in depths:
@@ -75,11 +80,13 @@ class _Reached(Exception):
 @contextmanager
 def stopping_after(backbone: nn.Module, depth: int) -> Iterator[None]:
     """Run one pass of the backbone in this, and it ends with layer ``depth`` (1 is the lowest): what is above
-    is not computed. ``caught_layers`` around it has the states. Raises ModelError for a backbone without
-    layers."""
+    is not computed. ``caught_layers`` around it has the states. Other threads' passes go on. Raises
+    ModelError for a backbone without layers; whether they are its layers, ``refuse_other_layers`` tells."""
+    thread = threading.get_ident()
 
     def stop(*_: object) -> None:
-        raise _Reached
+        if threading.get_ident() == thread:
+            raise _Reached
 
     hook = layers_of(backbone)[depth - 1].register_forward_hook(stop)
     try:
@@ -88,6 +95,13 @@ def stopping_after(backbone: nn.Module, depth: int) -> Iterator[None]:
         pass
     finally:
         hook.remove()
+
+
+def refuse_other_layers(backbone: nn.Module, depths: Iterable[int]) -> None:
+    """Raise ModelError unless what is caught after these layers (0: none to look at) is the states [batch,
+    seq, hidden] that all above is computed from, for a backbone on the device that it is on."""
+    for depth in depths:
+        Trunk(backbone, depth)
 
 
 def around(backbone: nn.Module, depth: int) -> tuple[list[str], list[str]]:

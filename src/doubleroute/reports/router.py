@@ -89,8 +89,11 @@ def layer_tables(evaluation: Mapping[str, Any]) -> list[Table]:
         note = (
             "Learned weight of each layer, the same for all tokens of a task; strength: what the mixture is "
             "multiplied with before it is added, near 0 the weights say nothing; entropy 1: all weigh "
-            f"alike. A layer says {number(mixture['information'])} bits about its task (mutual information)."
+            "alike."
         )
+        if mixture["information"] is not None:
+            bits = number(mixture["information"])
+            note += f" A layer says {bits} bits about its task (mutual information)."
         found.append(
             Table(f"The mixture of layers, {model_title(name, evaluation)}", header, rows, note=note)
         )

@@ -28,7 +28,7 @@ from doubleroute.data.tokens import Packed
 from doubleroute.digests import code_digest, file_digest, versions_of
 from doubleroute.modeling.backbone import load_backbone, refuse_long_texts, states_of
 from doubleroute.modeling.source import locate
-from doubleroute.modeling.trunk import Trunk, caught_layers, stopping_after
+from doubleroute.modeling.trunk import caught_layers, refuse_other_layers, stopping_after
 from doubleroute.training.encode import ANSWERS, load_split, read_digest, read_meta
 from doubleroute.training.machine import autocast, compute_device, give_back_memory, tokens_a_pass
 from doubleroute.training.plan import Start
@@ -90,8 +90,7 @@ def activations(
 
     def make(folder: Path) -> None:
         backbone = _backbone(project, start)
-        for layer in wanted:
-            Trunk(backbone, layer)  # refuses a backbone that cannot be cut there
+        refuse_other_layers(backbone, wanted)
         rows = {
             (task, split): each.packed
             for split in (*LEARNED, ANSWERS)

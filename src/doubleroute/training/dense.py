@@ -16,12 +16,12 @@ _MOST = 8192
 
 
 def router_parameters(router: Router, sizes: Sizes, root: Path = Path()) -> int:
-    """How many numbers of a router learn between a backbone and heads of these sizes. ``root``: the folder of
-    the project, where a router with weights of its own finds them."""
+    """How many numbers of a router learn, and are used, between a backbone and heads of these sizes.
+    ``root``: the folder of the project, where a router with weights of its own finds them."""
     options = resolve(router.model_dump(mode="json"), root)
     with torch.device("meta"):  # nothing is drawn or stored
         made = make_router(options, sizes)
-    return sum(each.numel() for each in made.parameters() if each.requires_grad)
+    return sum(each.numel() for each in made.parameters() if each.requires_grad) - made.unread
 
 
 def dense_like(router: Router, sizes: Sizes, root: Path = Path()) -> ExpertsRouter:

@@ -51,13 +51,15 @@ def pretrained(project: Project, depths: Sequence[int] = (), last: int | None = 
 
     def load() -> Loaded:
         from doubleroute.modeling.backbone import load_backbone, refuse_long_texts, states_of
-        from doubleroute.modeling.trunk import caught_layers, stopping_after
+        from doubleroute.modeling.trunk import caught_layers, refuse_other_layers, stopping_after
 
-        backbone = load_backbone(source).to(compute_device()).eval()
+        backbone = load_backbone(source)
         refuse_long_texts(backbone, max_tokens)
         layers = int(backbone.config.num_hidden_layers)
         end = layers if last is None else last
         below = sorted({depth for depth in (*depths, end) if depth < layers})
+        refuse_other_layers(backbone, below)
+        backbone.to(compute_device()).eval()
 
         def run(inputs: Inputs[Tensor]) -> tuple[Tensor, dict[int, Tensor]]:
             given = (backbone, inputs.ids, inputs.mask, inputs.types)
@@ -76,22 +78,22 @@ def pretrained(project: Project, depths: Sequence[int] = (), last: int | None = 
 
 
 def routed(project: Project, model: "DoublerouteModel", task: str) -> Encoder:
-    """What the head of ``task`` reads in an earlier model, from which ``model`` has taken its weights."""
+    """What the head of ``task`` reads in an earlier model, from which ``model`` has taken its weights, at the
+    layer that the task reads in ``model``."""
     source = locate(project.backbone.source, project.root)
     number = model.task_numbers[task]
 
     def run(inputs: Inputs[Tensor]) -> tuple[Tensor, dict[int, Tensor]]:
         states, layers = model.encode_layers(**inputs.keywords, tasks=[task])
         asked = torch.full((len(states),), number, device=states.device)
-        own, below = model.read(model.depths[task], states, layers)
-        return model.router(own, inputs.mask, asked, below), {}
+        return model.router(states, inputs.mask, asked, layers), {}
 
     def load() -> Loaded:
         model.to(compute_device()).eval()
         return _loaded(run, int(model.backbone.config.hidden_size), source)
 
     return Encoder(
-        f"{_weights(model)}-{task}",
+        f"{_weights(model)}-{task}-{model.depths[task]}",
         project.backbone.max_tokens,
         resolve_precision(project.training.precision),
         load,
@@ -99,7 +101,8 @@ def routed(project: Project, model: "DoublerouteModel", task: str) -> Encoder:
 
 
 def _weights(model: "DoublerouteModel") -> str:
-    """A digest of backbone and router: models that differ in their heads alone have the same states."""
+    """A digest of backbone and router: models that differ in their heads alone have the same states of each
+    layer."""
     import xxhash
 
     sha = xxhash.xxh3_128()

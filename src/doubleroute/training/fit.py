@@ -285,6 +285,8 @@ class Learner:
         if self.vocabulary is not None:
             self.vocabulary.put_back()
         trained = count(checkpoints.learned(self.model).values())
+        if self.plan.moved is None:
+            trained -= self.model.router.unread
         if self.adapters is not None:
             self.adapters.merge_and_unload()
         if self._rank:

@@ -79,7 +79,8 @@ class HeadsFit:
             part = layers_router(self.model) if self.plan.start is None else None
             solved += count(self.model.heads[task].parameters())
             if part is not None:
-                solved += part.up[number].numel() + part.down[number].numel()
+                read = len(part.down[number]) if part.open is None else sum(part.open[number])
+                solved += part.up[number].numel() + read * part.down[number][0].numel()
         history.note_epoch(0, scores, "heads")
         self.model.cpu().eval()
         self.model.save_pretrained(folder / "model")
@@ -153,7 +154,7 @@ class HeadsFit:
             return routed(self.project, self.model, task), ()
         router, own = layers_router(self.model), self.model.depths[task]
         depths = () if router is None else (*(each for each in router.reads if each < own), own)
-        return pretrained(self.project, depths, own if own < self.model.layers else None), depths
+        return pretrained(self.project, depths, own if own < self.model.height else None), depths
 
     def _pooling(self, task: str) -> Pooling:
         if kind(self.model.config.tasks[task]["kind"]).per_token:

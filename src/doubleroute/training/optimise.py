@@ -11,21 +11,23 @@ from transformers import PreTrainedModel
 from doubleroute.config import Training
 from doubleroute.errors import ConfigError
 from doubleroute.modeling.model import DoublerouteModel
-from doubleroute.modeling.trunk import Trunk, around, layers_of
+from doubleroute.modeling.trunk import Trunk, around, layers_of, refuse_other_layers
 
 
 def freeze(model: DoublerouteModel, depth: int | None, dropout: float) -> Trunk | None:
     """Freeze the embeddings and the ``depth`` lowest layers (None: nothing), and the layers that no task
     reads, and set the dropout of the rest; give the frozen trunk, if there is one. With a layer learns what
-    stands above it; when all are frozen nothing of the backbone does."""
+    stands above it; when all are frozen nothing of the backbone does. Raises ModelError for a backbone whose
+    layers cannot be told apart where that is needed."""
     for module in model.backbone.modules():
         if isinstance(module, nn.Dropout):
             module.p = dropout
         for name, value in vars(module).items():  # ModernBERT and others drop attention by a bare number
             if "dropout" in name and isinstance(value, float):
                 setattr(module, name, dropout)
+    refuse_other_layers(model.backbone, model.reads)
     deepest = model.deepest()
-    unread = set(around(model.backbone, deepest)[1] if deepest < model.layers else ())
+    unread = set(around(model.backbone, deepest)[1] if deepest < model.height else ())
     if depth is None:
         for name, parameter in model.backbone.named_parameters():
             parameter.requires_grad_(parameter.requires_grad and name not in unread)

@@ -70,7 +70,12 @@ def pooled_states(
         "pooling": pooling,
         "depths": list(depths),
         "code": code_digest(
-            "training/pooled", "training/kept_rows", "modeling", "data/tokens", "data/batches"
+            "training/pooled",
+            "training/encoders",
+            "training/kept_rows",
+            "modeling",
+            "data/tokens",
+            "data/batches",
         ),
         "versions": versions_of("torch", "transformers", "tokenizers"),
     }

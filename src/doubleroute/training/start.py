@@ -148,22 +148,24 @@ def take_over(model: "DoublerouteModel", given: "DoublerouteModel") -> list[str]
     other labels of an order begins fresh as a whole.
     The caller has seen to it that backbone and router are the same (``refuse_another``).
     """
-    both = [
+    alike = [
         name
         for name, task in model.config.tasks.items()
-        if name in given.config.tasks and given.config.tasks[name]["kind"] == task["kind"]
+        if name in given.config.tasks
+        and given.config.tasks[name]["kind"] == task["kind"]
+        and given.depths[name] == model.depths[name]
     ]
     with torch.no_grad():
         model.backbone.load_state_dict(given.backbone.state_dict())
-        _take_router(model, given, both)
-        whole = [name for name in both if _take_head(model, given, name)]
+        _take_router(model, given, alike)
+        whole = [name for name in alike if _take_head(model, given, name)]
     return [name for name in model.config.tasks if name not in whole]
 
 
-def _take_router(model: "DoublerouteModel", given: "DoublerouteModel", both: list[str]) -> None:
+def _take_router(model: "DoublerouteModel", given: "DoublerouteModel", tasks: list[str]) -> None:
     theirs = dict(given.router.named_parameters())
-    mine = [model.task_numbers[task] for task in both]
-    places = [given.task_numbers[task] for task in both]
+    mine = [model.task_numbers[task] for task in tasks]
+    places = [given.task_numbers[task] for task in tasks]
     for name, value in model.router.named_parameters():
         if name in model.router.of_tasks:
             value[mine] = theirs[name][places]
@@ -179,7 +181,7 @@ def _take_head(model: "DoublerouteModel", given: "DoublerouteModel", task: str) 
     old: dict[str, Tensor] = dict(given.heads[task].named_parameters())
     known = {label: row for row, label in enumerate(theirs["labels"])}
     rows = [(row, known[label]) for row, label in enumerate(ours["labels"]) if label in known]
-    whole = bool(ours["pooling"] == theirs["pooling"] and ours.get("layer") == theirs.get("layer"))
+    whole = bool(ours["pooling"] == theirs["pooling"])
     of_labels = model.head(task).of_labels if ours["labels"] else {}
     for name, value in model.heads[task].named_parameters():
         if name in of_labels and name in old:

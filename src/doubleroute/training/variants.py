@@ -38,16 +38,15 @@ def variant(project: Project, name: Name, router: Router | None = None, rung: Ru
     chosen = (router or project.router) if name == "routed" else NoRouter()
     options = resolve(chosen.model_dump(mode="json"), project.root)
     trainable = "frozen" if name == "frozen" or rung == "heads" else project.training.trainable
+    whole = trainable == "all" and rung == "whole"
     early = {task: of.head.layer for task, of in project.tasks.items() if of.head.layer is not None}
-    if trainable == "all" and rung == "whole" and not early:
-        return Variant(options, trainable, None)
-    layers = layer_count(locate(project.backbone.source, project.root))
+    layers = 0 if whole and not early else layer_count(locate(project.backbone.source, project.root))
     for task, layer in early.items():
         if layer > layers:
             raise ConfigError(
                 f"tasks.{task}.head.layer: {layer} wanted, but the backbone has {layers} layers"
             )
-    if trainable == "all" and rung == "whole":
+    if whole:
         return Variant(options, trainable, None)
     height = max(early.values()) if len(early) == len(project.tasks) else layers
     top = {"frozen": 0, "all": height}[trainable] if isinstance(trainable, str) else trainable

@@ -80,6 +80,7 @@ def _compute(
     backbone, tokenizer = load_backbone(source).to(compute_device()).eval(), load_tokenizer(source)
     refuse_long_texts(backbone, max_tokens)
     layer = max(1, round(HEIGHT * int(backbone.config.num_hidden_layers)))
+    stops = _can_stop(backbone, layer)
     packs = [_packed(tokenizer, rows, max_tokens) for rows in pieces]
     done, total = 0, sum(len(packed.ids) for packed in packs)
     for rows, packed in zip(pieces, packs, strict=True):
@@ -91,7 +92,7 @@ def _compute(
         for chosen in by_tokens(packed.lengths, tokens_a_pass(longest)):
             with torch.inference_mode(), autocast(precision):
                 inputs = inputs_of(parts_of(packed, chosen), tokenizer.pad_token_id or 0).to(compute_device())
-                given = _states(backbone, inputs, layer)
+                given = _states(backbone, inputs, layer, stops)
             for row, each in zip(chosen, given, strict=True):
                 words = packed.words[packed.starts[row] : packed.starts[row + 1]]
                 places = np.flatnonzero(words >= 0)
@@ -109,17 +110,29 @@ def _packed(tokenizer: Any, rows: Sequence[Sequence[str]], max_tokens: int) -> P
     return encode_texts(tokenizer, texts, max_tokens, spans=spans)
 
 
-def _states(backbone: Any, inputs: Any, layer: int) -> np.ndarray:
-    """The states after a layer (1 is the lowest): float16 [rows, seq, hidden]."""
-    from doubleroute.modeling.trunk import caught_layers, stopping_after
+def _can_stop(backbone: Any, layer: int) -> bool:
+    """Whether a pass can end with a layer: not with those of ALBERT, say, which share their weights."""
+    from doubleroute.modeling.trunk import refuse_other_layers
 
     try:
+        refuse_other_layers(backbone, [layer])
+    except ModelError:
+        return False
+    return True
+
+
+def _states(backbone: Any, inputs: Any, layer: int, stops: bool) -> np.ndarray:
+    """The states after a layer (1 is the lowest): float16 [rows, seq, hidden]. ``stops``: the pass ends with
+    it."""
+    from doubleroute.modeling.trunk import caught_layers, stopping_after
+
+    given = {"input_ids": inputs.ids, "attention_mask": inputs.mask}
+    if stops:
         with caught_layers(backbone, [layer]) as caught, stopping_after(backbone, layer):
-            backbone(input_ids=inputs.ids, attention_mask=inputs.mask)
+            backbone(**given)
         states = caught[layer]
-    except ModelError:  # it has no list of layers, such as ALBERT: it is run to its end
-        every = backbone(input_ids=inputs.ids, attention_mask=inputs.mask, output_hidden_states=True)
-        states = every.hidden_states[layer]
+    else:
+        states = backbone(**given, output_hidden_states=True).hidden_states[layer]
     # Beyond what float16 holds a state says nothing more.
     found: np.ndarray = states.float().clamp(-65504, 65504).half().cpu().numpy()
     return found

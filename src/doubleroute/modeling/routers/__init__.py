@@ -65,8 +65,8 @@ class Router(nn.Module, ABC):
         """states [rows, seq, hidden], mask [rows, seq], task [rows] -> routed states [rows, seq, hidden].
 
         ``layers`` {depth: [rows, seq, hidden]}: the states of the layers in ``reads``, those alone that are
-        below the highest one that a task of the rows reads; others beside them are passed over. None where it
-        reads none.
+        below the highest one that a task of the rows reads; others beside them are passed over. None, or
+        empty, where it reads none.
         """
 
     def additions(self, states: States, mask: Mask, tasks: Sequence[int]) -> list[Addition] | None:  # noqa: ARG002
@@ -84,6 +84,11 @@ class Router(nn.Module, ABC):
     def parts(self) -> "list[Router]":
         """The routers that are applied, in order: this one, or those of a stack."""
         return [self]
+
+    @property
+    def unread(self) -> int:
+        """How many numbers of its parameters no task uses: of layers above the one that the task reads."""
+        return 0
 
     def take_penalty(self) -> Tensor | None:
         """The last forward pass's addition to the loss, a float32 scalar, or None; it is given once."""

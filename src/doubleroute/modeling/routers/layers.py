@@ -87,6 +87,12 @@ class LayersRouter(Router):
         downs = torch.einsum("nlrk,nlsk->nlrs", down, down)
         return torch.einsum("nrs,nlrs->nl", ups, downs).clamp_min(0)
 
+    @property
+    def unread(self) -> int:
+        """Those of s, or of V, of the layers that a task does not read."""
+        closed = sum(each.count(False) for each in self.open or ())
+        return closed * (self.bottleneck * self.sizes.hidden if self.bottleneck else 1)
+
     def _open(self, task: Tasks) -> Bool[Tensor, "rows layers"] | None:
         """Which layers the task of each row reads; None: all."""
         return None if self.open is None else torch.tensor(self.open, device=task.device)[task]
@@ -98,8 +104,13 @@ class LayersRouter(Router):
 
     def forward(self, states: States, mask: Mask, task: Tasks, layers: Layers | None = None) -> States:  # noqa: ARG002
         """Add what the task reads of the layers' states of each token."""
-        # By their place in the mixture; no task of these rows reads a layer that is not there.
-        read = {place: layers[depth] for place, depth in enumerate(self.reads) if layers and depth in layers}
+        there = {} if layers is None else layers
+        # By their place in the mixture. Where tasks read lower layers, those above are not there for them.
+        read = {
+            place: there[depth]
+            for place, depth in enumerate(self.reads)
+            if self.open is None or depth in there
+        }
         read[len(self.reads)] = states
         with torch.autocast(states.device.type, enabled=False):
             width = (self.sizes.hidden,)

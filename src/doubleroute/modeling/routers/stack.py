@@ -36,6 +36,11 @@ class StackRouter(Router):
         """The routers in order."""
         return [each for each in self.routers if isinstance(each, Router)]
 
+    @property
+    def unread(self) -> int:
+        """The sum of the routers'."""
+        return sum(each.unread for each in self.parts)
+
     def begin(self, root: Path) -> None:
         """Let each router begin."""
         for each in self.parts:
