@@ -77,7 +77,7 @@ def embed(texts: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     found = np.zeros((len(texts), model.config.hidden_size), np.float32)
     with torch.inference_mode():
         for chosen in by_tokens(packed.lengths, 4096):
-            inputs = inputs_of(parts_of(packed, chosen), tokenizer.pad_token_id)
+            inputs = inputs_of(parts_of(packed, chosen), tokenizer.pad_token_id).to("cpu")
             states = states_of(model, inputs.ids, inputs.mask)
             weights = inputs.mask[..., None].float()
             found[chosen] = ((states * weights).sum(1) / weights.sum(1)).numpy()
