@@ -1,5 +1,6 @@
 """Tasks that read a lower layer: what they answer, and that nothing above it is run for them."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from doubleroute.modeling.onnx_graph import write_lower_graphs
 from doubleroute.modeling.onnx_int8 import quantise
 from doubleroute.modeling.routers import resolve
 from doubleroute.modeling.source import Source
-from doubleroute.modeling.trunk import layers_of
+from doubleroute.modeling.trunk import caught_layers, layers_of, stopping_after
 
 #: Of the tiny model's two layers these tasks read the lower one.
 EARLY = {"sentiment": 1, "entities": 1}
@@ -122,6 +123,7 @@ def test_a_mixture_gives_no_weight_to_layers_from_the_one_that_its_task_reads(
     mixture = layer_mixture(model)
     assert mixture is not None
     assert mixture["layers"] == ["embeddings", "1", "2"]
+    assert mixture["information"] is None
     for task, about in mixture["tasks"].items():
         assert sum(about["weights"]) == pytest.approx(1, abs=1e-5)
         assert (about["weights"][2] == 0) == (task in EARLY)
@@ -129,10 +131,35 @@ def test_a_mixture_gives_no_weight_to_layers_from_the_one_that_its_task_reads(
         assert 0 < about["entropy"] <= 1
 
 
+def test_a_pass_that_ends_early_ends_no_other_thread_s_pass(tiny_model: Path) -> None:
+    model = model_of(tiny_model, ROUTERS["layers"])
+    alone = logits(model)["topics"]
+    inside, done = threading.Event(), threading.Event()
+
+    def wait(*_: object) -> None:
+        if threading.current_thread() is other:
+            inside.set()
+            assert done.wait(30)
+
+    found: list[torch.Tensor] = []
+    other = threading.Thread(target=lambda: found.append(logits(model)["topics"]))
+    layers_of(model.backbone)[0].register_forward_pre_hook(wait)
+    with caught_layers(model.backbone, [1]) as caught, stopping_after(model.backbone, 1):
+        other.start()
+        assert inside.wait(30)  # the other is in the midst of a pass while this one's hooks are there
+        done.set()
+        other.join(30)
+        assert caught == {}
+        model.encode(IDS, MASK)
+    assert list(caught) == [1]
+    assert torch.equal(found[0], alone)
+
+
 def test_a_mixture_has_no_column_that_no_task_reads(tiny_model: Path) -> None:
     mixture = layer_mixture(model_of(tiny_model, ROUTERS["layers"], dict.fromkeys(TARGETS, 1)))
     assert mixture is not None
     assert mixture["layers"] == ["embeddings", "1"]
+    assert mixture["information"] >= 0
 
 
 def saved(folder: Path, tiny_model: Path, options: dict[str, Any], early: dict[str, int] = EARLY) -> Path:
@@ -147,7 +174,9 @@ def test_a_graph_answers_early_tasks_as_the_model(
     tiny_model: Path, tmp_path: Path, options: dict[str, Any]
 ) -> None:
     model = saved(tmp_path / "model", tiny_model, options)
-    graph, plain = OnnxAnswerer(exported(tmp_path / "onnx", model)), Answerer(model)
+    folder = exported(tmp_path / "onnx", model)
+    write_lower_graphs(load_model(model), folder / GRAPH)
+    graph, plain = OnnxAnswerer(folder), Answerer(model)
     assert farthest(graph, plain, ROWS) < 1e-4
     one, other = (each.logits(ROWS, ["sentiment"])["sentiment"] for each in (graph, plain))
     assert max(float(np.abs(a - b).max()) for a, b in zip(one, other, strict=True)) < 1e-4
@@ -182,6 +211,7 @@ def test_tasks_that_end_lower_have_a_graph_that_ends_there_and_answers_alike(
     assert [each.name for each in graphs[graph_up_to(1)].output] == [OUTPUT + task for task in EARLY]
     graph = OnnxAnswerer(folder)
     whole = graph.logits(ROWS)
+    graph._sessions.clear()
     (folder / GRAPH).unlink()  # what is asked now is not asked of it
     for tasks in (list(EARLY), ["entities"]):
         for task, values in graph.logits(ROWS, tasks).items():

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from doubleroute.config import ExpertsRouter, LinearRouter, MlpRouter, Router
+from doubleroute.config.routers import LayersRouter
 from doubleroute.modeling.routers import Sizes, make_router
 from doubleroute.training.dense import dense_like, router_parameters
 
@@ -28,6 +29,13 @@ def test_the_dense_layer_has_the_routers_parameters_within_two_percent(router: R
 
 def test_the_router_of_the_demonstration_is_counted_exactly() -> None:
     assert router_parameters(ROUTERS[0], Sizes(384, 2, 6)) == 4 * 64 * (2 * 384 + 1) + 4 * (384 + 2)
+
+
+@pytest.mark.parametrize(("bottleneck", "unread"), [(None, 2), (4, 2 * 4 * 16)])
+def test_what_a_task_of_a_lower_layer_never_reads_is_not_counted(bottleneck: int | None, unread: int) -> None:
+    router = LayersRouter(kind="layers", bottleneck=bottleneck)
+    whole, lower = (router_parameters(router, Sizes(16, 2, 3, depths)) for depths in ((3, 3), (1, 3)))
+    assert whole - lower == unread  # the first reads of three below the last the embeddings alone
 
 
 def test_the_dense_layer_is_a_plain_residual_bottleneck() -> None:

@@ -50,8 +50,8 @@ class Training(Section):
     )
     trainable: Literal["all", "frozen"] | Annotated[int, Field(ge=1)] = Field(
         "all",
-        description="all layers, frozen (router and heads alone), or how many top layers; what a task reads "
-        "by head.layer learns as far as it is among these",
+        description="all layers, frozen (router and heads alone), or how many top layers, from the highest "
+        "that a task reads",
     )
     lora: Lora | None = Field(
         None, description="adapters learn in place of the trainable layers' weights (the extra lora)"

@@ -205,7 +205,8 @@ class DoublerouteModel(PreTrainedModel):
         """Of what ``encode_layers`` gave for this task and others: its H, and what the router reads for it
         besides."""
         depth = self.depths[task]
-        return layers.get(depth, states), {each: layers[each] for each in self._below(depth)}
+        own = states if depth == self.height else layers[depth]
+        return own, {each: layers[each] for each in self._below(depth)}
 
     def answer(
         self,

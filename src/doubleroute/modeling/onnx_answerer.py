@@ -54,9 +54,9 @@ class OnnxAnswerer(Answering):
         self.precision = str(read_about(folder)["precision"])
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         self.threads = threads or cores()
-        onnx_runtime()  # told now where it is not installed; graphs are opened when they are first asked
         self._folder, self._lock = folder, threading.Lock()
         self._sessions: dict[tuple[str, int], onnxruntime.InferenceSession] = {}
+        self._session(GRAPH, self.threads)  # one that cannot be opened is told now
         self.tokenizer = read_tokenizer(folder / TOKENIZER)
         self.max_tokens = int(config["max_tokens"])
         self.tasks = {

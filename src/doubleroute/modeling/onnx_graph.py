@@ -5,7 +5,7 @@ example's size, so a graph counts only when it gives the model's logits on batch
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,13 @@ def write_graph(model: DoublerouteModel, place: Path) -> None:
         onnx.checker.check_model(str(place))
     except Exception as error:  # the tracer and the checker raise many kinds
         raise ModelError(f"the model cannot be written as an ONNX graph: {error}") from error
-    _try_out(model, place)
+
+    def wanted(given: Inputs[np.ndarray]) -> dict[str, np.ndarray]:
+        with torch.inference_mode():
+            logits = _Whole(model)(**given.to("cpu").keywords)
+        return {task: each.numpy() for task, each in zip(model.task_numbers, logits, strict=True)}
+
+    _try_out(model, place, list(model.task_numbers), wanted, "the ONNX graph is not the model")
 
 
 def write_lower_graphs(model: DoublerouteModel, graph: Path) -> None:
@@ -93,49 +99,48 @@ def write_lower_graphs(model: DoublerouteModel, graph: Path) -> None:
     from onnx.utils import extract_model
 
     lower = sorted(set(model.depths.values()))[:-1]
-    whole = open_session(graph) if lower else None
+    if not lower:
+        return
+    whole = open_session(graph)
+    inputs = [each.name for each in whole.get_inputs()]
     for layer in lower:
-        assert whole is not None
         tasks = [task for task, depth in model.depths.items() if depth <= layer]
         part = graph.with_name(graph_up_to(layer))
-        inputs = [each.name for each in whole.get_inputs()]
         try:
             extract_model(graph, part, inputs, [OUTPUT + task for task in tasks], False, False)
         except Exception as error:  # onnx and the protocol buffers raise many kinds
             raise ModelError(f"no graph that ends with layer {layer} can be written: {error}") from error
-        session = open_session(part)
-        for batch, seq in TRIED:
-            given = _batch(model, batch, min(seq, model.config.max_tokens))
-            found, wanted = run_graph(session, given, tasks), run_graph(whole, given, tasks)
-            for task, values in wanted.items():
-                far = float(np.abs(values - found[task]).max())
-                if not far <= TOLERANCE * max(1.0, float(np.abs(values).max())):
-                    raise ModelError(
-                        f"the graph that ends with layer {layer} does not answer '{task}' as the whole one: "
-                        f"on {batch} rows of {seq} tokens a logit differs by {far:.2g}"
-                    )
+
+        def wanted(given: Inputs[np.ndarray], tasks: list[str] = tasks) -> dict[str, np.ndarray]:
+            return run_graph(whole, given, tasks)
+
+        _try_out(model, part, tasks, wanted, f"the part that ends with layer {layer} is not the graph")
 
 
-def _try_out(model: DoublerouteModel, place: Path) -> None:
-    """Raise ModelError unless the graph gives the model's logits on batches of other sizes."""
+def _try_out(
+    model: DoublerouteModel,
+    place: Path,
+    tasks: list[str],
+    wanted: Callable[[Inputs[np.ndarray]], Mapping[str, np.ndarray]],
+    otherwise: str,
+) -> None:
+    """Raise ModelError, which begins with ``otherwise``, unless the graph gives the ``wanted`` logits of
+    these tasks on batches of other sizes."""
     session = open_session(place)
-    tasks = list(model.task_numbers)
     for batch, seq in TRIED:
         inputs = _batch(model, batch, min(seq, model.config.max_tokens))
-        with torch.inference_mode():
-            wanted = _Whole(model)(**inputs.to("cpu").keywords)
         try:
             found = run_graph(session, inputs, tasks)
         except Exception as error:  # ONNX Runtime has a class of its own for each status, none of them public
             raise ModelError(
                 f"the ONNX graph does not run on {batch} rows of {seq} tokens: {error}"
             ) from error
-        for task, values in zip(tasks, wanted, strict=True):
-            far = float(np.abs(values.numpy() - found[task]).max())
-            if not far <= TOLERANCE * max(1.0, float(values.abs().max())):
+        for task, values in wanted(inputs).items():
+            far = float(np.abs(values - found[task]).max())
+            if not far <= TOLERANCE * max(1.0, float(np.abs(values).max())):
                 raise ModelError(
-                    f"the ONNX graph is not the model: on {batch} rows of {seq} tokens a logit of '{task}' "
-                    f"differs by {far:.2g}; this backbone's tracing depends on the size of the batch"
+                    f"{otherwise}: on {batch} rows of {seq} tokens a logit of '{task}' differs by {far:.2g}; "
+                    "this backbone's tracing depends on the size of the batch"
                 )
 
 

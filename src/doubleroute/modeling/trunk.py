@@ -98,8 +98,8 @@ def stopping_after(backbone: nn.Module, depth: int) -> Iterator[None]:
 
 
 def refuse_other_layers(backbone: nn.Module, depths: Iterable[int]) -> None:
-    """Raise ModelError unless what is caught after these layers (0: none to look at) is the states [batch,
-    seq, hidden] that all above is computed from, for a backbone on the device that it is on."""
+    """Raise ModelError unless a backbone, run on from what is caught after one of these layers, gives what it
+    gives as a whole, and that is states [batch, seq, hidden]; two short passes a layer, none for 0."""
     for depth in depths:
         Trunk(backbone, depth)
 

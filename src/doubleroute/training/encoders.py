@@ -58,7 +58,7 @@ def pretrained(project: Project, depths: Sequence[int] = (), last: int | None = 
         layers = int(backbone.config.num_hidden_layers)
         end = layers if last is None else last
         below = sorted({depth for depth in (*depths, end) if depth < layers})
-        refuse_other_layers(backbone, below)
+        refuse_other_layers(backbone, below[-1:])
         backbone.to(compute_device()).eval()
 
         def run(inputs: Inputs[Tensor]) -> tuple[Tensor, dict[int, Tensor]]:
@@ -86,7 +86,8 @@ def routed(project: Project, model: "DoublerouteModel", task: str) -> Encoder:
     def run(inputs: Inputs[Tensor]) -> tuple[Tensor, dict[int, Tensor]]:
         states, layers = model.encode_layers(**inputs.keywords, tasks=[task])
         asked = torch.full((len(states),), number, device=states.device)
-        return model.router(states, inputs.mask, asked, layers), {}
+        own, below = model.read(task, states, layers)
+        return model.router(own, inputs.mask, asked, below), {}
 
     def load() -> Loaded:
         model.to(compute_device()).eval()

@@ -25,7 +25,7 @@ def freeze(model: DoublerouteModel, depth: int | None, dropout: float) -> Trunk 
         for name, value in vars(module).items():  # ModernBERT and others drop attention by a bare number
             if "dropout" in name and isinstance(value, float):
                 setattr(module, name, dropout)
-    refuse_other_layers(model.backbone, model.reads)
+    refuse_other_layers(model.backbone, model.reads[-1:])  # of the wrong list none is a layer
     deepest = model.deepest()
     unread = set(around(model.backbone, deepest)[1] if deepest < model.height else ())
     if depth is None:

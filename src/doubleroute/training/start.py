@@ -135,7 +135,9 @@ def _keep_units(tasks: Mapping[str, dict[str, Any]], theirs: Mapping[str, Mappin
     """Heads of regression that are taken over go on in the unit that they have learned in: in another their
     weights would give other answers."""
     for name, task in tasks.items():
-        if task["kind"] == "regression" and theirs.get(name, {}).get("kind") == "regression":
+        before = theirs.get(name, {})
+        same = before.get("layer") == task.get("layer") and before.get("kind") == task["kind"]
+        if task["kind"] == "regression" and same:
             task |= {"mean": theirs[name].get("mean", 0.0), "spread": theirs[name].get("spread", 1.0)}
 
 
@@ -143,9 +145,9 @@ def take_over(model: "DoublerouteModel", given: "DoublerouteModel") -> list[str]
     """Copy the weights of an earlier model into a fresh one; give the tasks that it has not got (whole).
 
     Backbone and router are taken; of the router's parameters of single tasks those of the tasks that both
-    have with the same kind. Of such a task the head is taken too: of its last layer the rows of the labels
-    that both know, so that new labels, new tasks and another kind, pooling or layer begin fresh; one of
-    other labels of an order begins fresh as a whole.
+    have with the same kind and layer. Of such a task the head is taken too: of its last layer the rows of the
+    labels that both know, so that new labels, new tasks and another kind, pooling or layer begin fresh; one
+    of other labels of an order begins fresh as a whole.
     The caller has seen to it that backbone and router are the same (``refuse_another``).
     """
     alike = [

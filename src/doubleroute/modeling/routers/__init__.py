@@ -87,7 +87,8 @@ class Router(nn.Module, ABC):
 
     @property
     def unread(self) -> int:
-        """How many numbers of its parameters no task uses: of layers above the one that the task reads."""
+        """How many numbers of its parameters are not used: a task's for the layer that it reads, which is its
+        H, and for those above."""
         return 0
 
     def take_penalty(self) -> Tensor | None:

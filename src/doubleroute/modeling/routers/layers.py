@@ -33,6 +33,7 @@ class LayersRouter(Router):
         self.open: list[list[bool]] | None = None
         if any(depth < sizes.layers for depth in sizes.depths):
             self.open = [[*(layer < depth for layer in below), True] for depth in sizes.depths]
+        self._opens: dict[torch.device, Tensor] = {}
         self.bottleneck = bottleneck
         if bottleneck is None:
             self.of_tasks = ("up", "mix")
@@ -95,7 +96,12 @@ class LayersRouter(Router):
 
     def _open(self, task: Tasks) -> Bool[Tensor, "rows layers"] | None:
         """Which layers the task of each row reads; None: all."""
-        return None if self.open is None else torch.tensor(self.open, device=task.device)[task]
+        if self.open is None:
+            return None
+        if task.device not in self._opens:  # a copy to a GPU waits for what runs there
+            with torch.inference_mode(False):  # it is read while learning too
+                self._opens[task.device] = torch.tensor(self.open, device=task.device)
+        return self._opens[task.device][task]
 
     def _down(self, task: Tasks) -> Float[Tensor, "rows layers units hidden"]:
         """V of each row's task, zero for the layers that the task does not read."""
