@@ -182,13 +182,15 @@ def test_a_graph_answers_early_tasks_as_the_model(
     assert max(float(np.abs(a - b).max()) for a, b in zip(one, other, strict=True)) < 1e-4
 
 
-def test_a_graph_of_early_tasks_alone_has_nothing_of_the_layers_above(
+def test_tasks_that_all_end_alike_have_one_graph_with_nothing_of_the_layers_above(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     sizes = []
     for name, early in (("early", dict.fromkeys(TARGETS, 1)), ("whole", {})):
         model = saved(tmp_path / name, tiny_model, ROUTERS["none"], early)
         folder = exported(tmp_path / f"{name} onnx", model)
+        write_lower_graphs(load_model(model), folder / GRAPH)
+        assert [each.name for each in folder.glob("*.onnx")] == [GRAPH]
         assert farthest(OnnxAnswerer(folder), Answerer(model), ROWS) < 1e-4
         sizes.append((folder / GRAPH).stat().st_size)
     assert sizes[0] < sizes[1]
@@ -217,11 +219,3 @@ def test_tasks_that_end_lower_have_a_graph_that_ends_there_and_answers_alike(
         for task, values in graph.logits(ROWS, tasks).items():
             pairs = zip(values, whole[task], strict=True)
             assert max(float(np.abs(a - b).max(initial=0)) for a, b in pairs) < 1e-5
-
-
-def test_a_model_whose_tasks_all_end_alike_has_one_graph(tiny_model: Path, tmp_path: Path) -> None:
-    for name, early in (("early", dict.fromkeys(TARGETS, 1)), ("whole", {})):
-        model = saved(tmp_path / name, tiny_model, ROUTERS["none"], early)
-        folder = exported(tmp_path / f"{name} onnx", model)
-        write_lower_graphs(load_model(model), folder / GRAPH)
-        assert [each.name for each in folder.glob("*.onnx")] == [GRAPH]

@@ -35,7 +35,7 @@ def test_the_router_of_the_demonstration_is_counted_exactly() -> None:
 def test_what_a_task_of_a_lower_layer_never_reads_is_not_counted(bottleneck: int | None, unread: int) -> None:
     router = LayersRouter(kind="layers", bottleneck=bottleneck)
     whole, lower = (router_parameters(router, Sizes(16, 2, 3, depths)) for depths in ((3, 3), (1, 3)))
-    assert whole - lower == unread  # the first reads of three below the last the embeddings alone
+    assert whole - lower == unread  # of the embeddings and two layers below the last
 
 
 def test_the_dense_layer_is_a_plain_residual_bottleneck() -> None:

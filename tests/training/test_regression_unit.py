@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import write_tiny_project
 from test_fit import Run
 from test_ladder import HEADS, LAYERS, heads
@@ -78,6 +79,19 @@ def test_a_head_that_is_taken_over_goes_on_in_the_unit_that_it_has_learned_in(
     unit = load_model(folder).kept("minutes")
     assert other.learner().model.kept("minutes") != unit
     assert other.learner(plan=Plan(Start(folder, "champion"))).model.kept("minutes") == unit
+
+
+@pytest.mark.parametrize(("layer", "taken"), [(2, True), (1, False)])
+def test_the_unit_goes_on_where_the_head_reads_the_layer_that_it_read(
+    root: Path, tmp_path: Path, layer: int, taken: bool
+) -> None:
+    Run(root, MINUTES, "training.epochs=1").fit(tmp_path / "champion")  # reads the last of two layers
+    folder = tmp_path / "champion" / "model"
+    other = Run(root, MINUTES, "seed=4", f"tasks.minutes.head.layer={layer}")
+    model = other.learner(plan=Plan(Start(folder, "champion"))).model
+    assert (model.kept("minutes") == load_model(folder).kept("minutes")) == taken
+    weights = (each.head("minutes").out.weight for each in (model.cpu(), load_model(folder)))
+    assert torch.equal(*weights) == taken
 
 
 def test_a_model_without_mean_and_spread_answers_and_goes_on_in_the_unit_of_its_labels(

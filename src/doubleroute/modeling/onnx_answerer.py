@@ -86,6 +86,7 @@ class OnnxAnswerer(Answering):
         """The file of the smallest graph that answers these tasks."""
         layers = [self._layers[task] for task in tasks]
         name = GRAPH if None in layers else graph_up_to(max(layers))
+        # Up to the highest layer that any task reads it is the whole one.
         return name if (self._folder / name).is_file() else GRAPH
 
     def _session(self, graph: str, threads: int) -> "onnxruntime.InferenceSession":

@@ -28,14 +28,13 @@ def freeze(model: DoublerouteModel, depth: int | None, dropout: float) -> Trunk 
     refuse_other_layers(model.backbone, model.reads[-1:])  # of the wrong list none is a layer
     deepest = model.deepest()
     unread = set(around(model.backbone, deepest)[1] if deepest < model.height else ())
-    if depth is None:
-        for name, parameter in model.backbone.named_parameters():
-            parameter.requires_grad_(parameter.requires_grad and name not in unread)
-        return None
-    learning = around(model.backbone, depth)[1] if depth < len(layers_of(model.backbone)) else []
-    for name, parameter in model.backbone.named_parameters():
+    named = dict(model.backbone.named_parameters())
+    learning = [name for name, each in named.items() if each.requires_grad]
+    if depth is not None:
+        learning = around(model.backbone, depth)[1] if depth < len(layers_of(model.backbone)) else []
+    for name, parameter in named.items():
         parameter.requires_grad_(name in learning and name not in unread)
-    return Trunk(model.backbone, depth)
+    return None if depth is None else Trunk(model.backbone, depth)
 
 
 def freeze_all_but(model: DoublerouteModel, tasks: Collection[str]) -> None:

@@ -57,7 +57,7 @@ def begin(project: Project, variant: Variant, encoded: Stage, plan: Plan) -> Beg
     given = load_model(plan.start.folder) if plan.start else None
     tasks = task_options(project, encoded.path)
     if given is not None:
-        _keep_units(tasks, given.config.tasks)
+        _keep_units(tasks, given)
     if plan.alone is not None:
         tasks = {plan.alone: tasks[plan.alone]}
     config = DoublerouteConfig(
@@ -131,14 +131,14 @@ def _another(what: str, theirs: str, ours: str) -> ConfigError:
     )
 
 
-def _keep_units(tasks: Mapping[str, dict[str, Any]], theirs: Mapping[str, Mapping[str, Any]]) -> None:
+def _keep_units(tasks: Mapping[str, dict[str, Any]], given: "DoublerouteModel") -> None:
     """Heads of regression that are taken over go on in the unit that they have learned in: in another their
     weights would give other answers."""
     for name, task in tasks.items():
-        before = theirs.get(name, {})
-        same = before.get("layer") == task.get("layer") and before.get("kind") == task["kind"]
-        if task["kind"] == "regression" and same:
-            task |= {"mean": theirs[name].get("mean", 0.0), "spread": theirs[name].get("spread", 1.0)}
+        theirs, depth = given.config.tasks.get(name, {}), task.get("layer") or given.height
+        taken = theirs.get("kind") == task["kind"] and given.depths[name] == depth
+        if task["kind"] == "regression" and taken:
+            task |= {"mean": theirs.get("mean", 0.0), "spread": theirs.get("spread", 1.0)}
 
 
 def take_over(model: "DoublerouteModel", given: "DoublerouteModel") -> list[str]:
