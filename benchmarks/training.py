@@ -185,19 +185,15 @@ def trainer(recipe: str, rows: int) -> float:
 
 def ours(rows: int) -> float:
     """Tokens a second of a fit's own loop, as `doubleroute train` runs it with `trainable: all`."""
-    from doubleroute.config import load_project
-    from doubleroute.integrations.validation import validate
-    from doubleroute.training.encode import encode
-    from doubleroute.training.fit import Learner
-    from doubleroute.training.machine import resolve_precision
-    from doubleroute.training.variants import variant
-    from doubleroute.workspace import Workspace
+    from fits import learner_of, ready, run, write_rows
 
     texts, labels = reviews(rows)
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        lines = [json.dumps({"text": text, "label": each}) for text, each in zip(texts, labels, strict=True)]
-        (root / "rows.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write_rows(
+            root / "rows.jsonl",
+            ({"text": text, "label": label} for text, label in zip(texts, labels, strict=True)),
+        )
         (root / "project.yaml").write_text(
             f"name: bench\nbackbone: {{source: '{SOURCE}', max_tokens: {MAX_TOKENS}}}\n"
             "tasks: {sentiment: {kind: classification, files: {train: rows.jsonl}, "
@@ -205,15 +201,7 @@ def ours(rows: int) -> float:
             f"training: {{epochs: 1, batch_size: {BATCH}, trainable: all, checkpoint_seconds: 3600}}\n",
             encoding="utf-8",
         )
-        project, workspace = load_project(root), Workspace(root)
-        validated = validate(project, workspace)
-        encoded = encode(project, workspace, validated)
-        precision = resolve_precision("auto")
-        learner = Learner(project, variant(project, "plain"), validated, encoded, None, precision)
-        points: list[dict[str, Any]] = []
-        partial = root / "partial"
-        partial.mkdir()
-        learner.run(root, partial, points.append)
+        points = run(learner_of(ready(root)), root / "out")
         begun = warm(len(texts))
         first, last = next(each for each in points if each["step"] >= begun), points[-1]
         tokens = [each["tokens_per_second"] * each["seconds"] for each in (first, last)]

@@ -17,11 +17,8 @@ import pytest
 from typer.main import get_command
 
 from doubleroute.cli import app
-from doubleroute.config import load_project
 from doubleroute.data.arrivals import ROWS, remember
-from doubleroute.integrations.validation import validate
 from doubleroute.training.selection import read_selection
-from doubleroute.workspace import Workspace
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -99,6 +96,7 @@ def test_the_figures_name_the_gpus_of_the_machine(
     assert run.gpu() == "a card, another"
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("name", ["predict", "serving"])
 def test_what_is_held_against_peers_on_processors_sees_no_gpu(name: str) -> None:
     seen = "torch.cuda.device_count(), repr(os.environ['CUDA_VISIBLE_DEVICES'])"
@@ -203,11 +201,11 @@ def test_the_commands_whose_cost_is_measured_are_ones_that_the_command_line_take
 def test_a_warm_command_stands_beside_the_tools_in_a_fresh_folder_and_run_again(
     script: Callable[[str], Any],
 ) -> None:
-    fresh, again = script("overhead").beside_training("status", [1.0], [20.0], [12.0])
+    fresh, again = script("overhead").beside_training("predict", [1.0], [20.0], [12.0], 0.5)
     assert "in a fresh folder" in fresh.against
-    assert (fresh.ratio, fresh.least) == (20.0, 10)
+    assert (fresh.ratio, fresh.least, fresh.share) == (20.0, 10, 0.5)
     assert "run again in the same folder" in again.against
-    assert (again.ratio, again.least) == (12.0, None)
+    assert (again.ratio, again.least, again.share) == (12.0, None, 0.5)
 
 
 def test_a_measured_command_may_end_with_no_other_exit_code_than_a_good_one(
@@ -220,25 +218,25 @@ def test_a_measured_command_may_end_with_no_other_exit_code_than_a_good_one(
         overhead.cost(ends, tmp_path)
 
 
+@pytest.mark.costly
 def test_a_retraining_is_measured_with_new_rows_drawn_as_often_as_retrain_draws_them(
     script: Callable[[str], Any], tiny_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (("OMP_NUM_THREADS", "1"), ("TOKENIZERS_PARALLELISM", "false")):
         monkeypatch.setenv(name, value)  # which the script sets for its process
     retraining, new = script("retraining"), 3
-    project, workspace = load_project(tiny_project), Workspace(tiny_project)
-    validated = validate(project, workspace)
-    known = pd.read_parquet(remember(project, workspace, validated).path / ROWS)
+    given = script("fits").ready(tiny_project)
+    known = pd.read_parquet(remember(given.project, given.workspace, given.validated).path / ROWS)
     learned = known.index[(known["task"] == "sentiment") & (known["split"] == "train")]
     known.drop(learned[:new]).to_parquet(tmp_path / ROWS)
     (tmp_path / "model.safetensors").touch()
-    champion = retraining.Learned(tmp_path, 1.0, 1.0, 1, 1.0, tmp_path / ROWS)
-    plan = retraining.plan_of(project, workspace, validated, champion)
+    champion = retraining.Learned(tmp_path, 1.0, 1.0, 1, tmp_path / ROWS)
+    plan = retraining.plan_of(given, champion)
     drawn = read_selection(plan.selection, ["sentiment"])
     assert drawn is not None
-    weight = project.retraining.new_rows_weight
+    weight = given.project.retraining.new_rows_weight
     assert sorted(drawn["sentiment"]) == [1.0] * (len(learned) - new) + [weight] * new
-    assert retraining.plan_of(project, workspace, validated, None) == retraining.FROM_NOTHING
+    assert retraining.plan_of(given, None) == retraining.FROM_NOTHING
 
 
 def test_memory_of_a_process_does_not_begin_with_that_of_the_one_that_started_it(
