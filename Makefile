@@ -5,7 +5,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install data demo schedule test lint bench bench-check clean distclean
+.PHONY: help install data demo schedule test test-more lint bench bench-check clean distclean
 
 PYTHON := .venv/bin/python
 INPUTS := pyproject.toml constraints.txt demo/requirements.txt
@@ -27,7 +27,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:
 	@echo "make demo       install, write the demonstration data, train, show the scores"
 	@echo "make schedule   look every night at what arrived, retrain when the policy says so; Ctrl-C ends it"
-	@echo "make test       install, run the tests (ARGS='-k name' for some of them)"
+	@echo "make test       install, run the quick tests (ARGS='-k name' for some of them)"
+	@echo "make test-more  the others that run anywhere: seconds to a minute each"
 	@echo "make lint       ruff, mypy, and the import contracts"
 	@echo "make bench      measure speed against what people do by default, into docs/benchmarks.md"
 	@echo "make bench-check the same, against the kept figures"
@@ -77,6 +78,9 @@ schedule: $(STAMP)
 
 test: $(STAMP)
 	@$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-more: $(STAMP)
+	@$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m costly $(ARGS)
 
 lint: $(STAMP)
 	@.venv/bin/ruff check .

@@ -34,17 +34,12 @@ SERVERLESS = {
     "predict with an exported graph": ("predict", "--text", "a good film", "--precision", "float32"),
     "doctor": ("doctor",),
 }
-#: What imports the libraries that a training, and a prediction with PyTorch, cannot do without.
+#: What imports the libraries that a training, and a prediction with PyTorch, cannot do without: torch too.
 TRAINING = """
-import great_expectations, mlflow, prefect, prefect.server.api.server, torch
-from transformers import AutoModel, AutoTokenizer
-AutoModel.from_pretrained, AutoTokenizer.from_pretrained  # transformers imports what is asked for
+import great_expectations, mlflow, prefect, prefect.server.api.server
+from transformers import AutoTokenizer, BertModel
 """
-PREDICTING = """
-import torch
-from transformers import AutoModel, AutoTokenizer
-AutoModel.from_pretrained, AutoTokenizer.from_pretrained
-"""
+PREDICTING = "from transformers import AutoTokenizer, BertModel"
 #: How `doubleroute doctor` ends when it finds something wrong with the machine, which costs no less.
 WRONG = 4
 PEER = """

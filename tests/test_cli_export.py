@@ -175,6 +175,7 @@ def test_a_copy_that_the_disk_does_not_take_says_why_and_leaves_nothing(tmp_path
     assert not list(target.parent.iterdir())
 
 
+@pytest.mark.costly
 def test_what_is_asked_for_by_name_and_loses_too_much_is_exit_code_3_and_leaves_nothing(
     project: Path,
 ) -> None:
@@ -247,6 +248,7 @@ def test_a_graph_that_was_not_exported_is_bad_input(project: Path) -> None:
     assert "`doubleroute export --precision int8 --model-version 1` makes it" in result.stderr
 
 
+@pytest.mark.costly
 def test_the_margin_of_today_decides_about_the_figures_of_yesterday(project: Path, tmp_path: Path) -> None:
     root = shutil.copytree(project, tmp_path / "project")
     wide = call(root, "export", "--precision", "int8", "--set", "serving.margin=1")
@@ -260,6 +262,7 @@ def test_the_margin_of_today_decides_about_the_figures_of_yesterday(project: Pat
     assert predicted(root)["precision"] == "int8"
 
 
+@pytest.mark.costly
 def test_a_graph_that_new_rows_refuse_no_longer_answers(project: Path, tmp_path: Path) -> None:
     root = shutil.copytree(project, tmp_path / "project")
     data = root / "data" / "sentiment.csv"

@@ -46,6 +46,7 @@ def document(result: Result) -> Any:
     return json.loads(result.stdout)
 
 
+@pytest.mark.costly
 def test_a_refused_challenger_needs_override_and_can_be_taken_back(project: Path, tmp_path: Path) -> None:
     root = tmp_path / "project"
     shutil.copytree(project, root)

@@ -88,6 +88,7 @@ def test_faults_are_found_by_name_with_rows_to_look_at(made: Path) -> None:
     assert done.stdout.startswith("Look: ")
 
 
+@pytest.mark.costly
 def test_the_same_rows_in_another_order_change_nothing(made: Path) -> None:
     found = document(review(made, "main", "shuffled", "--json"))
     assert found["changes"]["total"] == 0
@@ -127,6 +128,7 @@ def test_an_answer_with_another_text_is_found_though_no_row_changed(
     assert found["verdict"]["verdict"] == "look"
 
 
+@pytest.mark.costly
 def test_a_version_that_cannot_be_read_is_blocked_with_the_reason(made: Path) -> None:
     command = [str(COMMAND), "review", "main", "broken"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=made)
@@ -161,6 +163,7 @@ def test_an_expectation_that_the_change_makes_uncheckable_blocks_it(
     assert [each["name"] for each in found["findings"]] == ["columns"]
 
 
+@pytest.mark.costly
 def test_a_base_whose_project_cannot_be_read_is_named_by_its_revision(
     tiny_backbone: Path, tmp_path: Path
 ) -> None:

@@ -22,6 +22,7 @@ print(early)
 """
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("threads", ["1", "3", None])
 def test_processor_and_gpu_are_those_that_pytorch_names(
     threads: str | None, monkeypatch: pytest.MonkeyPatch

@@ -68,6 +68,7 @@ def test_rows_are_known_by_what_they_say_and_a_new_row_and_a_new_label_are_not(p
     assert sorted(fresh) == sorted([text, "a new line that is good"])
 
 
+@pytest.mark.costly
 def test_what_was_learned_from_are_the_training_rows_with_a_label(project: Project) -> None:
     more = "tasks.other={kind: classification, files: {train: data/shared.csv}, columns: {label: other}}"
     rows = [f"line {number},x{number % 2}," for number in range(40)]
@@ -85,6 +86,7 @@ def test_what_was_learned_from_are_the_training_rows_with_a_label(project: Proje
     assert len(seen.learned["other"]) == len(frame)
 
 
+@pytest.mark.costly
 def test_the_sample_gives_rows_back_as_they_were(project: Project) -> None:
     stage = validated(project)
     kept = remember(project, Workspace(project.root), stage)
@@ -98,6 +100,7 @@ def test_the_sample_gives_rows_back_as_they_were(project: Project) -> None:
     assert set(sample["sentiment"]["slice_source"]) == {"mail", "chat"}
 
 
+@pytest.mark.costly
 def test_stages_of_some_of_the_rows_hold_the_answers_that_are_retrieved(project: Project) -> None:
     data, path = project.root / "data", project.root / "project.yaml"
     (data / "answers.csv").write_text("id,text\nneg,Sorry.\npos,Thank you.\n")
@@ -114,6 +117,7 @@ def test_stages_of_some_of_the_rows_hold_the_answers_that_are_retrieved(project:
     assert read_validated(kept.path, "help", "answers")["text"].tolist() == ["Sorry.", "Thank you."]
 
 
+@pytest.mark.costly
 def test_a_test_row_never_goes_into_training_again(project: Project) -> None:
     workspace, tasks = Workspace(project.root), list(project.tasks)
     stage = validated(project)
@@ -143,6 +147,7 @@ def test_a_test_row_never_goes_into_training_again(project: Project) -> None:
     assert Seen.read(third.path / ROWS).holds_out("sentiment", text_keys(test)).all()
 
 
+@pytest.mark.costly
 def test_what_the_weights_learned_before_is_learned_for_ever(project: Project) -> None:
     workspace, stage = Workspace(project.root), validated(project)
     first = remember(project, workspace, stage)
@@ -177,6 +182,7 @@ def test_a_split_of_nothing_but_former_test_rows_is_named(project: Project) -> N
         hold_out(workspace, stage, list(project.tasks), Seen(table))
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("change", ["files.test=data/test.csv", "split.test=0.1"], ids=["a file", "less"])
 def test_no_row_that_was_drawn_for_test_is_drawn_for_validation_later(project: Project, change: str) -> None:
     def texts(stage: Stage, split: str) -> set[str]:

@@ -150,6 +150,7 @@ def test_a_group_of_embeddings_that_came_is_shown_by_its_texts():
     assert all(text.startswith("a tweet") for cluster in came for text in cluster["texts"])
 
 
+@pytest.mark.costly
 def test_nothing_is_named_when_nothing_moved():
     pool = sentences(4000, 1)
     rows = np.random.default_rng(9).standard_normal((4000, 8))

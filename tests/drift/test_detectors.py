@@ -227,6 +227,7 @@ def test_labels_that_have_always_come_and_gone_are_no_drift() -> None:
     assert measure(dated(reference), sample(2, 200, topic=beyond), OPTIONS, 17)["moved"] == ["topic"]
 
 
+@pytest.mark.costly
 def test_false_alarms_beside_past_windows_are_as_rare_as_promised() -> None:
     alarms = 0
     for seed in range(150):

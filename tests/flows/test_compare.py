@@ -42,6 +42,7 @@ def found(printed: Any, project: Path) -> dict[str, Any]:
     return document
 
 
+@pytest.mark.costly
 def test_the_command_ends_well_with_a_line_for_each_cell(printed: Any) -> None:
     assert printed.exit_code == 0
     for cell in ("single sentiment", "single entities", "shared", "dense", "experts"):
@@ -52,6 +53,7 @@ def test_the_command_ends_well_with_a_line_for_each_cell(printed: Any) -> None:
     assert "negative transfer: " in printed.stdout
 
 
+@pytest.mark.costly
 def test_all_models_take_the_same_steps_and_single_ones_the_joint_rows(found: dict[str, Any]) -> None:
     by_role: dict[str, list[dict[str, Any]]] = {}
     for each in found["models"]:
@@ -65,6 +67,7 @@ def test_all_models_take_the_same_steps_and_single_ones_the_joint_rows(found: di
     assert [sum(each) for each in zip(*alone, strict=True)] == rows
 
 
+@pytest.mark.costly
 def test_the_dense_layer_is_as_large_as_the_router(found: dict[str, Any]) -> None:
     sizes = {each["name"]: each for each in found["models"]}
     assert sizes["dense"]["router_parameters"] == pytest.approx(
@@ -74,6 +77,7 @@ def test_the_dense_layer_is_as_large_as_the_router(found: dict[str, Any]) -> Non
     assert more == sizes["dense"]["router_parameters"]
 
 
+@pytest.mark.costly
 def test_every_task_has_scores_of_both_seeds_and_every_difference(found: dict[str, Any]) -> None:
     for task in found["tasks"].values():
         assert {name: len(seeds) for name, seeds in task["scores"].items()} == dict.fromkeys(
@@ -89,6 +93,7 @@ def test_every_task_has_scores_of_both_seeds_and_every_difference(found: dict[st
         ]
 
 
+@pytest.mark.costly
 def test_again_nothing_is_fitted_and_the_same_is_said(project: Path, found: dict[str, Any]) -> None:
     again = run(project, "--json")
     document = json.loads(again.stdout)
@@ -96,6 +101,7 @@ def test_again_nothing_is_fitted_and_the_same_is_said(project: Path, found: dict
     assert {key: document[key] for key in found} == found
 
 
+@pytest.mark.costly
 def test_a_cell_that_a_kill_took_is_fitted_again_alone(project: Path, found: dict[str, Any]) -> None:
     lost = found["models"][-1]["fits"][0]
     shutil.rmtree(project / ".doubleroute" / "stages" / f"fit-{lost}")
@@ -104,6 +110,7 @@ def test_a_cell_that_a_kill_took_is_fitted_again_alone(project: Path, found: dic
     assert "10 of 10: experts, seed 3" in again.stderr
 
 
+@pytest.mark.costly
 def test_the_fits_are_those_of_a_training_run(project: Path, found: dict[str, Any]) -> None:
     from doubleroute.integrations.validation import validate
     from doubleroute.training.encode import encode
@@ -122,6 +129,7 @@ def test_the_fits_are_those_of_a_training_run(project: Path, found: dict[str, An
     assert fits["routed"].reused
 
 
+@pytest.mark.costly
 def test_the_report_and_its_markdown_say_what_the_terminal_said(project: Path, printed: Any) -> None:
     folder = Workspace(project).all("compare")[0].path
     page = (folder / "report.html").read_text(encoding="utf-8")

@@ -138,6 +138,7 @@ def test_a_blank_cell_of_a_given_file_is_what_validation_takes_it_for(tmp_path: 
     assert given(project, path, {"topics": ["x"]})["topics"]["label"].tolist() == [["x"], None]
 
 
+@pytest.mark.costly
 def test_former_test_rows_that_stand_in_train_are_not_new(tiny_project: Path) -> None:
     workspace = Workspace(tiny_project)
 
@@ -180,6 +181,7 @@ def desk(tmp_path: Path) -> Callable[..., tuple[Project, Stage]]:
     return validated
 
 
+@pytest.mark.costly
 def test_relabelled_are_also_rows_of_test_and_a_first_label_is_of_a_row_that_arrived(
     desk: Callable[..., tuple[Project, Stage]],
 ) -> None:
@@ -195,6 +197,7 @@ def test_relabelled_are_also_rows_of_test_and_a_first_label_is_of_a_row_that_arr
     assert relabelled["mood"] == 2, "t 1 and once"
 
 
+@pytest.mark.costly
 def test_all_labels_that_a_text_was_taught_under_are_remembered(
     desk: Callable[..., tuple[Project, Stage]],
 ) -> None:
@@ -213,6 +216,7 @@ def test_all_labels_that_a_text_was_taught_under_are_remembered(
     ]
 
 
+@pytest.mark.costly
 def test_relabelled_are_rows_whose_learned_label_is_gone_from_the_data(tmp_path: Path) -> None:
     (tmp_path / "project.yaml").write_text(
         "name: desk\nbackbone: {source: x}\ntasks:\n"

@@ -53,6 +53,7 @@ def answers(root: Path, version: str, *tasks: str) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.costly
 def test_only_the_new_head_learns_and_the_old_answers_stay_as_they_were_bit_by_bit(
     tiny_backbone: Path, tmp_path: Path
 ) -> None:

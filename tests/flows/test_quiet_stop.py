@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = """
 import os, sys, threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -51,9 +53,11 @@ def said(root: Path, ending: str) -> list[str]:
     return done.stderr.splitlines()
 
 
+@pytest.mark.costly
 def test_after_a_stop_nothing_is_said_about_logs_that_nobody_takes(tmp_path: Path) -> None:
     assert said(tmp_path, "stop") == ["ended"]
 
 
+@pytest.mark.costly
 def test_after_any_other_end_it_is_said(tmp_path: Path) -> None:
     assert "--- Error logging to API ---" in said(tmp_path, "error")

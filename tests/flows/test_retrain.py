@@ -225,6 +225,7 @@ def test_a_decision_about_a_champion_that_serves_no_more_is_left_alone(root: Pat
     assert retrain_flow(str(root), CHANGES, decision=made["id"])["trained"] is None
 
 
+@pytest.mark.costly
 def test_test_rows_that_the_champion_learned_from_are_left_out_and_stay_known(root: Path) -> None:
     others = [*CHANGES, "seed=4"]  # some training rows are test rows now
     trained = retrain(load_project(root, others), others, force=True)["trained"]
@@ -244,6 +245,7 @@ def test_test_rows_that_the_champion_learned_from_are_left_out_and_stay_known(ro
     assert known.sum() == rows["sentiment"]["champion"]
 
 
+@pytest.mark.costly
 def test_a_second_start_says_who_is_at_work(root: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from doubleroute.workspace import Workspace\n"

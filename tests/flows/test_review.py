@@ -38,6 +38,7 @@ def reverse(data: Path) -> None:
     write_sentences(data, [header, *reversed(rows)])
 
 
+@pytest.mark.costly
 def test_an_approved_review_is_shown_in_prefect_and_leads_from_the_data_version(
     tiny_backbone: Path, tmp_path: Path
 ) -> None:

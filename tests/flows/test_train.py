@@ -171,6 +171,7 @@ def test_a_second_run_reuses_every_stage_and_is_the_same_version(
     assert len(Registry(root, "tiny").versions()) == 1
 
 
+@pytest.mark.costly
 def test_a_run_that_finds_every_stage_does_not_wait_for_transformers(
     trained: tuple[Path, dict[str, Any]],
 ) -> None:
@@ -186,6 +187,7 @@ def test_a_run_that_finds_every_stage_does_not_wait_for_transformers(
     assert ran.stdout.splitlines()[-1:] == [f"{[True] * 6} False"], ran.stderr
 
 
+@pytest.mark.costly
 def test_a_changed_row_is_a_new_version_and_a_decision_with_reasons(copied: Path) -> None:
     (copied / "data.dvc").unlink()
     table = copied / "data" / "sentiment.csv"
@@ -206,6 +208,7 @@ def test_a_changed_row_is_a_new_version_and_a_decision_with_reasons(copied: Path
     assert new.as_dict()["verdict"] == result["decision"]["verdict"]
 
 
+@pytest.mark.costly
 def test_a_corrected_test_label_is_a_new_version_of_the_same_weights(copied: Path) -> None:
     (copied / "data.dvc").unlink()
     (validated,) = Workspace(copied).all("validate")
@@ -220,6 +223,7 @@ def test_a_corrected_test_label_is_a_new_version_of_the_same_weights(copied: Pat
     assert result["decision"]["reasons"][0] == "the challenger has the same weights as the champion"
 
 
+@pytest.mark.costly
 def test_rows_that_were_split_off_for_validation_stay_when_a_test_file_comes(copied: Path) -> None:
     (copied / "data.dvc").unlink()
     drawn = [f"{words},pos,mail" for words in ("a good short line", "the good film", "this reads good")]
@@ -230,6 +234,7 @@ def test_rows_that_were_split_off_for_validation_stay_when_a_test_file_comes(cop
     assert validation_rows(copied) == before
 
 
+@pytest.mark.costly
 def test_a_model_that_is_fitted_again_alone_has_the_same_weights(copied: Path) -> None:
     """As after a kill when the others were done: it must not take the processors that they leave free."""
     champion = Registry(copied, "tiny").champion()

@@ -79,7 +79,10 @@ def test_a_second_start_says_which_process_is_at_work(tiny_project: Path) -> Non
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+    [
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.costly),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+    ],
 )
 def test_a_stop_takes_less_than_ten_seconds_says_how_to_go_on_and_leaves_nothing(
     long: Train, number: int, code: int
@@ -96,6 +99,7 @@ def test_a_stop_takes_less_than_ten_seconds_says_how_to_go_on_and_leaves_nothing
     assert long.out == ""
 
 
+@pytest.mark.costly
 def test_a_kill_of_the_parent_ends_its_server_and_its_workers(long: Train) -> None:
     assert len(long.processes()) >= 3
     long.process.kill()

@@ -215,6 +215,7 @@ def test_weights_of_labels_that_differ_in_special_characters_alone_are_one_param
     client.delete_run(run.run_id)
 
 
+@pytest.mark.costly
 def test_a_version_holds_no_pickle_and_pins_what_answering_imports(registry: Registry) -> None:
     folder = registry.model_folder(registry.version("1")).parents[1]
     names = {path.name for path in folder.rglob("*")}
@@ -241,6 +242,7 @@ def test_a_version_holds_no_pickle_and_pins_what_answering_imports(registry: Reg
     assert imported - set(sys.stdlib_module_names) - {"doubleroute"} <= pinned
 
 
+@pytest.mark.costly
 def test_a_model_that_answers_differently_in_a_new_process_gets_no_version(
     registry: Registry, candidate: Candidate
 ) -> None:
@@ -295,6 +297,7 @@ def test_the_champion_does_not_become_challenger_again(registry: Registry, candi
     assert registry.challenger() is None
 
 
+@pytest.mark.costly
 def test_promotion_is_refused_when_another_champion_was_compared(registry: Registry) -> None:
     second = another(registry, **{"doubleroute.run_key": "second"})
     registry._connect().set_registered_model_alias("demo", "champion", "1")

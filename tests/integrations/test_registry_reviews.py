@@ -76,6 +76,7 @@ def named(registry: Registry, number: str) -> list[str]:
     return found
 
 
+@pytest.mark.costly
 def test_a_review_is_a_run_that_names_its_data_and_holds_its_files(
     registry: Registry, root: Path, tmp_path: Path
 ) -> None:
@@ -131,6 +132,7 @@ def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Registry]:
     return [Registry(tmp_path / name, "demo") for name in ("one", "two")]
 
 
+@pytest.mark.costly
 def test_another_machines_run_is_left_alone_while_it_may_be_written_to(shared: list[Registry]) -> None:
     first = log_review(shared[0], review("3"), [])
     with shared[0].locked() as client:
@@ -145,6 +147,7 @@ def test_another_machines_run_is_left_alone_while_it_may_be_written_to(shared: l
     assert {run.info.run_id for run in runs_of(shared[1], "3")} == {first, young}
 
 
+@pytest.mark.costly
 def test_a_run_that_another_machine_deletes_is_logged_again(shared: list[Registry]) -> None:
     deleted: list[str] = []
 

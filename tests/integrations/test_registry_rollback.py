@@ -90,6 +90,7 @@ def test_a_rollback_passes_over_what_does_not_load_and_says_so(registry: Registr
         registry.rollback("once more")
 
 
+@pytest.mark.costly
 def test_where_no_earlier_champion_is_whole_a_rollback_moves_nothing(
     registry: Registry, tmp_path: Path
 ) -> None:
@@ -103,6 +104,7 @@ def test_where_no_earlier_champion_is_whole_a_rollback_moves_nothing(
         Registry(tmp_path / "empty", "demo").rollback("why")
 
 
+@pytest.mark.costly
 def test_a_promotion_of_what_does_not_answer_as_it_did_is_taken_back(registry: Registry) -> None:
     rewrite(registry, "2", "golden.json", b'{"examples": [{"text": "a"}], "answers": [{}]}')
     with pytest.raises(MachineError, match=r"answers differently .*; version 3 is champion again"):
@@ -172,6 +174,7 @@ def test_rows_of_a_champion_whose_run_is_gone_are_missed_where_nobody_handed_the
     assert warned([1, 3, 3]) == lost[1:], "3 was registered before 2 served"
 
 
+@pytest.mark.costly
 def test_by_hand_the_recorded_decision_is_done(registry: Registry) -> None:
     rewrite(registry, "2", "golden.json", None)  # of an earlier doubleroute: it is enough that it answers
     registry.record(registry.version("2"), PROMOTE, "3")
@@ -193,6 +196,7 @@ def test_without_a_decision_or_with_another_champion_nothing_is_promoted_by_hand
     assert champion(registry) == "3"
 
 
+@pytest.mark.costly
 def test_against_the_decision_only_with_override_and_a_reason(registry: Registry) -> None:
     def refused() -> Version:
         registry.record(registry.version("2"), {"verdict": "refuse", "reasons": ["mail is worse"]}, "3")

@@ -76,6 +76,7 @@ def test_a_server_that_is_not_there_is_named_without_its_password(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.costly
 def test_a_server_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as hung:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{hung.getsockname()[1]}")
@@ -123,6 +124,7 @@ def test_a_store_that_cannot_be_written_is_told_before_training_and_nothing_is_c
         assert "mlflow.db: a trained model" in as_a_user(registry.refuse_read_only)
 
 
+@pytest.mark.costly
 def test_a_copy_of_a_project_writes_to_its_own_place_whatever_the_model_is_called(tmp_path: Path) -> None:
     name = "Mein größtes Modell"
     first, second = tmp_path / "first", tmp_path / "second"

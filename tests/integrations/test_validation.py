@@ -129,6 +129,7 @@ def test_more_bad_rows_than_allowed_stop_the_run_and_stay_to_be_looked_at(tmp_pa
     assert not kept.exists()
 
 
+@pytest.mark.costly
 def test_a_version_that_lies_elsewhere_leaves_the_kept_bad_rows_of_the_project_alone(tmp_path: Path) -> None:
     kept = tmp_path / ".doubleroute" / "quarantine" / "rows.jsonl"
     jsonl(kept, [{"value": "goood"}])
@@ -180,6 +181,7 @@ def test_two_tasks_share_files_and_rows_may_lack_one_label(tmp_path: Path) -> No
     assert read_validated(stage.path, "slots", "train")["tokens"][0][:3] == ["go", "to", "town"]
 
 
+@pytest.mark.costly
 def test_pairs_numbers_and_many_labels_are_kept_in_their_types(tmp_path: Path) -> None:
     with (tmp_path / "a.csv").open("w", newline="") as file:
         writer = csv.writer(file)
@@ -283,11 +285,13 @@ def test_a_wrong_table_of_answers_is_told_with_its_row(tmp_path: Path, answers: 
     assert re.search(message, refused(tmp_path, {"help": HELP}, DataError))
 
 
+@pytest.mark.costly
 def test_a_query_whose_answer_is_not_in_the_table_is_quarantined(tmp_path: Path) -> None:
     queries(tmp_path, "id,text\nr,a\n8,b\n")
     assert "label '7' is not one of r, 8" in refused(tmp_path, {"help": HELP}, GateError)
 
 
+@pytest.mark.costly
 def test_a_label_whose_rows_were_all_split_off_is_told_as_that(tmp_path: Path) -> None:
     rare = next(n for n in range(100) if position(text_key(f"rare {n}"), 17) < 0.1)
     jsonl(tmp_path / "data/all.jsonl", [*reviews(60), {"text": f"rare {rare}", "label": "urgent"}])
@@ -324,6 +328,7 @@ def test_of_many_rare_labels_a_few_are_named_and_the_rest_counted(tmp_path: Path
     assert summary["warnings"][-1] == "sentiment train: 3 more labels have fewer rows than that"
 
 
+@pytest.mark.costly
 def test_rows_may_be_scored_by_their_own_label(tmp_path: Path) -> None:
     rows = [{"text": f"t {n}", "spam": n % 2 == 0, "topics": ["a", "b"][: 1 + n % 2]} for n in range(40)]
     jsonl(tmp_path / "a.jsonl", rows)
@@ -355,6 +360,7 @@ def test_a_file_that_a_task_names_twice_is_refused(tmp_path: Path, files: dict[s
     assert said in refused(tmp_path, tasks, DataError)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("rows", "task", "said"),
     [
@@ -401,6 +407,7 @@ def test_a_task_that_cannot_be_learned_is_refused(
     assert said in refused(tmp_path, {"t": {"files": {"train": "a.jsonl"}, **task}}, DataError)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("kind", ["classification", "multilabel", "regression", "tagging"])
 def test_a_file_of_bad_rows_alone_is_refused_by_the_gate(tmp_path: Path, kind: str) -> None:
     jsonl(tmp_path / "a.jsonl", [{"text": None, "tokens": None, "label": None, "tags": None}] * 30)
@@ -455,6 +462,7 @@ def test_a_users_expectation_about_rows_quarantines_and_one_about_a_table_refuse
         run(tmp_path, task)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl"])
 @pytest.mark.parametrize("slices", [[], ["stars"]])
 def test_a_users_expectation_sees_numbers_as_numbers_also_where_they_are_slices(
@@ -480,6 +488,7 @@ def test_a_users_expectation_sees_numbers_as_numbers_also_where_they_are_slices(
     ]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("type_", "arguments"),
     [
@@ -507,6 +516,7 @@ def test_a_workspace_may_be_named_from_the_current_folder(
     assert (stage.path / "data_docs" / "index.html").is_file()
 
 
+@pytest.mark.costly
 def test_the_result_does_not_change_for_what_does_not_decide_about_rows(tmp_path: Path) -> None:
     write_splits(tmp_path, reviews(4))
     first, _ = run(tmp_path, SENTIMENT)
@@ -554,6 +564,7 @@ def test_snips_as_two_tasks_on_one_file(tmp_path: Path) -> None:
     assert len(json.loads((stage.path / "labels.json").read_text())["classification"]) == 7
 
 
+@pytest.mark.costly
 def test_a_test_row_that_another_task_learns_from_is_a_warning_and_one_table_of_two_tasks_has_none(
     tmp_path: Path,
 ) -> None:

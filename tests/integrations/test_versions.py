@@ -351,6 +351,7 @@ def test_what_somebody_put_into_half_fetched_data_is_left_alone(project: Path) -
     assert (project / "data" / "mine.csv").read_text() == "text\n"
 
 
+@pytest.mark.costly
 def test_a_second_command_waits_for_the_first_ones_fetch(project: Path) -> None:
     first = fetching(project, "slow")
     while not any(path.is_file() for path in (project / "data").rglob("*")):

@@ -204,6 +204,7 @@ def test_a_row_does_not_depend_on_the_padding_beside_it(folder: Path) -> None:
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.costly
 def test_the_onnx_graph_gives_the_model_s_logits(folder: Path, tmp_path: Path) -> None:
     model = routed(folder).eval()
     with torch.no_grad():
@@ -278,6 +279,7 @@ def test_a_pass_that_ends_below_the_top_gives_what_stands_there_and_the_next_one
     assert torch.equal(model.encode(**given), whole)
 
 
+@pytest.mark.costly
 def test_a_task_of_a_lower_layer_is_answered_from_it_also_by_the_graph(folder: Path, tmp_path: Path) -> None:
     model = routed(folder, {"kind": "layers", "top": None}).eval()
     tasks = {**model.config.tasks, "tone": {**model.config.tasks["tone"], "layer": 1}}
@@ -442,6 +444,7 @@ def test_a_saved_model_answers_words_and_rows_as_the_one_in_memory(folder: Path,
         assert entity["text"] == join_tokens(words[entity["start"] : entity["end"]])
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("family", ["roberta", "deberta-v2"])
 def test_a_project_trains_on_it_from_stored_activations(family: str, tmp_path: Path) -> None:
     backbone = write_backbone(tmp_path / family, family)

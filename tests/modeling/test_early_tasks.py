@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from test_onnx import EXPORTED, ROWS, exported, farthest
+from test_onnx import ROWS, every_exported_router, exported, farthest
 from test_routers import IDS, MASK, ROUTERS, TARGETS, awake, every_router, logits
 
 from doubleroute.modeling.backbone import load_tokenizer
@@ -169,7 +169,7 @@ def saved(folder: Path, tiny_model: Path, options: dict[str, Any], early: dict[s
     return folder
 
 
-@pytest.mark.parametrize("options", EXPORTED.values(), ids=EXPORTED)
+@every_exported_router
 def test_a_graph_answers_early_tasks_as_the_model(
     tiny_model: Path, tmp_path: Path, options: dict[str, Any]
 ) -> None:
@@ -182,6 +182,7 @@ def test_a_graph_answers_early_tasks_as_the_model(
     assert max(float(np.abs(a - b).max()) for a, b in zip(one, other, strict=True)) < 1e-4
 
 
+@pytest.mark.costly
 def test_tasks_that_all_end_alike_have_one_graph_with_nothing_of_the_layers_above(
     tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -196,6 +197,7 @@ def test_tasks_that_all_end_alike_have_one_graph_with_nothing_of_the_layers_abov
     assert sizes[0] < sizes[1]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_tasks_that_end_lower_have_a_graph_that_ends_there_and_answers_alike(
     tiny_model: Path, tmp_path: Path, precision: str

@@ -71,10 +71,19 @@ def both(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 
 #: torch's own encoder layer has no operator in ONNX.
 NOT_WRITTEN = "transformer"
-EXPORTED = {name: options for name, options in ROUTERS.items() if name != NOT_WRITTEN}
+#: One of each sort is tried always.
+ALWAYS = ("none", "layers with a bottleneck", "experts, private", "a stack of three")
+every_exported_router = pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(options, id=name, marks=() if name in ALWAYS else pytest.mark.costly)
+        for name, options in ROUTERS.items()
+        if name != NOT_WRITTEN
+    ],
+)
 
 
-@pytest.mark.parametrize("options", EXPORTED.values(), ids=EXPORTED)
+@every_exported_router
 def test_the_graph_answers_as_the_model_for_every_router_and_kind(
     tiny_model: Path, tmp_path: Path, options: dict[str, Any]
 ) -> None:
@@ -95,6 +104,7 @@ def test_a_router_that_onnx_has_no_operator_for_is_refused(tiny_model: Path, tmp
         write_graph(load_model(model), tmp_path / GRAPH)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("pooling", ["first", "attention"])
 def test_the_graph_pools_as_the_model(tiny_model: Path, tmp_path: Path, pooling: str) -> None:
     model = load_model(tiny_model)

@@ -102,6 +102,7 @@ def test_the_same_comparison_gives_the_same_bytes(found: dict[str, Any], tmp_pat
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
 
+@pytest.mark.costly
 @pytest.mark.skipif(not (BROWSER and DRIVER), reason="chromium and chromedriver are not installed")
 def test_a_browser_shows_tables_and_a_figure_a_task_at_any_width(
     found: dict[str, Any], tmp_path: Path

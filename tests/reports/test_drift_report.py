@@ -103,6 +103,7 @@ def test_the_page_is_one_file_that_asks_for_nothing(written):
     assert {attrs["href"][1:] for tag in ("a", "use") for attrs in page.of(tag)} <= set(ids)
 
 
+@pytest.mark.costly
 def test_the_same_check_gives_the_same_bytes_in_another_process(tmp_path, written):
     code = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); "

@@ -141,6 +141,7 @@ def test_figures_take_their_colours_from_the_page(written):
     assert "#0" not in "".join(re.findall(r'style="([^"]*)"', drawings))
 
 
+@pytest.mark.costly
 def test_the_same_evaluation_gives_the_same_bytes_in_another_process(tmp_path):
     code = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); "

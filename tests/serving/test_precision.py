@@ -77,6 +77,7 @@ print(len(os.listdir("/proc/self/task")))
 """
 
 
+@pytest.mark.costly
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
 def test_one_thread_tokenises_for_an_answerer_of_one_unless_the_environment_says_otherwise(
     tiny_model: Path,

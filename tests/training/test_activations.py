@@ -141,6 +141,7 @@ def test_a_layer_less_is_copied_and_one_more_is_computed(root: Path) -> None:
     assert not Stored(run, layers=[1]).computed
 
 
+@pytest.mark.costly
 def test_damaged_files_are_not_copied(root: Path) -> None:
     first = Stored(Rows(root))
     path = first.stage.path / "1" / "sentiment" / "train.bin"
@@ -149,6 +150,7 @@ def test_damaged_files_are_not_copied(root: Path) -> None:
     assert Stored(Rows(root)).computed > 150  # all of that file, where new rows alone are less than 100
 
 
+@pytest.mark.costly
 def test_rows_are_not_copied_where_the_file_that_names_them_is_damaged(root: Path) -> None:
     first = Stored(Rows(root))
     path = first.stage.path / "rows" / "sentiment" / "train.npy"
@@ -163,6 +165,7 @@ def test_other_number_formats_are_not_copied(root: Path) -> None:
     assert first.computed == second.computed
 
 
+@pytest.mark.costly
 def test_the_states_of_a_champion_are_copied_as_long_as_its_trunk_is_the_pretrained_one(
     root: Path, tmp_path: Path
 ) -> None:
@@ -179,6 +182,7 @@ def test_the_states_of_a_champion_are_copied_as_long_as_its_trunk_is_the_pretrai
     assert {layer for layer, _ in same} == {1}
 
 
+@pytest.mark.costly
 def test_a_fit_from_a_champion_that_learned_deeper_reads_the_states_of_that_one(
     root: Path, tmp_path: Path
 ) -> None:

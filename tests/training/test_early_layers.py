@@ -52,6 +52,7 @@ def counted_layers() -> Iterator[Counter[int]]:
         hook.remove()
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("router", ["router={kind: none}", LAYERS, "router={kind: experts}"])
 def test_a_project_with_an_early_task_learns_it_and_the_others(
     root: Path, tmp_path: Path, router: str
@@ -170,6 +171,7 @@ def test_states_of_another_layer_are_other_states_also_of_one_champion(root: Pat
         assert accuracy(each, tmp_path / name) == told_accuracy(tmp_path / name), name
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("router", [LAYERS, "router={kind: layers}"])
 def test_numbers_that_no_task_reads_are_not_counted_as_learned(
     root: Path, tmp_path: Path, router: str

@@ -71,6 +71,7 @@ def grow(root: Path) -> None:
     path.write_text("".join([rows[3], new + "\n", *rows[:3], *rows[4:]]), encoding="utf-8")
 
 
+@pytest.mark.costly
 def test_rows_that_were_tokenised_before_are_copied(tiny_backbone: Path, tmp_path: Path) -> None:
     root = write_tiny_project(tmp_path / "project", tiny_backbone)
     _, first = stages(root)
@@ -84,6 +85,7 @@ def test_rows_that_were_tokenised_before_are_copied(tiny_backbone: Path, tmp_pat
     assert np.load(second.path / "sentiment" / "train" / "ids.npy").tolist() == ids.tolist()
 
 
+@pytest.mark.costly
 def test_what_is_copied_and_what_is_tokenised_are_the_same(tiny_backbone: Path, tmp_path: Path) -> None:
     roots = [write_tiny_project(tmp_path / name, tiny_backbone) for name in ("grown", "fresh")]
     stages(roots[0])

@@ -116,6 +116,7 @@ def test_a_model_that_began_with_the_champions_weights_is_not_scored_on_what_the
     )
 
 
+@pytest.mark.costly
 def test_neither_side_is_scored_on_what_the_start_of_a_retraining_learned_before_another_was_champion(
     folder: Path, tiny_model: Path, tmp_path: Path
 ) -> None:

@@ -149,6 +149,7 @@ def test_a_frozen_language_model_stays_as_its_files_have_it(root: Path, tmp_path
     assert history["parameters"] - history["trained_parameters"] > frozen
 
 
+@pytest.mark.costly
 def test_a_champion_is_gone_on_from_with_other_options_of_learning_but_not_of_shape(
     root: Path, tmp_path: Path
 ) -> None:

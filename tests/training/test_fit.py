@@ -260,6 +260,7 @@ def test_a_loss_that_is_no_number_stops_the_fit(root: Path, tmp_path: Path) -> N
         run.fit(tmp_path)
 
 
+@pytest.mark.costly
 def test_models_are_fitted_side_by_side_and_found_again(run: Run) -> None:
     points: list[str] = []
     arguments = (run.project, run.workspace, run.validated, run.encoded, run.stored)
@@ -279,6 +280,7 @@ def test_without_a_router_the_plain_model_is_the_routed_one(root: Path) -> None:
     assert made["plain"].path == made["routed"].path
 
 
+@pytest.mark.costly
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends children with their parent on Linux")
 @pytest.mark.skipif(sys.platform != "linux", reason="the size of files is limited as Linux does it")
 def test_a_disk_that_does_not_take_what_a_fit_saves_is_told_as_such(root: Path) -> None:
@@ -298,6 +300,7 @@ def test_a_disk_that_does_not_take_what_a_fit_saves_is_told_as_such(root: Path) 
     assert "too large" in error["message"], error
 
 
+@pytest.mark.costly
 def test_a_worker_ends_when_its_parent_is_killed(root: Path) -> None:
     code = f"""
 from pathlib import Path

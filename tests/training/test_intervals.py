@@ -47,6 +47,7 @@ def paired(
     return difference(one, other, metric, higher_is_better)
 
 
+@pytest.mark.costly
 def test_the_interval_of_accuracy_covers_the_truth_nine_times_in_ten_or_more() -> None:
     generator = np.random.default_rng(1)
     covered = 0
@@ -162,6 +163,7 @@ def test_six_rows_of_six_tell_and_fewer_rows_do_not() -> None:
     assert paired(one, other, 1, 100, 0, "accuracy", True).verdict == "cannot tell"
 
 
+@pytest.mark.costly
 def test_a_share_of_few_right_rows_covers_the_truth_as_often_as_promised() -> None:
     generator = np.random.default_rng(8)
     covered = 0

@@ -81,6 +81,7 @@ def above(start: Start, name: Any = "whole", seconds: float | None = None) -> Pl
     return Plan(start, rung=Rung(name, seconds, share=2 / 3, first=False))
 
 
+@pytest.mark.costly
 def test_the_rungs_follow_each_other_and_the_history_tells_of_all(root: Path) -> None:
     run = Run(root, "training.mode=auto", "training.epochs=3", "training.trainable=2")
     given = (run.project, run.workspace, run.validated, run.encoded, run.stored, lambda *_: None)
@@ -274,6 +275,7 @@ def test_with_a_layers_router_the_head_reads_all_layers(root: Path, tmp_path: Pa
     assert not torch.allclose(without["sentiment"], whole["sentiment"], atol=1e-3)
 
 
+@pytest.mark.costly
 def test_states_are_computed_once(root: Path, tmp_path: Path) -> None:
     first: list[str] = []
     again: list[str] = []

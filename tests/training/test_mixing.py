@@ -40,6 +40,7 @@ def killed(run: Run, folder: Path, at: int) -> None:
     run.fit(folder)
 
 
+@pytest.mark.costly
 def test_an_epoch_draws_tasks_as_the_project_says(root: Path) -> None:
     sizes = Run(root).learner().feed.sizes
     assert sum(sizes.values()) == 54
@@ -88,6 +89,7 @@ def test_a_task_that_has_finished_is_drawn_a_tenth_as_often_and_all_finished_end
     assert learner.feed.drawn(3 * learner.feed.steps) == (3 * learner.feed.steps, everything)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("at", [5, 13])
 @pytest.mark.parametrize(
     "changes",

@@ -56,6 +56,7 @@ def told_mae(folder: Path) -> float:
     return value
 
 
+@pytest.mark.costly
 def test_labels_far_from_zero_are_learned_and_answered_in_their_unit(root: Path, tmp_path: Path) -> None:
     run = Run(root, MINUTES, "training.epochs=10", *FAST)
     run.fit(tmp_path)
@@ -71,6 +72,7 @@ def test_the_model_answers_the_numbers_that_were_solved(root: Path, tmp_path: Pa
     assert mae(run, tmp_path / "heads") < 10
 
 
+@pytest.mark.costly
 def test_a_head_that_is_taken_over_goes_on_in_the_unit_that_it_has_learned_in(
     root: Path, tmp_path: Path
 ) -> None:

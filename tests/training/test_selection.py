@@ -118,6 +118,7 @@ def test_all_rows_of_weight_one_are_read_in_the_order_of_no_selection(root: Path
         assert all((rows == other[task]).all() for task, rows in one.items())
 
 
+@pytest.mark.costly
 def test_a_test_row_has_no_part_in_what_is_drawn(tiny_project: Path) -> None:
     found = []
     for _ in range(2):

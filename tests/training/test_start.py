@@ -80,6 +80,7 @@ def test_another_champion_is_followed_by_other_rows(root: Path, champion: Start)
     assert plans[0] != plans[1] != plans[3]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("router", ["{kind: experts, experts: 2, bottleneck: 4}", "{kind: mlp, width: 4}",
                                     "{kind: linear}"])  # fmt: skip
 def test_a_new_task_begins_fresh_and_takes_nothing_from_the_others(
@@ -209,6 +210,7 @@ def test_what_the_champion_has_not_got_learns_though_it_did_not_move(root: Path,
         Plan(moved=("entities",))
 
 
+@pytest.mark.costly
 def test_a_head_of_an_order_is_not_taken_over_by_another_order(root: Path, tmp_path: Path) -> None:
     ordinal = "tasks.sentiment.kind=ordinal", "tasks.sentiment.labels=[neg, mixed, pos]"
     Run(root, *ordinal, "training.epochs=1").fit(tmp_path)
@@ -277,6 +279,7 @@ def test_start_effort_and_what_moved_are_part_of_a_fit_s_digest(root: Path, cham
     assert all(Plan.from_dict(json.loads(json.dumps(plan.as_dict()))) == plan for plan in plans)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(("split", "same"), [("test", True), ("validation", False), ("train", False)])
 def test_a_corrected_label_fits_again_only_where_it_is_learned_or_chosen_by(
     tiny_project: Path, split: str, same: bool
@@ -304,6 +307,7 @@ def test_a_corrected_label_fits_again_only_where_it_is_learned_or_chosen_by(
     assert before.stored.digest == after.stored.digest
 
 
+@pytest.mark.costly
 def test_another_name_of_a_file_and_a_column_that_is_only_looked_at_fit_nothing_again(
     tiny_project: Path,
 ) -> None:
