@@ -71,13 +71,11 @@ def shared_models(texts: Sequence[str], labels: Mapping[str, Sequence[str]]) -> 
 
 def models(folder: Path, texts: Sequence[str], labels: Mapping[str, Sequence[str]]) -> None:
     """Write the models and their graphs into a folder: ``whole`` (all tasks) with its graphs
-    ``float32`` and ``int8``, ``early`` (the same, EARLY reading a lower layer) with ``early-int8``, and of
+    ``float32`` and ``int8``, ``early`` (the same, EARLY reading a lower layer) with ``early-float32``, and of
     each task a model of its name and its graph ``<task>-int8``."""
     learned, router = trained(texts, labels), {"kind": "experts", "experts": 4, "bottleneck": 64}
     whole = save(folder / "whole", learned, TASKS, router)
-    graph(
-        save(folder / "early", learned, TASKS, router, EARLY), folder / "early-int8", "int8", texts[:MEASURED]
-    )
+    graph(save(folder / "early", learned, TASKS, router, EARLY), folder / "early-float32", "float32")
     graph(whole, folder / "float32", "float32")
     graph(whole, folder / "int8", "int8", texts[:MEASURED])
     for task in TASKS:

@@ -84,7 +84,8 @@ def early(folder: Path, texts: Sequence[str], rounds: int) -> None:
     torch.set_num_threads(1)
     (task, layer), late = next(iter(EARLY.items())), next(task for task in TASKS if task not in EARLY)
     rows = [{"text": text} for text in texts]
-    made = {"PyTorch": Answerer(folder / "early", 1), "ONNX int8": OnnxAnswerer(folder / "early-int8", 1)}
+    graph = OnnxAnswerer(folder / "early-float32", 1)
+    made = {"PyTorch": Answerer(folder / "early", 1), "ONNX float32": graph}
     for name, answerer in made.items():
         speed: dict[str, list[float]] = {task: [], late: []}
         for each in speed:

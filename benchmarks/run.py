@@ -6,11 +6,13 @@
 A benchmark is a script of this folder, run in a process of its own. When one fails the others go on, but then
 nothing is written, and the exit code is 1.
 
+Figures are kept by machine (processor, what it multiplies, cores, GPU): a run takes the place of the one
+before on a machine of the same sort, and stands first.
+
 With --check a line is compared with the kept one of its name. The exit code is 3 when a ratio is more than
 15% below the kept one, when a kept line was not measured (unless --only chose), or when a note says that
-answers are others than they should be; it is 2 when no figures are kept. Where those are of another
-processor, number of cores or GPU, slower and gone lines are named without failing: the ratios are of another
-machine.
+answers are others than they should be; it is 2 when no figures are kept. Where none are of a machine of this
+sort, slower and gone lines of the newest are named without failing: the ratios are of another machine.
 A peer that is our own code (the same without router, from nothing) becomes slower together with ours: the
 ratio does not show it.
 """
@@ -52,6 +54,8 @@ SCRIPTS = (
 )
 #: A ratio below this part of the kept one is a regression.
 LEAST = 0.85
+#: What a processor may multiply, the best first: the ratios of bfloat16 and int8 hang on it.
+INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx512_vnni", "avx_vnni", "avx512f", "avx2", "asimddp")
 LIBRARIES = (
     "torch",
     "transformers",
@@ -84,27 +88,37 @@ def main() -> None:
                 failed.append(f"{name} ended with {error.returncode}")
             parts[name] = round(time.perf_counter() - started)
             print(f"== {name}: {parts[name]} s\n", flush=True)
-    growth = [each for each in told if "stage" in each]
     found = {
         **about,
         "seconds": round(time.perf_counter() - begun),
         "parts": parts,
         "lines": [each for each in told if "work" in each],
         "skipped": [each for each in told if "skipped" in each],
-        "growth": growth,
+        "growth": [each for each in told if "stage" in each],
     }
     partly, worse = len(options.only) < len(SCRIPTS), False
+    kept: list[dict[str, Any]] = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.is_file() else []
+    others = [each for each in kept if hardware(each) != hardware(found)]
     if options.check:
-        said, worse = compared(json.loads(KEPT.read_text(encoding="utf-8")), found, partly)
+        alike = [each for each in kept if hardware(each) == hardware(found)]
+        said, worse = compared((alike or kept)[0], found, partly)
         print("\n".join(said))
     if failed:
         sys.exit(f"failed: {'; '.join(failed)}" + ("" if options.check else "; nothing is written"))
     if options.check or partly:
         sys.exit(3 if worse else 0)
-    KEPT.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    PAGE.write_text(page(found), encoding="utf-8")
-    curves = {each["stage"]: {int(rows): of for rows, of in each["by_rows"].items()} for each in growth}
-    PLOT.write_text(growth_plot(curves), encoding="utf-8")
+    keep([found, *others])
+
+
+def keep(machines: Sequence[dict[str, Any]]) -> None:
+    """Write the figures, the page of all machines, and the plot of the first one's growth."""
+    KEPT.write_text(json.dumps(machines, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    PAGE.write_text(page(machines), encoding="utf-8")
+    growth = {
+        each["stage"]: {int(rows): of for rows, of in each["by_rows"].items()}
+        for each in machines[0]["growth"]
+    }
+    PLOT.write_text(growth_plot(growth), encoding="utf-8")
 
 
 def measured(name: str, shared: str) -> list[dict[str, Any]]:
@@ -120,15 +134,15 @@ def measured(name: str, shared: str) -> list[dict[str, Any]]:
 
 def machine() -> dict[str, Any]:
     """Where and with what it was measured."""
-    model = platform.processor() or platform.machine()
     about = Path("/proc/cpuinfo")
-    if about.is_file():
-        names = [line for line in about.read_text(encoding="utf-8").splitlines() if "model name" in line]
-        model = names[0].partition(":")[2].strip() if names else model
+    lines = about.read_text(encoding="utf-8").splitlines() if about.is_file() else []
+    of_one = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    flags = (of_one.get("flags") or of_one.get("Features") or "").split()
     return {
         "time": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": commit(),
-        "processor": model,
+        "processor": of_one.get("model name") or platform.processor() or platform.machine(),
+        "instructions": [each for each in INSTRUCTIONS if each in flags],
         "cores": os.cpu_count(),
         "gpu": gpu(),
         "load_before": round(os.getloadavg()[0], 2),
@@ -174,8 +188,8 @@ def compared(kept: dict[str, Any], found: dict[str, Any], partly: bool) -> tuple
 
 def hardware(of: Mapping[str, Any]) -> str:
     """What ratios depend on, in words."""
-    gpu = of.get("gpu")  # figures that were kept earlier do not say
-    return f"{of['processor']} with {of['cores']} cores" + (f" and {gpu}" if gpu else "")
+    best = f" ({', '.join(of['instructions'])})" if of["instructions"] else ""
+    return f"{of['processor']}{best} with {of['cores']} cores" + (f" and {of['gpu']}" if of["gpu"] else "")
 
 
 def regressions(kept: Sequence[dict[str, Any]], lines: Sequence[dict[str, Any]]) -> list[str]:
@@ -188,9 +202,8 @@ def regressions(kept: Sequence[dict[str, Any]], lines: Sequence[dict[str, Any]])
     ]
 
 
-def page(found: dict[str, Any]) -> str:
-    """The figures as Markdown."""
-    versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
+def page(machines: Sequence[dict[str, Any]]) -> str:
+    """The figures of all machines as Markdown, the newest first; growth of that one alone."""
     text = [
         "# Benchmarks",
         "",
@@ -199,10 +212,22 @@ def page(found: dict[str, Any]) -> str:
         "ours is. Not so those of retraining: they have one round each, and where the peer is Trainer, its",
         "time is computed from its speed on 512 rows in the same run. The lines of routing need labelled",
         "data sets, which are looked for in the folder `shared/data` beside the one of this checkout.",
+        "What was measured once, by hand, is in [results.md](results.md).",
+    ]
+    for found in machines:
+        text += of_machine(found)
+    return "\n".join([*text, *growth_table(machines[0].get("growth", []))]) + "\n"
+
+
+def of_machine(found: Mapping[str, Any]) -> list[str]:
+    """The figures of one machine as Markdown."""
+    versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
+    text = [
         "",
-        f"{found['time']}, commit {found['commit']}, {hardware(found)}, "
-        f"load {found['load_before']} before, {found['seconds'] // 60} minutes. "
-        f"Python {found['python']}, {versions}.",
+        f"## {hardware(found)}",
+        "",
+        f"{found['time']}, commit {found['commit']}, load {found['load_before']} before, "
+        f"{round(found['seconds'] / 60)} minutes. Python {found['python']}, {versions}.",
         "",
         "| work | against | ours | peer | ratio (rounds) | wanted | of the limit |",
         "|---|---|---|---|---|---|---|",
@@ -218,10 +243,9 @@ def page(found: dict[str, Any]) -> str:
             f"| {work} | {line['against']} | {ours:,.4g} {line['unit']} | {theirs:,.4g} | "
             f"{line['ratio']:.2f}{spread} | {least} | {share} |"
         )
-    for each in found.get("skipped", []):
+    for each in found["skipped"]:
         text += ["", f"Not measured: {each['skipped']}: {each['why']}."]
-    text += [*growth_table(found.get("growth", [])), *parts_told(found.get("parts", {}))]
-    return "\n".join(text) + "\n"
+    return text + parts_told(found.get("parts", {}))
 
 
 def growth_table(growth: Sequence[Mapping[str, Any]]) -> list[str]:

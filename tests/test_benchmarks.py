@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import json
 import os
 import shutil
 import subprocess
@@ -55,7 +56,7 @@ def test_a_ratio_that_fell_by_more_than_a_sixth_is_a_regression(run: Any) -> Non
 
 
 def kept(*lines: dict[str, Any], cores: int = 2, gpu: str | None = None) -> dict[str, Any]:
-    return {"processor": "one", "cores": cores, "gpu": gpu, "lines": list(lines)}
+    return {"processor": "one", "instructions": ["avx2"], "cores": cores, "gpu": gpu, "lines": list(lines)}
 
 
 def test_the_comparison_says_what_it_compared_and_fails_on_lines_that_are_gone(run: Any) -> None:
@@ -71,7 +72,7 @@ def test_the_comparison_says_what_it_compared_and_fails_on_lines_that_are_gone(r
 def test_ratios_of_another_machine_are_named_and_do_not_fail(run: Any) -> None:
     before, now = kept(line("fit", [1.0], [4.0]), cores=8), kept(line("fit", [4.0], [4.0]))
     said, worse = run.compared(before, now, partly=False)
-    assert said[1].startswith("two machines, one with 8 cores and one with 2 cores")
+    assert said[1].startswith("two machines, one (avx2) with 8 cores and one (avx2) with 2 cores")
     assert said[2] == "fit, against a peer: 1.00 times, it was 4.00"
     assert not worse
 
@@ -79,10 +80,10 @@ def test_ratios_of_another_machine_are_named_and_do_not_fail(run: Any) -> None:
 def test_a_gpu_makes_another_machine(run: Any) -> None:
     before, now = kept(line("fit", [1.0], [4.0]), gpu="a card"), kept(line("fit", [4.0], [4.0]))
     said, worse = run.compared(before, now, partly=False)
-    assert said[1].startswith("two machines, one with 2 cores and a card and one with 2 cores: ")
+    assert said[1].startswith(
+        "two machines, one (avx2) with 2 cores and a card and one (avx2) with 2 cores: "
+    )
     assert not worse
-    del now["gpu"]  # as figures that were kept earlier
-    assert run.compared(now, now, partly=False)[0][1:] == []
 
 
 def test_the_figures_name_the_gpus_of_the_machine(
@@ -167,22 +168,40 @@ def test_without_the_data_sets_the_comparison_of_six_says_what_is_missing(tmp_pa
 
 def test_the_page_names_the_commit_and_what_was_not_measured(run: Any) -> None:
     gone = {"skipped": "a line", "why": "its data are not there"}
-    page = run.page({**run.machine(), "seconds": 130, "lines": [], "skipped": [gone]})
+    page = run.page([{**run.machine(), "seconds": 130, "lines": [], "skipped": [gone]}])
     assert f", commit {run.commit()}, " in page
     assert "Not measured: a line: its data are not there." in page
 
 
 def test_the_page_says_what_is_met_and_how_far_the_rounds_lie_apart(run: Any) -> None:
     lines = [line("fit", [1.0, 2.0], [4.0, 4.0]), line("slow", [4.0], [4.0])]
-    page = run.page({**run.machine(), "seconds": 130, "lines": lines})
+    page = run.page([{**run.machine(), "seconds": 130, "lines": lines, "skipped": []}])
     assert "| fit | a peer | 1.5 s | 4 | 2.67 (2.00 to 4.00) | 2 (met) |" in page
     assert "1.00 (one round) | 2 (not met) |" in page
+
+
+def test_a_run_takes_the_place_of_the_one_before_on_a_machine_of_its_sort(toys: Path, run: Any) -> None:
+    (toys.parent / "training.py").write_text("", encoding="utf-8")
+    for name in run.SCRIPTS[3:]:
+        (toys.parent / f"{name}.py").write_text("", encoding="utf-8")
+    (toys.parent / "growth.py").write_text(
+        "from measure import grown; grown('predict', {3: {'seconds': 1.0, 'mb': 1.0}})", encoding="utf-8"
+    )
+    page, figures = (toys.parents[1] / "docs" / f"benchmarks.{end}" for end in ("md", "json"))
+    other = {**run.machine(), "instructions": ["another"], "seconds": 9, "lines": [], "skipped": []}
+    figures.write_text(json.dumps([other, {**other, **run.machine()}]), encoding="utf-8")
+    assert started(toys).returncode == 0
+    newest, kept = json.loads(figures.read_text(encoding="utf-8"))
+    assert (run.hardware(newest), kept) == (run.hardware(run.machine()), other)
+    assert page.read_text(encoding="utf-8").index(run.hardware(newest)) > 0
+    assert f"## {run.hardware(other)}" in page.read_text(encoding="utf-8")
 
 
 def test_growth_is_a_table_and_a_picture_that_a_browser_shows_by_itself(run: Any) -> None:
     by_rows = {rows: {"seconds": rows / 1e4, "mb": 3.0} for rows in (300, 3000)}
     growth = [{"stage": "predict", "by_rows": {str(rows): each for rows, each in by_rows.items()}}]
-    page = run.page({**run.machine(), "seconds": 130, "lines": [], "growth": growth, "parts": {"growth": 9}})
+    found = {**run.machine(), "seconds": 130, "lines": [], "skipped": [], "growth": growth}
+    page = run.page([found])
     assert "| predict | 0.030 s, 3 MB | 0.300 s, 3 MB | 10.0 | 1.0 |" in page
     picture = run.growth_plot({"predict": by_rows})
     assert ElementTree.fromstring(picture).tag == "{http://www.w3.org/2000/svg}svg"

@@ -21,7 +21,7 @@ from doubleroute.integrations.validation import validate
 from doubleroute.training.past_models import PastModels
 from doubleroute.workspace import Workspace
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.costly, pytest.mark.timeout(600)]
 
 #: Which words say what, before 2022 and since then.
 WORDS = {False: ("bad", "good"), True: ("line", "plain")}
@@ -76,7 +76,6 @@ def played(project: Path) -> dict[str, Any]:
     return play(project)
 
 
-@pytest.mark.costly
 def test_always_learns_the_new_words_and_never_does_not(played: dict[str, Any]) -> None:
     never, always = (played["policies"][name] for name in ("never", "always"))
 
@@ -89,7 +88,6 @@ def test_always_learns_the_new_words_and_never_does_not(played: dict[str, Any]) 
     assert always["against"]["never"]["mood"]["low"] > 0
 
 
-@pytest.mark.costly
 def test_the_policy_retrains_from_the_champion_with_its_share_of_the_steps(played: dict[str, Any]) -> None:
     policy = played["policies"]["policy"]
 
@@ -102,7 +100,6 @@ def test_the_policy_retrains_from_the_champion_with_its_share_of_the_steps(playe
     assert "new labelled training rows" in facts
 
 
-@pytest.mark.costly
 def test_a_second_replay_trains_nothing_and_says_the_same(
     project: Path, played: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,7 +109,6 @@ def test_a_second_replay_trains_nothing_and_says_the_same(
     assert again == played
 
 
-@pytest.mark.costly
 def test_the_weights_of_past_models_are_removed_and_the_report_stays(
     project: Path, played: dict[str, Any]
 ) -> None:
@@ -163,7 +159,6 @@ def test_the_command_plays_another_policy_beside_the_projects(project: Path, pla
     assert CliRunner().invoke(app, [*words, "--policy", "idle"]).exit_code == 2
 
 
-@pytest.mark.costly
 @pytest.mark.usefixtures("played")
 def test_a_model_learned_from_nothing_that_came_later(project: Path) -> None:
     loaded = load_project(project)
@@ -176,7 +171,6 @@ def test_a_model_learned_from_nothing_that_came_later(project: Path) -> None:
     assert len(dated(validate(loaded, workspace), "mood")) == 320
 
 
-@pytest.mark.costly
 @pytest.mark.usefixtures("played")
 def test_a_retraining_is_expected_to_cost_what_its_rows_are_drawn(project: Path) -> None:
     loaded = load_project(project)

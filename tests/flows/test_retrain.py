@@ -32,10 +32,13 @@ from doubleroute.integrations.validation import validate
 from doubleroute.serving.log import RequestLog
 from doubleroute.workspace import Workspace
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:unclosed <socket:ResourceWarning",
-    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning",
-)
+pytestmark = [
+    pytest.mark.costly,
+    pytest.mark.filterwarnings(
+        "ignore:unclosed <socket:ResourceWarning",
+        "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning",
+    ),
+]
 #: As many current rows as the tiny project gets are enough to tell.
 CHANGES = ["drift.min_rows=20", "retraining.cooldown_hours=0", "evaluation.baselines=[majority]"]
 
@@ -225,7 +228,6 @@ def test_a_decision_about_a_champion_that_serves_no_more_is_left_alone(root: Pat
     assert retrain_flow(str(root), CHANGES, decision=made["id"])["trained"] is None
 
 
-@pytest.mark.costly
 def test_test_rows_that_the_champion_learned_from_are_left_out_and_stay_known(root: Path) -> None:
     others = [*CHANGES, "seed=4"]  # some training rows are test rows now
     trained = retrain(load_project(root, others), others, force=True)["trained"]
@@ -245,7 +247,6 @@ def test_test_rows_that_the_champion_learned_from_are_left_out_and_stay_known(ro
     assert known.sum() == rows["sentiment"]["champion"]
 
 
-@pytest.mark.costly
 def test_a_second_start_says_who_is_at_work(root: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from doubleroute.workspace import Workspace\n"

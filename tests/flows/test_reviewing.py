@@ -15,7 +15,10 @@ from doubleroute.flows import reviewing
 from doubleroute.flows.timeline import FitProgress
 from doubleroute.workspace import Workspace
 
-pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value will soon:DeprecationWarning")
+pytestmark = [
+    pytest.mark.costly,
+    pytest.mark.filterwarnings("ignore:_NoneStep.value will soon:DeprecationWarning"),
+]
 
 
 def one_row(data: Path) -> None:
@@ -33,7 +36,6 @@ def root(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@pytest.mark.costly
 def test_a_change_that_turns_its_own_findings_down_is_looked_at(tiny_backbone: Path, tmp_path: Path) -> None:
     root = make(tmp_path / "project", tiny_backbone)
     path = root / "project.yaml"
@@ -47,7 +49,6 @@ def test_a_change_that_turns_its_own_findings_down_is_looked_at(tiny_backbone: P
     assert quick(root, "review.severity.rules=note")["verdict"]["verdict"] == "approve"
 
 
-@pytest.mark.costly
 def test_bad_rows_of_a_base_that_cannot_be_validated_are_not_charged_to_the_change(
     tiny_backbone: Path, tmp_path: Path
 ) -> None:
@@ -80,7 +81,6 @@ def measured(root: Path, full: bool = False) -> reviewing.Review:
     return found
 
 
-@pytest.mark.costly
 def test_rows_that_validation_takes_out_have_no_part_in_what_is_predicted(
     tiny_backbone: Path, tmp_path: Path
 ) -> None:
@@ -95,7 +95,6 @@ def test_rows_that_validation_takes_out_have_no_part_in_what_is_predicted(
     assert impact["learned"]["base"] == impact["learned"]["head"]
 
 
-@pytest.mark.costly
 @pytest.mark.parametrize("failing", ["base", "head"])
 def test_old_bad_rows_have_no_part_in_it_either_where_one_version_cannot_be_validated(
     tiny_backbone: Path, tmp_path: Path, failing: str
@@ -130,7 +129,6 @@ def test_full_beside_a_training_is_refused_before_anything_is_read(root: Path) -
         reviewing.review(root, "nowhere", "topic", FitProgress(), full=True)
 
 
-@pytest.mark.costly
 def test_a_training_that_begins_meanwhile_does_not_throw_a_review_away(root: Path) -> None:
     with Workspace(root).lock("train"):
         found = measured(root, full=True)
