@@ -88,7 +88,7 @@ def project(root: Path, names: list[str], count: int) -> Path:
         write_rows(root / f"{name}.jsonl", rows(name, count))
         tasks.append(
             f"{name}: {{kind: {KINDS[name]}, files: {{train: {name}.jsonl}}, "
-            "split: {validation: 0.02, test: 0.02}}"
+            "split: {validation: 0.05, test: 0.05}}"
         )
     (root / "project.yaml").write_text(
         f"name: bench\nbackbone: {{source: '{SOURCE}', max_tokens: {MAX_TOKENS}}}\n"
