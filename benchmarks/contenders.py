@@ -102,7 +102,7 @@ def trained(texts: Sequence[str], labels: Mapping[str, Sequence[str]]) -> Double
         root = Path(scratch)
         tasks = []
         for task in TASKS:
-            pairs = zip(texts, labels[task], strict=False)  # labels are of more texts
+            pairs = zip(texts, labels[task][: len(texts)], strict=True)
             write_rows(root / f"{task}.jsonl", ({"text": text, "label": label} for text, label in pairs))
             tasks.append(
                 f"{task}: {{kind: classification, files: {{train: {task}.jsonl}}, head: {{pooling: mean}}, "

@@ -1,6 +1,6 @@
 """How quickly are four tasks of a text answered, and are the answers the same?
 
-    python benchmarks/predict.py [--texts 200] [--compared 1000] [--rounds 3] [--requests 50] [--threads N]
+    python benchmarks/predict.py [--texts 200] [--compared 1000] [--rounds 2] [--requests 30] [--threads N]
 
 The models are those of contenders.py, on processors, also where there is a GPU. Many texts are answered on
 one thread, for which ratios are wanted, and then on all processors, ours and the peers: a pipeline uses them
@@ -56,8 +56,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--texts", type=int, default=200)
     parser.add_argument("--compared", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--requests", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--requests", type=int, default=30)
     parser.add_argument("--threads", type=int, default=cores())
     options = parser.parse_args()
     texts, labels = rows(LEARNED + options.texts + options.compared)

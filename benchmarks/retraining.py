@@ -79,9 +79,10 @@ def after(
     rows, share, least = what
     again = learned(root, rows, champion)
     work = f"retraining after {share:.0%} new of {rows:,} reviews, stored outputs and fit"
-    scores = (
-        f"accuracy on {TEST:,}: {accuracy(again.folder):.3f}, from nothing {accuracy(nothing.folder):.3f}"
+    others = (
+        f"the champion before {accuracy(champion.folder):.3f}, from nothing {accuracy(nothing.folder):.3f}"
     )
+    scores = f"accuracy on {TEST:,}: {accuracy(again.folder):.3f}, {others}"
     tell(Line(work, "from nothing", "s", [again.seconds], [nothing.seconds], least, note=scores))
     trainer = EPOCHS * nothing.tokens / speed
     tell(Line(work, all_layers(), "s", [again.seconds], [trainer]))

@@ -1,6 +1,6 @@
 """Four tasks of a text over HTTP: one served model of all tasks against four served models of one.
 
-    python benchmarks/serving.py [--requests 25] [--of-clients 12] [--rounds 3] [--threads N]
+    python benchmarks/serving.py [--requests 25] [--of-clients 12] [--rounds 2] [--threads N]
 
 The models are those of contenders.py, on processors, each served by `mlflow models serve` as the README says,
 the one of all tasks by PyTorch and with its exported int8 graph (DOUBLEROUTE_EXPORT).
@@ -56,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--requests", type=int, default=25)
     parser.add_argument("--of-clients", type=int, default=12, help="requests of each of the clients")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=cores())
     options = parser.parse_args()
     asked = (2 * options.requests + CLIENTS * options.of_clients) * options.rounds
