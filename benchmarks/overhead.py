@@ -140,7 +140,7 @@ def main() -> None:
     limit, of_predicting = (min(spent) for spent in imports.values())
     work = "a five-step run, with its model read back in a new process"
     tell(Line(work, against, "cpu-s", ours, theirs, 3, limit))
-    tell(Line("the same run again, nothing changed", "the first run", "cpu-s", again, ours, limit=limit))
+    tell(Line("the same run again, nothing changed", "the first run", "cpu-s", again, ours))
     for name, spent in serverless.items():
         bound = of_predicting if "PyTorch" in name else None
         for line in beside_training(name, spent, theirs, theirs_again, bound):
