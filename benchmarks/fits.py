@@ -45,7 +45,7 @@ def learner_of(
     return Learner(of.project, chosen, of.validated, of.encoded, stored, resolve_precision("auto"), plan=plan)
 
 
-def run(learner: Learner, out: Path) -> list[dict[str, Any]]:
+def train(learner: Learner, out: Path) -> list[dict[str, Any]]:
     """Train into ``out/model``, which must not be there; the points of its progress."""
     (out / "partial").mkdir(parents=True)
     points: list[dict[str, Any]] = []

@@ -67,7 +67,7 @@ def grown(stage: str, by_rows: Mapping[int, Mapping[str, float]]) -> None:
 def tell(line: Line) -> None:
     """Print a line, and add it to the file of the run."""
     wanted = "" if line.least is None else f" (wanted: {line.least:g})"
-    share = "" if line.share is None else f", {line.share:.0%} of the limit {line.limit:,.3g}"
+    share = "" if line.share is None else f", {line.share:.0%} of the limit {line.limit:,.4g}"
     note = f"; {line.note}" if line.note else ""
     print(
         f"{line.work}: {statistics.median(line.ours):,.3g} {line.unit} against "

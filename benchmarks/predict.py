@@ -60,8 +60,9 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=30)
     parser.add_argument("--threads", type=int, default=cores())
     options = parser.parse_args()
-    texts, labels = rows(LEARNED + options.texts + options.compared)
-    with shared_models(texts[:LEARNED], labels) as folder:
+    count = LEARNED + options.texts + options.compared
+    texts, labels = rows(count)
+    with shared_models(count) as folder:
         asked, others = texts[LEARNED:][: options.texts], texts[LEARNED + options.texts :]
         contenders = at(folder, options.threads)
         truths = {task: each[-len(others) :] for task, each in labels.items()}

@@ -28,7 +28,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fits import Ready, learner_of, ready, run, write_rows
+from fits import Ready, learner_of, ready, train, write_rows
 from measure import Line, tell
 from reviews import SOURCE, read
 from training import BATCH, apart, fastest
@@ -146,7 +146,7 @@ def learned(root: Path, rows: int, champion: Learned | None = None) -> Learned:
     middle = time.perf_counter()
     learner = learner_of(given, "plain", stored, plan)
     out = root / f"out-{rows}"
-    run(learner, out)
+    train(learner, out)
     ended = time.perf_counter()
     tokens = int(sum(each.packed.lengths.sum() for each in learner.feed.encoded.values()))
     keys = remember(given.project, given.workspace, given.validated).path / ROWS

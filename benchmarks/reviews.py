@@ -29,13 +29,13 @@ class Reviews(NamedTuple):
     unknown: np.ndarray
 
 
-def load(cache: Path) -> dict[str, Reviews]:
+def load(folder: Path) -> dict[str, Reviews]:
     """The reviews by source. Embeddings are computed once, about four minutes on one thread, and kept
-    in the folder ``cache``."""
-    cache.mkdir(parents=True, exist_ok=True)
+    in the ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
     found = {}
     for source, (texts, labels) in read().items():
-        file = cache / f"{source}-{len(texts)}.npz"
+        file = folder / f"{source}-{len(texts)}.npz"
         if not file.exists():
             embeddings, tokens, unknown = embed(texts)
             np.savez(file, embeddings=embeddings, tokens=tokens, unknown=unknown)

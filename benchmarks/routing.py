@@ -17,7 +17,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from fits import learner_of, ready, run, write_rows
+from fits import learner_of, ready, train, write_rows
 from measure import Line, skip, tell
 from reviews import MAX_TOKENS, SOURCE, read
 from sets import missing, rows_of
@@ -102,7 +102,7 @@ def project(root: Path, names: list[str], count: int) -> Path:
 def step_seconds(root: Path, name: Name) -> float:
     """Seconds of a step of a fit, as `doubleroute train` runs it."""
     with tempfile.TemporaryDirectory() as scratch:
-        points = run(learner_of(ready(root), name), Path(scratch) / "out")
+        points = train(learner_of(ready(root), name), Path(scratch) / "out")
     first, last = next(each for each in points if each["step"] >= WARM), points[-1]
     return float((last["seconds"] - first["seconds"]) / (last["step"] - first["step"]))
 

@@ -55,7 +55,10 @@ SCRIPTS = (
 #: A ratio below this part of the kept one is a regression.
 LEAST = 0.85
 #: What a processor may multiply, the best first: the ratios of bfloat16 and int8 hang on it.
-INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx512_vnni", "avx_vnni", "avx512f", "avx2", "asimddp")
+INSTRUCTIONS = (
+    *("amx_bf16", "amx_int8", "avx512_bf16", "avx512_vnni", "avx_vnni", "avx512f", "avx2"),
+    *("bf16", "i8mm", "asimddp"),
+)
 LIBRARIES = (
     "torch",
     "transformers",
@@ -74,8 +77,9 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="compare with the kept figures")
     parser.add_argument("--only", nargs="*", choices=SCRIPTS, default=SCRIPTS, help="some of them")
     options = parser.parse_args()
-    if options.check and not KEPT.is_file():
-        parser.error(f"there is nothing to compare with: {KEPT} is not there; make bench writes it")
+    kept: list[dict[str, Any]] = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.is_file() else []
+    if options.check and not kept:
+        parser.error(f"there is nothing to compare with: {KEPT} has no figures; make bench writes them")
     begun = time.perf_counter()
     about, parts, told = machine(), dict[str, int](), list[dict[str, Any]]()
     failed = []
@@ -97,7 +101,6 @@ def main() -> None:
         "growth": [each for each in told if "stage" in each],
     }
     partly, worse = len(options.only) < len(SCRIPTS), False
-    kept: list[dict[str, Any]] = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.is_file() else []
     others = [each for each in kept if hardware(each) != hardware(found)]
     if options.check:
         alike = [each for each in kept if hardware(each) == hardware(found)]
@@ -209,18 +212,18 @@ def page(machines: Sequence[dict[str, Any]]) -> str:
         "",
         "Written by `make bench`; the same figures are in benchmarks.json. Lines are measured against their",
         "peers in turns in one run; figures are medians of the rounds, the ratio is how many times better",
-        "ours is. Not so those of retraining: they have one round each, and where the peer is Trainer, its",
+        "ours is. Retraining and overhead have one round each; where the peer of retraining is Trainer, its",
         "time is computed from its speed on 512 rows in the same run. The lines of routing need labelled",
         "data sets, which are looked for in the folder `shared/data` beside the one of this checkout.",
         "What was measured once, by hand, is in [results.md](results.md).",
     ]
     for found in machines:
-        text += of_machine(found)
-    return "\n".join([*text, *growth_table(machines[0].get("growth", []))]) + "\n"
+        text += of_machine(found, pictured=found is machines[0])
+    return "\n".join(text) + "\n"
 
 
-def of_machine(found: Mapping[str, Any]) -> list[str]:
-    """The figures of one machine as Markdown."""
+def of_machine(found: Mapping[str, Any], pictured: bool) -> list[str]:
+    """The figures of one machine as Markdown; ``pictured``: the plot is of it."""
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
     text = [
         "",
@@ -232,6 +235,8 @@ def of_machine(found: Mapping[str, Any]) -> list[str]:
         "| work | against | ours | peer | ratio (rounds) | wanted | of the limit |",
         "|---|---|---|---|---|---|---|",
     ]
+    if "remark" in found:  # added by hand
+        text[-2:-2] = [found["remark"], ""]
     for line in found["lines"]:
         ours, theirs = (statistics.median(line[side]) for side in ("ours", "theirs"))
         rounds = [ratio_of(line["unit"], *pair) for pair in zip(line["ours"], line["theirs"], strict=True)]
@@ -245,10 +250,11 @@ def of_machine(found: Mapping[str, Any]) -> list[str]:
         )
     for each in found["skipped"]:
         text += ["", f"Not measured: {each['skipped']}: {each['why']}."]
-    return text + parts_told(found.get("parts", {}))
+    told = ", ".join(f"{name} {seconds:,} s" for name, seconds in found["parts"].items())
+    return [*text, "", f"Where the time went: {told}.", *growth_table(found["growth"], pictured)]
 
 
-def growth_table(growth: Sequence[Mapping[str, Any]]) -> list[str]:
+def growth_table(growth: Sequence[Mapping[str, Any]], pictured: bool) -> list[str]:
     """Seconds and growth of the peak memory by rows, as Markdown; nothing when nothing was measured."""
     if not growth:
         return []
@@ -256,14 +262,13 @@ def growth_table(growth: Sequence[Mapping[str, Any]]) -> list[str]:
     heads = [f"{int(rows):,} rows" for rows in sizes]
     text = [
         "",
-        "## How stages grow with the rows",
+        "### How stages grow with the rows",
         "",
         "Each stage and size in a process of its own, on one thread, with a random encoder of two layers and",
         "32 units: seconds of the work, and by how much the process's peak memory grew beyond what it was",
         "when the work began (growth.py says what a stage does).",
         "",
-        "![Seconds and growth of the peak memory by rows](growth.svg)",
-        "",
+        *(["![Seconds and growth of the peak memory by rows](growth.svg)", ""] if pictured else []),
         f"| stage | {' | '.join(heads)} | seconds, each ten times | memory, each ten times |",
         f"|---|{'---|' * len(heads)}---|---|",
     ]
@@ -276,14 +281,6 @@ def growth_table(growth: Sequence[Mapping[str, Any]]) -> list[str]:
         ]
         text.append(f"| {each['stage']} | {' | '.join(cells)} | {' | '.join(times)} |")
     return text
-
-
-def parts_told(parts: Mapping[str, int]) -> list[str]:
-    """How long each script took."""
-    if not parts:
-        return []
-    told = ", ".join(f"{name} {seconds:,} s" for name, seconds in parts.items())
-    return ["", f"Where the time went: {told}."]
 
 
 def met(line: dict[str, Any]) -> str:

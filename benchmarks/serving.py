@@ -59,11 +59,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=cores())
     options = parser.parse_args()
-    asked = (2 * options.requests + CLIENTS * options.of_clients) * options.rounds
-    texts, labels = rows(LEARNED + asked)
+    count = LEARNED + (2 * options.requests + CLIENTS * options.of_clients) * options.rounds
+    texts, _ = rows(count)
     with (
         tempfile.TemporaryDirectory(prefix="doubleroute-") as scratch,
-        shared_models(texts[:LEARNED], labels) as models,
+        shared_models(count) as models,
         ExitStack() as stack,
     ):
         ours, theirs = packages(Path(scratch), models, texts[0])

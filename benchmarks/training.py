@@ -185,7 +185,7 @@ def trainer(recipe: str, rows: int) -> float:
 
 def ours(rows: int) -> float:
     """Tokens a second of a fit's own loop, as `doubleroute train` runs it with `trainable: all`."""
-    from fits import learner_of, ready, run, write_rows
+    from fits import learner_of, ready, train, write_rows
 
     texts, labels = reviews(rows)
     with tempfile.TemporaryDirectory() as scratch:
@@ -201,7 +201,7 @@ def ours(rows: int) -> float:
             f"training: {{epochs: 1, batch_size: {BATCH}, trainable: all, checkpoint_seconds: 3600}}\n",
             encoding="utf-8",
         )
-        points = run(learner_of(ready(root)), root / "out")
+        points = train(learner_of(ready(root)), root / "out")
         begun = warm(len(texts))
         first, last = next(each for each in points if each["step"] >= begun), points[-1]
         tokens = [each["tokens_per_second"] * each["seconds"] for each in (first, last)]

@@ -22,6 +22,8 @@ from doubleroute.data.arrivals import ROWS, remember
 from doubleroute.training.selection import read_selection
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+#: Of a machine's figures what has no part in a test.
+REST: dict[str, Any] = {"parts": {}, "growth": []}
 
 
 @pytest.fixture
@@ -168,14 +170,14 @@ def test_without_the_data_sets_the_comparison_of_six_says_what_is_missing(tmp_pa
 
 def test_the_page_names_the_commit_and_what_was_not_measured(run: Any) -> None:
     gone = {"skipped": "a line", "why": "its data are not there"}
-    page = run.page([{**run.machine(), "seconds": 130, "lines": [], "skipped": [gone]}])
+    page = run.page([{**run.machine(), "seconds": 130, "lines": [], "skipped": [gone], **REST}])
     assert f", commit {run.commit()}, " in page
     assert "Not measured: a line: its data are not there." in page
 
 
 def test_the_page_says_what_is_met_and_how_far_the_rounds_lie_apart(run: Any) -> None:
     lines = [line("fit", [1.0, 2.0], [4.0, 4.0]), line("slow", [4.0], [4.0])]
-    page = run.page([{**run.machine(), "seconds": 130, "lines": lines, "skipped": []}])
+    page = run.page([{**run.machine(), "seconds": 130, "lines": lines, "skipped": [], **REST}])
     assert "| fit | a peer | 1.5 s | 4 | 2.67 (2.00 to 4.00) | 2 (met) |" in page
     assert "1.00 (one round) | 2 (not met) |" in page
 
@@ -188,19 +190,33 @@ def test_a_run_takes_the_place_of_the_one_before_on_a_machine_of_its_sort(toys: 
         "from measure import grown; grown('predict', {3: {'seconds': 1.0, 'mb': 1.0}})", encoding="utf-8"
     )
     page, figures = (toys.parents[1] / "docs" / f"benchmarks.{end}" for end in ("md", "json"))
-    other = {**run.machine(), "instructions": ["another"], "seconds": 9, "lines": [], "skipped": []}
+    other = {**run.machine(), "instructions": ["another"], "seconds": 9, "lines": [], "skipped": [], **REST}
     figures.write_text(json.dumps([other, {**other, **run.machine()}]), encoding="utf-8")
     assert started(toys).returncode == 0
     newest, kept = json.loads(figures.read_text(encoding="utf-8"))
     assert (run.hardware(newest), kept) == (run.hardware(run.machine()), other)
-    assert page.read_text(encoding="utf-8").index(run.hardware(newest)) > 0
-    assert f"## {run.hardware(other)}" in page.read_text(encoding="utf-8")
+    written = page.read_text(encoding="utf-8")
+    assert written.index(f"## {run.hardware(newest)}") < written.index(f"## {run.hardware(other)}")
+    assert written.count("(growth.svg)") == 1
+
+
+def test_a_check_is_against_the_figures_of_a_machine_of_its_sort(toys: Path, run: Any) -> None:
+    (toys.parent / "training.py").write_text("", encoding="utf-8")
+    here = {**run.machine(), "seconds": 9, "lines": [line("gone", [1.0], [1.0])], "skipped": []}
+    other = {**here, "instructions": ["another"], "lines": [line("of another", [1.0], [1.0])]}
+    (toys.parents[1] / "docs" / "benchmarks.json").write_text(json.dumps([other, here]), encoding="utf-8")
+    for name in run.SCRIPTS[3:]:
+        (toys.parent / f"{name}.py").write_text("", encoding="utf-8")
+    done = started(toys, "--check")
+    assert done.returncode == 3
+    assert "not measured: gone, against a peer" in done.stdout
+    assert "of another" not in done.stdout
 
 
 def test_growth_is_a_table_and_a_picture_that_a_browser_shows_by_itself(run: Any) -> None:
     by_rows = {rows: {"seconds": rows / 1e4, "mb": 3.0} for rows in (300, 3000)}
     growth = [{"stage": "predict", "by_rows": {str(rows): each for rows, each in by_rows.items()}}]
-    found = {**run.machine(), "seconds": 130, "lines": [], "skipped": [], "growth": growth}
+    found = {**run.machine(), "seconds": 130, "lines": [], "skipped": [], **REST, "growth": growth}
     page = run.page([found])
     assert "| predict | 0.030 s, 3 MB | 0.300 s, 3 MB | 10.0 | 1.0 |" in page
     picture = run.growth_plot({"predict": by_rows})

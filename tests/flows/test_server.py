@@ -66,6 +66,7 @@ def test_behind_a_proxy_the_server_on_loopback_is_reached(
     for name in ("no_proxy", "NO_PROXY", "http_proxy", "HTTP_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setattr("urllib.request._opener", None)  # urlopen keeps the proxies that it saw first
     if direct:
         monkeypatch.setenv("NO_PROXY", direct)
     before = dict(os.environ)

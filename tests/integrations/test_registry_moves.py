@@ -76,7 +76,6 @@ def told(client: "MlflowClient") -> list[tuple[str, str | None, str]]:
     return [(each.version, each.before, each.by) for each in read(registered(client, "demo"))]
 
 
-@pytest.mark.costly
 def test_a_move_that_is_verified_joins_the_history(client: "MlflowClient") -> None:
     seen = []
 

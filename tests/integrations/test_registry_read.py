@@ -47,7 +47,6 @@ def database(root: Path) -> Path:
     return root / "mlflow" / "mlflow.db"
 
 
-@pytest.mark.costly
 @pytest.mark.parametrize("name", ["demo", "other", "none of that name"])
 def test_the_database_says_what_mlflow_says(client: "MlflowClient", root: Path, name: str) -> None:
     assert registry_read.readable(database(root))

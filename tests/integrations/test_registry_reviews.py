@@ -76,7 +76,6 @@ def named(registry: Registry, number: str) -> list[str]:
     return found
 
 
-@pytest.mark.costly
 def test_a_review_is_a_run_that_names_its_data_and_holds_its_files(
     registry: Registry, root: Path, tmp_path: Path
 ) -> None:

@@ -134,12 +134,6 @@ def test_the_rows_of_a_champion_that_a_promotion_replaced_are_read_too(registry:
     with registry.locked() as client:
         newer = moves.Move(moves.now(), "2", "3", None, ("it is better",), "promotion")
         moves.move(client, "demo", newer, lambda _: None)  # 2 was registered before 3 became champion
-        print(
-            "DEBUG",
-            registry.history(),
-            [(v.number, v.run_id, v.aliases) for v in registry.versions()],
-            [registry.artifact(v, ROWS) for v in registry.versions()],
-        )
         assert len(rows_of_champions(registry)) == 3
 
 

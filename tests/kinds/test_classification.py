@@ -55,7 +55,6 @@ def test_the_loss_checks_its_shapes() -> None:
         checked(torch.randn(2, 3, 4), torch.zeros(3, 2, dtype=torch.int64), 0.0)
 
 
-@pytest.mark.costly
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), min_size=1, max_size=30))
 def test_scores_and_table_equal_scikit_learn(pairs: list[tuple[str, str]]) -> None:

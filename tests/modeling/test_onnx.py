@@ -71,7 +71,7 @@ def both(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 
 #: torch's own encoder layer has no operator in ONNX.
 NOT_WRITTEN = "transformer"
-#: One of each sort is tried always.
+#: A few are tried always; a graph of every router takes a minute.
 ALWAYS = ("none", "layers with a bottleneck", "experts, private", "a stack of three")
 every_exported_router = pytest.mark.parametrize(
     "options",

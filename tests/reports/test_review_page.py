@@ -176,7 +176,6 @@ def test_training_for_real_stands_before_what_was_predicted():
     assert "Predicted: change of the metric" in captions
 
 
-@pytest.mark.costly
 def test_metrics_of_which_less_is_better_have_a_figure_of_their_own():
     stars = reviews.task("regression", [], {"train": [10, 12]}) | {"label_counts": {}}
     document = review()

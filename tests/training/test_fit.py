@@ -281,7 +281,6 @@ def test_without_a_router_the_plain_model_is_the_routed_one(root: Path) -> None:
 
 
 @pytest.mark.costly
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends children with their parent on Linux")
 @pytest.mark.skipif(sys.platform != "linux", reason="the size of files is limited as Linux does it")
 def test_a_disk_that_does_not_take_what_a_fit_saves_is_told_as_such(root: Path) -> None:
     import resource
@@ -301,6 +300,7 @@ def test_a_disk_that_does_not_take_what_a_fit_saves_is_told_as_such(root: Path) 
 
 
 @pytest.mark.costly
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends children with their parent on Linux")
 def test_a_worker_ends_when_its_parent_is_killed(root: Path) -> None:
     code = f"""
 from pathlib import Path

@@ -40,7 +40,6 @@ def killed(run: Run, folder: Path, at: int) -> None:
     run.fit(folder)
 
 
-@pytest.mark.costly
 def test_an_epoch_draws_tasks_as_the_project_says(root: Path) -> None:
     sizes = Run(root).learner().feed.sizes
     assert sum(sizes.values()) == 54
