@@ -68,8 +68,9 @@ def shared_models(count: int) -> Iterator[Path]:
     with nullcontext(shared) if shared else tempfile.TemporaryDirectory(prefix="doubleroute-") as place:
         folder = Path(place) / "contenders"
         if not folder.is_dir():
-            folder.mkdir()
-            subprocess.run([sys.executable, __file__, str(folder), str(count)], check=True)
+            beside = tempfile.mkdtemp(dir=place)  # half of the models are none
+            subprocess.run([sys.executable, __file__, beside, str(count)], check=True)
+            Path(beside).rename(folder)
         yield folder
 
 

@@ -206,7 +206,7 @@ def regressions(kept: Sequence[dict[str, Any]], lines: Sequence[dict[str, Any]])
 
 
 def page(machines: Sequence[dict[str, Any]]) -> str:
-    """The figures of all machines as Markdown, the newest first; growth of that one alone."""
+    """The figures of all machines as Markdown, the newest first."""
     text = [
         "# Benchmarks",
         "",

@@ -144,6 +144,12 @@ def started(toys: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, str(toys), *words], capture_output=True, text=True, check=False)
 
 
+def all_end_well(toys: Path, run: Any) -> None:
+    """Every script does, without a figure."""
+    for name in run.SCRIPTS:
+        (toys.parent / f"{name}.py").write_text("", encoding="utf-8")
+
+
 def test_a_failed_script_is_named_the_others_go_on_and_the_page_stays(toys: Path) -> None:
     page = toys.parents[1] / "docs" / "benchmarks.md"
     page.write_text("a good page", encoding="utf-8")
@@ -183,9 +189,7 @@ def test_the_page_says_what_is_met_and_how_far_the_rounds_lie_apart(run: Any) ->
 
 
 def test_a_run_takes_the_place_of_the_one_before_on_a_machine_of_its_sort(toys: Path, run: Any) -> None:
-    (toys.parent / "training.py").write_text("", encoding="utf-8")
-    for name in run.SCRIPTS[3:]:
-        (toys.parent / f"{name}.py").write_text("", encoding="utf-8")
+    all_end_well(toys, run)
     (toys.parent / "growth.py").write_text(
         "from measure import grown; grown('predict', {3: {'seconds': 1.0, 'mb': 1.0}})", encoding="utf-8"
     )
@@ -201,12 +205,10 @@ def test_a_run_takes_the_place_of_the_one_before_on_a_machine_of_its_sort(toys: 
 
 
 def test_a_check_is_against_the_figures_of_a_machine_of_its_sort(toys: Path, run: Any) -> None:
-    (toys.parent / "training.py").write_text("", encoding="utf-8")
+    all_end_well(toys, run)
     here = {**run.machine(), "seconds": 9, "lines": [line("gone", [1.0], [1.0])], "skipped": []}
     other = {**here, "instructions": ["another"], "lines": [line("of another", [1.0], [1.0])]}
     (toys.parents[1] / "docs" / "benchmarks.json").write_text(json.dumps([other, here]), encoding="utf-8")
-    for name in run.SCRIPTS[3:]:
-        (toys.parent / f"{name}.py").write_text("", encoding="utf-8")
     done = started(toys, "--check")
     assert done.returncode == 3
     assert "not measured: gone, against a peer" in done.stdout

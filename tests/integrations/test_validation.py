@@ -5,61 +5,17 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
+from small_projects import FILES, SENTIMENT, jsonl, project, quarantine, refused, reviews, run, write_splits
 
-from doubleroute.config import Project
 from doubleroute.data.splits import position, text_key
 from doubleroute.data.tables import read_validated
-from doubleroute.errors import DataError, DoublerouteError, GateError, InputError
-from doubleroute.integrations.validation import read_summary, summary_lines, validate
-from doubleroute.workspace import Stage, Workspace
+from doubleroute.errors import DataError, GateError
+from doubleroute.integrations.validation import summary_lines, validate
+from doubleroute.workspace import Workspace
 
 REAL_DATA = Path(__file__).parents[2].parent / "shared" / "data"
-
-
-def jsonl(path: Path, rows: list[Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows))
-
-
-def project(root: Path, tasks: dict[str, Any], **sections: Any) -> Project:
-    data = {"name": "x", "backbone": {"source": "x"}, "tasks": tasks, **sections}
-    made = Project.model_validate_json(json.dumps(data))
-    made._root = root
-    return made
-
-
-def run(root: Path, tasks: dict[str, Any], **sections: Any) -> tuple[Stage, dict[str, Any]]:
-    stage = validate(project(root, tasks, **sections), Workspace(root))
-    return stage, read_summary(stage)
-
-
-def refused(root: Path, tasks: dict[str, Any], error: type[DoublerouteError], **sections: Any) -> str:
-    with pytest.raises(error) as caught:
-        run(root, tasks, **sections)
-    stages = root / ".doubleroute" / "stages"
-    assert not stages.exists() or list(stages.iterdir()) == []
-    return str(caught.value)
-
-
-def reviews(count: int, prefix: str = "text") -> list[Any]:
-    return [{"text": f"{prefix} {n}", "label": "good" if n % 2 else "bad"} for n in range(count)]
-
-
-FILES = {"train": "data/train.jsonl", "validation": "data/dev.jsonl", "test": "data/test.jsonl"}
-SENTIMENT = {"sentiment": {"kind": "classification", "files": FILES, "labels": ["bad", "good"]}}
-
-
-def write_splits(root: Path, train: list[Any]) -> None:
-    jsonl(root / "data/train.jsonl", train)
-    jsonl(root / "data/dev.jsonl", reviews(4, "dev"))
-    jsonl(root / "data/test.jsonl", reviews(4, "test"))
-
-
-def quarantine(stage: Stage) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (stage.path / "quarantine.jsonl").read_text().splitlines()]
 
 
 def test_every_bad_row_is_quarantined_with_its_reason_and_nothing_else_is_lost(tmp_path: Path) -> None:
@@ -339,172 +295,6 @@ def test_rows_may_be_scored_by_their_own_label(tmp_path: Path) -> None:
     stage, summary = run(tmp_path, tasks)
     assert {each["quarantined"] for splits in summary["tasks"].values() for each in splits.values()} == {0}
     assert set(read_validated(stage.path, "spam", "train")["slice_spam"]) == {"True", "False"}
-
-
-@pytest.mark.parametrize(
-    ("files", "said"),
-    [
-        (
-            {"train": ["data/train.jsonl", "data/../data/train.jsonl"]},
-            "tasks.sentiment.files.train: data/../data/train.jsonl is named twice",
-        ),
-        (
-            {"train": "data", "test": "data/test.jsonl", "validation": "data/test.jsonl"},
-            "tasks.sentiment.files.test: data/test.jsonl is named there and in validation",
-        ),
-    ],
-)
-def test_a_file_that_a_task_names_twice_is_refused(tmp_path: Path, files: dict[str, Any], said: str) -> None:
-    write_splits(tmp_path, reviews(20))
-    tasks = {"sentiment": {"kind": "classification", "files": files}}
-    assert said in refused(tmp_path, tasks, DataError)
-
-
-@pytest.mark.costly
-@pytest.mark.parametrize(
-    ("rows", "task", "said"),
-    [
-        (
-            [{"text": f"t {n}", "label": "a"} for n in range(60)],
-            {"kind": "classification"},
-            "every training row has the label 'a'",
-        ),
-        (
-            [{"text": f"t {n}", "label": []} for n in range(60)],
-            {"kind": "multilabel"},
-            "no training row has a label",
-        ),
-        (
-            [{"tokens": f"t {n}", "tags": "O O"} for n in range(60)],
-            {"kind": "tagging"},
-            "every tag of the training rows is O",
-        ),
-        (
-            reviews(60),
-            {"kind": "classification", "split": {"validation": 0.0}},
-            "no labelled row is left for validation",
-        ),
-        (reviews(1), {"kind": "classification"}, "no labelled row is left"),
-        (
-            reviews(60),
-            {"kind": "classification", "columns": {"label": "lable"}},
-            "tasks.t.columns.label: column 'lable' is not in",
-        ),
-        (
-            reviews(60),
-            {"kind": "classification", "slices": ["sorce"]},
-            "tasks.t.slices: column 'sorce' is not in",
-        ),
-        (reviews(60), {"kind": "tagging", "labels": ["O", "place"]}, "'place' is not a tag"),
-    ],
-)
-def test_a_task_that_cannot_be_learned_is_refused(
-    tmp_path: Path, rows: list[Any], task: dict[str, Any], said: str
-) -> None:
-    jsonl(tmp_path / "a.jsonl", rows)
-    if task.get("labels"):
-        jsonl(tmp_path / "a.jsonl", [{"tokens": "a", "tags": "O"}] * 5)
-    assert said in refused(tmp_path, {"t": {"files": {"train": "a.jsonl"}, **task}}, DataError)
-
-
-@pytest.mark.costly
-@pytest.mark.parametrize("kind", ["classification", "multilabel", "regression", "tagging"])
-def test_a_file_of_bad_rows_alone_is_refused_by_the_gate(tmp_path: Path, kind: str) -> None:
-    jsonl(tmp_path / "a.jsonl", [{"text": None, "tokens": None, "label": None, "tags": None}] * 30)
-    tasks = {"t": {"kind": kind, "files": {"train": "a.jsonl"}}}
-    assert "30 of 30 rows (100.0%) are invalid" in refused(tmp_path, tasks, GateError)
-    message = refused(tmp_path, tasks, DataError, validation={"max_invalid": 1.0})
-    assert "no labelled row is left for train" in message
-
-
-def test_a_missing_file_is_refused_before_anything_is_read(tmp_path: Path) -> None:
-    write_splits(tmp_path, reviews(4))
-    files = {"train": "data/trian.jsonl"}
-    message = refused(tmp_path, {"t": {"kind": "classification", "files": files}}, DataError)
-    assert "did you mean 'train.jsonl'?" in message
-
-
-def expect(root: Path, *entries: Any, name: str = "sentiment") -> None:
-    (root / "expectations").mkdir(exist_ok=True)
-    (root / "expectations" / f"{name}.json").write_text(json.dumps({"expectations": entries}))
-
-
-def test_a_users_expectation_about_rows_quarantines_and_one_about_a_table_refuses(tmp_path: Path) -> None:
-    rows = [{**row, "stars": n % 5} for n, row in enumerate(reviews(40))]
-    jsonl(tmp_path / "a.jsonl", [*rows, {"text": "too many", "label": "good", "stars": 9}])
-    task = {"sentiment": {"kind": "classification", "files": {"train": "a.jsonl"}}}
-    stars = {"column": "stars", "min_value": 0, "max_value": 5}
-    between = {"type": "expect_column_values_to_be_between", "kwargs": stars}
-    expect(tmp_path, between)
-    stage, summary = run(tmp_path, task, validation={"max_invalid": 0.1})
-    (entry,) = quarantine(stage)
-    assert (entry["row"], entry["column"], entry["value"]) == (41, "stars", "9")
-    assert "expect_column_values_to_be_between" in entry["reason"]
-    assert "(expectations/sentiment.json: expectation 1)" in entry["reason"]
-    expect(tmp_path, {**between, "meta": {"severity": "warning"}})
-    _, summary = run(tmp_path, task)
-    assert sum(split["quarantined"] for split in summary["tasks"]["sentiment"].values()) == 0
-    assert "expectation 1" in summary["warnings"][0]
-    count = {"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 1000}}
-    expect(tmp_path, {**count, "meta": {"split": "train"}})
-    with pytest.raises(
-        GateError, match=r"expectations/sentiment\.json: expectation 1 \(sentiment train\)"
-    ) as caught:
-        run(tmp_path, task)
-    assert "observed" in str(caught.value)
-    expect(tmp_path, {**count, "meta": {"split": "train", "severity": "warning"}})
-    assert "does not hold, observed" in run(tmp_path, task)[1]["warnings"][0]
-    expect(tmp_path, {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "starz"}})
-    with pytest.raises(InputError, match=r"could not be checked on sentiment train.*starz"):
-        run(tmp_path, task)
-    expect(tmp_path, between, name="sentimnet")
-    with pytest.raises(InputError, match="there is no task 'sentimnet'"):
-        run(tmp_path, task)
-
-
-@pytest.mark.costly
-@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl"])
-@pytest.mark.parametrize("slices", [[], ["stars"]])
-def test_a_users_expectation_sees_numbers_as_numbers_also_where_they_are_slices(
-    tmp_path: Path, ending: str, slices: list[str]
-) -> None:
-    stars = [*(n % 5 for n in range(40)), 9]
-    rows = [{**row, "stars": each} for row, each in zip(reviews(41), stars, strict=True)]
-    file = tmp_path / f"a.{ending}"
-    if ending == "jsonl":
-        jsonl(file, rows)
-    else:
-        with file.open("w", newline="") as opened:
-            delimiter = "\t" if ending == "tsv" else ","
-            writer = csv.DictWriter(opened, ["text", "label", "stars"], delimiter=delimiter)
-            writer.writeheader()
-            writer.writerows([*rows, {"text": "no stars", "label": "bad", "stars": " "}])
-    about = {"column": "stars", "min_value": 0, "max_value": 5}
-    expect(tmp_path, {"type": "expect_column_values_to_be_between", "kwargs": about})
-    task = {"kind": "classification", "files": {"train": file.name}, "slices": slices}
-    stage, _ = run(tmp_path, {"sentiment": task}, validation={"max_invalid": 0.1})
-    assert [(entry["row"], entry["column"], entry["value"]) for entry in quarantine(stage)] == [
-        (41, "stars", "9")
-    ]
-
-
-@pytest.mark.costly
-@pytest.mark.parametrize(
-    ("type_", "arguments"),
-    [
-        ("expect_column_values_to_match_regex", {"regex": "^0\\d$"}),
-        ("expect_column_value_lengths_to_equal", {"value": 2}),
-        ("expect_column_values_to_be_in_set", {"value_set": ["00", "01", "02"]}),
-    ],
-)
-def test_an_expectation_about_texts_sees_the_cells_of_a_csv_as_written(
-    tmp_path: Path, type_: str, arguments: dict[str, Any]
-) -> None:
-    lines = "".join(f"text {n},{['bad', 'good'][n % 2]},0{n % 3}\n" for n in range(40))
-    (tmp_path / "a.csv").write_text(f"text,label,code\n{lines}")
-    expect(tmp_path, {"type": type_, "kwargs": {"column": "code", **arguments}})
-    stage, _ = run(tmp_path, {"sentiment": {"kind": "classification", "files": {"train": "a.csv"}}})
-    assert quarantine(stage) == []
 
 
 def test_a_workspace_may_be_named_from_the_current_folder(
