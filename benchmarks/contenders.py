@@ -31,7 +31,7 @@ from doubleroute.modeling.onnx_int8 import quantise
 from doubleroute.modeling.source import locate
 from doubleroute.training.ladder import store
 
-LEARNED, EPOCHS = 2000, 2  # sentences for fine-tuning, 2% each for validation and test among them; how often
+LEARNED, EPOCHS = 1500, 2  # sentences for fine-tuning, 2% each for validation and test among them; how often
 MEASURED = 256  # of them on which int8 measures its ranges
 TASKS: dict[str, list[str]] = {
     "sentiment": ["negative", "positive"],

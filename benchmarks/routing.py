@@ -1,6 +1,6 @@
 """What the router costs a training step, and what tasks with the same texts save.
 
-    python benchmarks/routing.py [--rounds 2] [--rows 320]
+    python benchmarks/routing.py [--rounds 2] [--rows 192]
 
 All layers of MiniLM learn on one thread, in turns within one process, on the same batches of 32 rows; the
 seconds are those after the first steps. The routed model has the default experts. Rows are Rotten Tomatoes
@@ -35,7 +35,7 @@ def main() -> None:
     """Print the lines."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--rows", type=int, default=320, help="of each task")
+    parser.add_argument("--rows", type=int, default=192, help="of each task")
     options = parser.parse_args()
     disable_progress_bar()
     for what, data_set, measured in ((ROUTED, "wnut17", routed), (TOGETHER, "snips", together)):

@@ -39,6 +39,8 @@ def test_an_empty_list_is_no_answer_and_null_says_nothing(value: Any, wanted: An
         ([{"text": "a", "start": 0}, {"text": " ", "start": 3}], "answer 2 is empty; an empty list says"),
         ([{"text": "308", "start": -1}], "answer 1 starts at -1"),
         ([{"text": "308", "start": float("inf")}], "answer 1 starts at inf"),
+        ([{"text": "308", "start": 1.5}], "answer 1 starts at 1.5"),
+        ([{"text": "308", "start": 10**400}], "answer 1 starts at 1000"),
         ({"text": ["308"], "answer_start": []}, "has not as many texts as starts"),
     ],
 )

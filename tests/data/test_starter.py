@@ -251,6 +251,21 @@ def test_many_whole_numbers_named_rating_are_a_quantity_with_a_doubt(tmp_path: P
     assert "as classes they are kind: classification" in starter.doubts[0]
 
 
+def test_one_number_in_two_ways_is_no_order_and_no_two_classes(tmp_path: Path) -> None:
+    lines = "".join(f'"{TEXTS[n]}",{["1", "2", "1.0", "3"][n % 4]}\n' for n in range(40))
+    (tmp_path / "train.csv").write_text(f"text,rating\n{lines}")
+    project, starter = started(tmp_path, tmp_path / "train.csv")
+    assert project.tasks["rating"].kind == "regression"
+    assert "a quantity, as '1' and '1.0' are one number" in starter.doubts[0]
+
+
+def test_half_of_a_surrogate_pair_is_no_label(tmp_path: Path) -> None:
+    rows = [{"text": TEXTS[n], "label": ["a", "b", "\ud800"][n % 3]} for n in range(39)]
+    project, _ = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))
+    (task,) = project.tasks.values()
+    assert task.labels == ("a", "b")
+
+
 def test_numbers_with_a_decimal_comma_are_a_quantity_with_a_doubt(tmp_path: Path) -> None:
     lines = "".join(f'"{TEXTS[n]}","{["4,5", "3", "2,25"][n % 3]}"\n' for n in range(39))
     (tmp_path / "train.csv").write_text(f"text,score\n{lines}")

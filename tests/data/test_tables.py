@@ -84,6 +84,17 @@ def test_comments_before_a_sentence_are_no_tokens_and_a_token_may_be_a_hash(tmp_
     assert table.columns["tags"] == [["B-LOC", "O"], ["O", "O", "O"]]
 
 
+def test_a_comment_that_ends_like_a_tag_is_none_where_the_sentence_has_other_columns(tmp_path: Path) -> None:
+    text = "# text = He drove on I-95\nHe O\ndrove O\n\n# O\n\n# B-A\n# text O\n1 X O\n"
+    table = read(tmp_path / "a.conll", text)
+    assert table.columns["tokens"] == [["He", "drove"], ["#"], ["#", "1"]]
+
+
+def test_a_no_break_space_belongs_to_its_token(tmp_path: Path) -> None:
+    table = read(tmp_path / "a.conll", "10\u00a0000 B-MONEY\nEuro  I-MONEY \n")
+    assert table.columns["tokens"] == [["10\u00a0000", "Euro"]]
+
+
 def test_parquet_and_saved_datasets_give_the_names_of_class_labels(tmp_path: Path) -> None:
     from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
@@ -269,6 +280,14 @@ def test_a_damaged_parquet_is_refused(tmp_path: Path) -> None:
     assert "not a whole Parquet" in refusal(path, b"PAR1" + b"x" * 50 + b"PAR1")
 
 
+def test_a_time_that_python_cannot_hold_is_put_down_to_its_column(tmp_path: Path) -> None:
+    late = pa.array([10**15], pa.timestamp("ms"))
+    pq.write_table(pa.table({"text": ["a"], "expires": late}), tmp_path / "a.parquet")
+    said = refusal(tmp_path / "a.parquet")
+    assert "column 'expires' holds a value of type timestamp[ms] that cannot be read" in said
+    assert read(tmp_path / "a.parquet", wanted=["text"]).columns == {"text": ["a"]}
+
+
 def test_a_parquet_that_decodes_to_too_much_is_refused_early(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -332,6 +351,14 @@ def test_a_field_too_many_or_too_few_is_a_problem_of_its_row(tmp_path: Path) -> 
     assert table.problems[0].reason == (
         "line 3: 3 fields where the header has 2; quote a field that holds a delimiter"
     )
+
+
+def test_stray_quotes_that_make_one_row_of_several_are_a_problem_of_it(tmp_path: Path) -> None:
+    text = 'text\tlabel\na\t1\n"Well, he said\t1\nb\t0\nhe is 5\'10"\t1\nc\t0\n"two\nlines"\t1\n'
+    table = read(tmp_path / "a.tsv", text)
+    assert table.columns["text"] == ["a", "c", "two\nlines"]
+    assert table.problems[0].row == 2
+    assert "line 3: the quotes of a field hold tabs and 2 ends of lines" in table.problems[0].reason
 
 
 def test_lines_of_delimiters_alone_are_skipped(tmp_path: Path) -> None:

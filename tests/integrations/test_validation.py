@@ -70,6 +70,31 @@ def test_every_bad_row_is_quarantined_with_its_reason_and_nothing_else_is_lost(t
     assert again.reused
 
 
+def test_a_row_is_no_copy_of_one_that_goes_for_another_reason(tmp_path: Path) -> None:
+    train = [*reviews(60), {"text": "test 0", "label": "bad"}, {"text": "test 2", "label": "bad"}]
+    train += [{"text": "text 0", "label": "baad"}, {"text": "thrice", "label": "baad"}]
+    train += [{"text": "thrice", "label": "bad"}] * 2
+    write_splits(tmp_path, train)
+    jsonl(tmp_path / "data/test.jsonl", [{"text": "test 0", "label": "baad"}, *reviews(4, "test")[1:]])
+    rules = {"max_invalid": 0.2, "duplicates": "quarantine", "conflicts": "quarantine", "leaks": "quarantine"}
+    stage, _ = run(tmp_path, SENTIMENT, validation=rules)
+    found = {(each["file"], each["row"]): each["reason"] for each in quarantine(stage)}
+    assert sorted(found) == [("data/test.jsonl", 1), *(("data/train.jsonl", row) for row in (62, 63, 64, 66))]
+    assert found["data/train.jsonl", 62] == "the same text is in test (data/test.jsonl row 3)"
+    assert found["data/train.jsonl", 66] == "the same text and label are in data/train.jsonl row 65"
+
+
+def test_whole_numbers_beyond_64_bits_can_be_expected(tmp_path: Path) -> None:
+    write_splits(tmp_path, [{**row, "id": 2**63 + n} for n, row in enumerate(reviews(60))])
+    for name in ("dev", "test"):
+        jsonl(tmp_path / f"data/{name}.jsonl", [{**row, "id": 1} for row in reviews(4, name)])
+    expected = {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "id"}}
+    (tmp_path / "expectations").mkdir()
+    (tmp_path / "expectations/sentiment.json").write_text(json.dumps({"expectations": [expected]}))
+    _, summary = run(tmp_path, SENTIMENT)
+    assert summary["tasks"]["sentiment"]["train"]["rows_out"] == 60
+
+
 def test_more_bad_rows_than_allowed_stop_the_run_and_stay_to_be_looked_at(tmp_path: Path) -> None:
     write_splits(tmp_path, [*reviews(10), {"text": "typo", "label": "goood"}])
     message = refused(tmp_path, SENTIMENT, GateError)

@@ -89,6 +89,21 @@ def test_of_an_entry_whose_finding_was_not_looked_for_nothing_is_said() -> None:
     assert acknowledge([], entries(FILE, ["intent"]), TODAY, {"leak"}) == ([], [])
 
 
+def test_what_accepts_a_change_of_the_rules_must_have_been_there_before_it() -> None:
+    rules = Finding("rules", "look", None, None, 1, "1 change of the rules", "look")
+    before = entries("- {finding: rules, reason: tidied, until: 2026-12-31}\n", [])
+    now = entries(f"{FILE}- {{finding: rules, reason: tidied, until: 2026-12-31}}\n", ["intent"])
+    (fresh,), said = acknowledge([rules], now[1:], TODAY, FINDINGS)
+    assert fresh.acknowledged is None
+    assert said == [
+        "acknowledged.yaml line 6 (rules) came with this change and does not count: what accepts a change of "
+        "the rules must have been merged before it"
+    ]
+    (known,), said = acknowledge([rules], now[1:], TODAY, FINDINGS, before)
+    assert known.acknowledged is not None
+    assert said == []
+
+
 def test_an_empty_file_accepts_nothing() -> None:
     assert accepted("", [NEAR]) == ([False], [])
     assert accepted("# nothing yet\n", [NEAR]) == ([False], [])

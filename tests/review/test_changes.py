@@ -132,6 +132,12 @@ def test_unique_keys_decide_before_texts_and_keys_that_repeat_decide_nothing() -
     assert happened(compare(replace(base, keys=["1", "1"]), again, 0.9)) == [(1, 0, ("relabelled",))]
 
 
+def test_a_blank_key_is_nobodys() -> None:
+    base = version(("train", "one thing", "a"), keys=[""])
+    head = version(("train", "quite another", "b"), ("train", "one thing", "a"), keys=["", "7"])
+    assert happened(compare(base, head, 0.9)) == [(-1, 0, ("added",))]
+
+
 def test_a_renamed_label_relabels_no_row() -> None:
     base = version(*(("train", f"text {row}", "old") for row in range(12)), ("train", "other", "b"))
     head = version(

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from two_versions import Row, only, places, side, versions
 
 from doubleroute.config import Review
@@ -146,6 +147,27 @@ def test_rows_that_validation_refuses_anew_are_invalid_wherever_the_old_ones_mov
     assert (test.count, test.detail) == (1, "1 × the line is cut")
     assert invalid("intent", head, head, REVIEW) == []
     assert refused(head) == {("data/train.jsonl", row) for row in (11, 12, 13, 14)} | {("data/test.jsonl", 4)}
+
+
+@pytest.mark.parametrize(
+    ("then", "now"),
+    [
+        ("line 22: 3 fields where the header has 2", "line 23: 3 fields where the header has 2"),
+        (
+            "x does not hold (expectations/t.json: expectation 1)",
+            "x does not hold (expectations/t.json: expectation 2)",
+        ),
+        (
+            "the text has 40,000 characters; validation.max_characters allows 20,000",
+            "the text has 40,000 characters; validation.max_characters allows 30,000",
+        ),
+    ],
+)
+def test_a_bad_row_is_the_old_one_where_a_line_a_rules_number_or_a_limit_moved(then: str, now: str) -> None:
+    base, head = [bad(21, "x", reason=then)], [bad(22, "x", reason=now)]
+    assert invalid("intent", base, head, REVIEW) == []
+    (old,), (new,) = (only(invalid("intent", [], each, REVIEW)).rows for each in (base, head))
+    assert old == new
 
 
 def test_a_bad_row_that_stands_where_it_stood_is_the_old_one() -> None:

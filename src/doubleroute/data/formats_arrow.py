@@ -36,7 +36,7 @@ def read_parquet(raw: Raw, wanted: Collection[str] | None) -> Table:
                     "smaller files"
                 )
             for column in chosen:
-                values[column] += batch.column(column).to_pylist()
+                values[column] += _values(batch.column(column), column, name)
     except UnicodeDecodeError as error:
         raise DataError(f"{name}: a text column holds bytes that are not UTF-8: {error.reason}") from None
     except (pa.ArrowException, OSError) as error:
@@ -48,6 +48,20 @@ def read_parquet(raw: Raw, wanted: Collection[str] | None) -> Table:
         raise DataError(f"{name} has columns but no rows")
     _name_classes(values, file.schema_arrow.metadata)
     return Table(raw.path, "parquet", names, values, list(range(1, count + 1)), [], raw.digest)
+
+
+def _values(cells: Any, column: str, name: str) -> list[Any]:
+    """The cells of an Arrow array as Python values."""
+    try:
+        found: list[Any] = cells.to_pylist()
+    except UnicodeDecodeError:
+        raise
+    except (OverflowError, ValueError) as error:  # such as a time after the year 9999
+        raise DataError(
+            f"{name}: column '{short(column)}' holds a value of type {cells.type} that cannot be read: "
+            f"{str(error).splitlines()[0]}; write it as text, or leave the column out"
+        ) from None
+    return found
 
 
 def _truncated(data: bytes) -> str:
@@ -113,7 +127,7 @@ def read_saved_dataset(folder: Path, wanted: Collection[str] | None, split: str,
         if len(dataset) > MAX_ROWS:
             raise DataError(f"{name} has {len(dataset):,} rows; split it into parts of at most {MAX_ROWS:,}")
         table = dataset.select_columns(chosen).with_format("arrow")[:]
-        values = {column: table.column(column).to_pylist() for column in chosen}
+        values = {column: _values(table.column(column), column, name) for column in chosen}
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{name} is not a whole folder of save_to_disk: {str(error).splitlines()[0]}; save it again"

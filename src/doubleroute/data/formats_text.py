@@ -5,7 +5,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -19,8 +19,9 @@ _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 def read_delimited(raw: Raw, delimiter: str, wanted: Collection[str] | None) -> Table:
     """CSV or TSV with a header line. Lines without a value, such as ",,", are skipped; a row with a field too
-    many or too few is a problem. Raises DataError for an unclosed quote, a wrong delimiter, a header without
-    rows."""
+    many or too few is a problem, and one of TSV whose quotes hold tabs and ends of lines, as that is
+    what quotes that are none make of several rows. Raises DataError for an unclosed quote, a wrong delimiter,
+    a header without rows."""
     text = raw.text()
     name = shown(raw.path)
     records = _records(text, delimiter, name)
@@ -34,7 +35,14 @@ def read_delimited(raw: Raw, delimiter: str, wanted: Collection[str] | None) -> 
     width = len(header)
     number = 0
     for number, (line, fields) in enumerate(records, start=1):
-        if len(fields) == width:
+        merged = next((field for field in fields if "\n" in field and "\t" in field), "")
+        if delimiter == "\t" and merged:
+            reason = (
+                f"line {line}: the quotes of a field hold tabs and {merged.count(chr(10))} ends of lines, "
+                'and so perhaps several rows; write a quote that begins a text as """, and one after it'
+            )
+            problems.append(Problem(number, "", reason, short(delimiter.join(fields))))
+        elif len(fields) == width:
             rows.append(fields)
             numbers.append(number)
         else:
@@ -203,7 +211,8 @@ def _json_type(value: Any) -> str:
 def read_conll(raw: Raw) -> Table:
     """Token in the first column, tag in the last, separated by tabs or spaces; blank or whitespace-only
     lines end a sentence; -DOCSTART- and comments before a sentence ("# ...") are skipped. A sentence with a
-    line that lacks its tag is a problem."""
+    line that lacks its tag is a problem. Other white space than tabs, spaces and ends of lines belongs to a
+    token."""
     name = shown(raw.path)
     tokens: list[list[str]] = []
     tags: list[list[str]] = []
@@ -235,16 +244,30 @@ def read_conll(raw: Raw) -> Table:
 def _sentences(text: str) -> Iterator[list[tuple[int, list[str]]]]:
     """Each sentence as its lines: number and columns."""
     sentence: list[tuple[int, list[str]]] = []
+    #: Comments, or tokens that are # themselves: what follows says which.
+    marked: list[tuple[int, list[str]]] = []
     for number, line in enumerate(text.split("\n"), start=1):
         if not line or line.isspace():
-            if sentence:
-                yield sentence
-                sentence = []
+            if sentence or marked:
+                yield from _not_empty([*_tokens(marked, 2), *sentence])
+            sentence, marked = [], []
         elif not line.startswith("-DOCSTART-"):
-            parts = [field.strip() for field in line.split("\t")] if "\t" in line else line.split()
-            fields = [field for field in parts if field]
-            # A token may be # itself; then its tag ends the line.
-            if sentence or not line.startswith("# ") or BIO.fullmatch(fields[-1]):
-                sentence.append((number, fields))
+            parts = line.split("\t") if "\t" in line else line.split(" ")
+            fields = [field for each in parts if (field := each.strip(" \r"))]
+            if not sentence and line.startswith("# "):
+                marked.append((number, fields))
+                continue
+            sentence += [*_tokens(marked, len(fields)), (number, fields)]
+            marked = []
+    yield from _not_empty([*_tokens(marked, 2), *sentence])
+
+
+def _tokens(marked: Sequence[tuple[int, list[str]]], columns: int) -> list[tuple[int, list[str]]]:
+    """The lines that begin with "# " and are no comments: a tag ends them, and they have as many columns as
+    the lines of their sentence."""
+    return [each for each in marked if len(each[1]) == columns and BIO.fullmatch(each[1][-1])]
+
+
+def _not_empty(sentence: list[tuple[int, list[str]]]) -> Iterator[list[tuple[int, list[str]]]]:
     if sentence:
         yield sentence

@@ -333,6 +333,10 @@ def _kind_of_numbers(column: Column, numbers: Sequence[float], roles: Roles) -> 
     whole = all(number.is_integer() for number in numbers)
     counted = column.name.lower() in NUMBER_NAMES and len(column.counts) > 2
     taken = f"'{column.name}' holds whole numbers and is taken for"
+    if whole and (twice := _one_number_in_two_ways(column)):
+        hint = "as classes or places of an order they would be two: write them alike for that"
+        roles.doubts.append(f"{taken} a quantity, as '{twice[0]}' and '{twice[1]}' are one number; {hint}")
+        return "regression"
     if whole and counted and len(column.counts) <= MOST_PLACES:
         hint = "as a quantity it is kind: regression, as classes kind: classification"
         roles.doubts.append(f"{taken} places of an order; {hint}")
@@ -343,6 +347,19 @@ def _kind_of_numbers(column: Column, numbers: Sequence[float], roles: Roles) -> 
             roles.doubts.append(f"{taken} a quantity; {hint}")
         return "regression"
     return "classification"
+
+
+def _one_number_in_two_ways(column: Column) -> tuple[str, str] | None:
+    """Two values that are one number, such as "1" and "1.0", which pandas writes beside a missing value."""
+    seen: dict[float, str] = {}
+    for value in sorted(column.counts):
+        try:
+            before = seen.setdefault(float(value), value)
+        except ValueError:  # true or false
+            continue
+        if before != value:
+            return before, value
+    return None
 
 
 def _can_be_label(column: Column) -> bool:

@@ -6,11 +6,10 @@ holds none.
 """
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from doubleroute.data.raw import short
+from doubleroute.data.raw import MAX_FILE_BYTES, short
 
 _FORMS = 'as in [{"text": "308", "start": 34}], or {"text": ["308"], "answer_start": [34]} as SQuAD has it'
 #: What the place of an answer is called in files.
@@ -60,8 +59,10 @@ def _answer(number: int, value: Any) -> str:
         raise ValueError(f"answer {number} lacks a text, or the number where it starts; write it {_FORMS}")
     if not text.strip():
         raise ValueError(f"answer {number} is empty; an empty list says that there is none")
-    if not math.isfinite(start) or start < 0 or start != int(start):
-        raise ValueError(f"answer {number} starts at {start:g}, which is no character's number from 0")
+    whole = not isinstance(start, float) or start.is_integer()
+    if not whole or not 0 <= start < MAX_FILE_BYTES:
+        said = short(str(start))
+        raise ValueError(f"answer {number} starts at {said}, which is no character's number from 0")
     return f"{int(start)}:{text}"
 
 

@@ -172,7 +172,8 @@ def label_values(data_set: DataSet, roles: Roles, split: str | None = None) -> l
     """The labels of the label column, sorted, those of an order by their number; of one split or of all."""
     values = data_set.all_values() if split is None else data_set.values.get(split, {})
     column = Column(roles.label or "", values.get(roles.label or "", []))
-    labels = set(column.counts)
+    # Half of a surrogate pair, which JSON can hold and UTF-8 cannot, is no label: its rows are refused.
+    labels = {label for label in column.counts if not re.search("[\ud800-\udfff]", label)}
     if roles.separator:
         labels = {part.strip() for each in labels for part in each.split(roles.separator) if part.strip()}
     return sorted(labels, key=float) if roles.kind == "ordinal" else sorted(labels)

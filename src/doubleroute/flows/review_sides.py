@@ -101,9 +101,9 @@ def suites(side: Side) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def accepted(head: Side) -> list[Entry]:
-    """The entries of head's acknowledged.yaml."""
-    path = head.revision.root / ACKNOWLEDGED
+def accepted(side: Side) -> list[Entry]:
+    """The entries of a version's acknowledged.yaml."""
+    path = side.revision.root / ACKNOWLEDGED
     if not path.is_file():
         return []
     try:
@@ -111,5 +111,5 @@ def accepted(head: Side) -> list[Entry]:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         what = f"line {line}: byte 0x{error.object[error.start]:02x} is not UTF-8; save the file as UTF-8"
-        raise InputError(f"{head.revision.name}: {ACKNOWLEDGED} {what}") from None
-    return entries(text, head.project.tasks)
+        raise InputError(f"{side.revision.name}: {ACKNOWLEDGED} {what}") from None
+    return entries(text, side.project.tasks)

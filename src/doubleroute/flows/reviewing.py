@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from doubleroute.config import LOWER_IS_BETTER, Project
 from doubleroute.config.keeping import FINDINGS
 from doubleroute.digests import code_digest, digest_of
-from doubleroute.errors import GateError
+from doubleroute.errors import GateError, InputError
 from doubleroute.flows.review_sides import Side, accepted, max_gb, read_side, suites
 from doubleroute.flows.timeline import FitProgress, say_trimmed
 from doubleroute.flows.validating import beside
@@ -47,7 +47,8 @@ _UNDER_WAY = "a training of this project is under way"
 @dataclass
 class Review:
     """A review that is being made. ``project``: that of head, whose rules hold, but at home in ``root``.
-    ``max_gb``: of the workspace."""
+    ``accepted``: the entries of acknowledged.yaml in head, ``accepted_before``: in base; ``max_gb``: of the
+    workspace."""
 
     root: Path
     workspace: Workspace
@@ -55,6 +56,7 @@ class Review:
     base: Side
     head: Side
     accepted: list[Entry]
+    accepted_before: list[Entry]
     max_gb: float
     tasks: dict[str, Versions] = field(default_factory=dict)
     bad: dict[str, Bad] = field(default_factory=dict)
@@ -119,7 +121,17 @@ def read(root: Path, base: str, head: str | None, changes: Sequence[str] = (), e
     old = read_side(workspace, before, changes, False)
     project = new.project.model_copy().at(root)  # a backbone in a folder lies where people put it
     limit = max_gb(root, old.project, changes)
-    return Review(root, workspace, project, old, new, accepted(new), limit, seconds={"read": _since(begun)})
+    known = _accepted_before(old)
+    seconds = {"read": _since(begun)}
+    return Review(root, workspace, project, old, new, accepted(new), known, limit, seconds=seconds)
+
+
+def _accepted_before(base: Side) -> list[Entry]:
+    """The entries of base; none where they are wrong, which head may mend."""
+    try:
+        return accepted(base)
+    except InputError:
+        return []
 
 
 def compare(found: Review) -> None:
@@ -212,7 +224,8 @@ def _is_alone(found: Review, held: ExitStack) -> bool:
 def conclude(found: Review) -> tuple[dict[str, Any], Path]:
     """The verdict, and the folder with everything for people and programs."""
     today = datetime.now(UTC).date()
-    marked, said = acknowledge(in_order(found.findings), found.accepted, today, _looked_for(found))
+    worst_first = in_order(found.findings)
+    marked, said = acknowledge(worst_first, found.accepted, today, _looked_for(found), found.accepted_before)
     redact = _redactor(found)
     said += _remarks(found, redact)
     findings = [public(publishable(each, redact).as_dict(), redact) for each in marked]

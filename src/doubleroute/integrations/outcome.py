@@ -13,7 +13,7 @@ from doubleroute.data.raw import near, short, shown
 from doubleroute.data.rows import Rows, chosen
 from doubleroute.errors import DataError, GateError, InputError, MachineError
 from doubleroute.integrations.expectations import Batch, Result
-from doubleroute.integrations.suites import Rule
+from doubleroute.integrations.suites import OF_COPIES, Rule
 from doubleroute.workspace import write_text
 
 #: Bad rows of a task and split that the summary quotes; quarantine.jsonl has all.
@@ -70,7 +70,8 @@ def settle(
         taken = not (project.paths(name, "validation") and project.paths(name, "test"))
         if taken and not splits["train"]["row"] and any(each["row"] for each in splits.values()):
             _check_enough(project, name, splits)  # every label would seem unknown below
-    kept, failing = _sift(rows, batches, results)
+    kinds = {name: project.tasks[name].kind for name in rows}
+    kept, failing = _sift(kinds, rows, batches, results)
     bad = [*unreadable, *failing]
     counts = _counts(kept, bad)
     text = "".join(json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in bad)
@@ -115,19 +116,57 @@ def _first_bad(bad: Sequence[Bad]) -> dict[str, dict[str, list[str]]]:
 
 
 def _sift(
-    rows: Mapping[str, Mapping[str, Rows]], batches: Sequence[Batch], results: Sequence[Result]
+    kinds: Mapping[str, str],
+    rows: Mapping[str, Mapping[str, Rows]],
+    batches: Sequence[Batch],
+    results: Sequence[Result],
 ) -> tuple[dict[str, dict[str, Rows]], list[Bad]]:
-    """The rows that fail no check, and the others with why."""
+    """The rows that fail no check, and the others with why. ``kinds``: of the tasks.
+
+    What is wrong with a row by itself comes first: a row is no copy of one that goes for another reason, or
+    none of them would be left.
+    """
+    mine: dict[tuple[str, str], list[Result]] = {(batch.task, batch.split): [] for batch in batches}
+    for result in results:
+        if result.check.severity == "error":
+            mine[result.task, result.split].append(result)
+    failing: dict[str, dict[str, dict[int, Bad]]] = {name: {} for name in rows}
+    for batch in batches:
+        alone = [each for each in mine[batch.task, batch.split] if each.check.rule not in OF_COPIES]
+        found = _failing_rows(batch, alone, rows[batch.task][batch.split])
+        failing[batch.task][batch.split] = found
+    left = {name: _left(kinds[name], rows[name], splits) for name, splits in failing.items()}
     kept: dict[str, dict[str, Rows]] = {name: {} for name in rows}
     bad: list[Bad] = []
     for batch in batches:
-        whole = rows[batch.task][batch.split]
-        mine = [result for result in results if (result.task, result.split) == (batch.task, batch.split)]
-        failing = _failing_rows(batch, mine, whole)
-        bad += failing.values()
-        good = [index for index in range(len(whole["row"])) if index not in failing]
+        whole, found = rows[batch.task][batch.split], failing[batch.task][batch.split]
+        copies = [each for each in mine[batch.task, batch.split] if each.check.rule in OF_COPIES]
+        found |= _failing_rows(batch, copies, whole, left[batch.task].get(batch.split))
+        bad += found.values()
+        good = [index for index in range(len(whole["row"])) if index not in found]
         kept[batch.task][batch.split] = chosen(whole, good)
     return kept, bad
+
+
+def _left(
+    kind: str, rows: Mapping[str, Rows], failing: Mapping[str, Mapping[int, Bad]]
+) -> dict[str, dict[int, dict[str, Any]]]:
+    """By split and position, the facts of the rows of a task that are left without the failing ones; empty
+    where none fails, as the facts of all rows are those then."""
+    if not any(failing.values()):
+        return {}
+    places = {
+        split: [index for index in range(len(each["row"])) if index not in failing[split]]
+        for split, each in rows.items()
+    }
+    facts = checks.facts({split: chosen(rows[split], kept) for split, kept in places.items()}, kind)
+    return {
+        split: {
+            index: {fact: values[at] for fact, values in facts[split].items()}
+            for at, index in enumerate(kept)
+        }
+        for split, kept in places.items()
+    }
 
 
 def _refuse_failed_tables(results: Sequence[Result]) -> None:
@@ -156,20 +195,25 @@ def _row(batch: Batch, index: int) -> dict[str, Any]:
     return {str(column): batch.frame[column].iloc[index] for column in batch.frame.columns}
 
 
-def _failing_rows(batch: Batch, results: Sequence[Result], rows: Rows) -> dict[int, Bad]:
-    """Position -> why, by the first check that the row fails."""
+def _failing_rows(
+    batch: Batch,
+    results: Sequence[Result],
+    rows: Rows,
+    facts: Mapping[int, Mapping[str, Any]] | None = None,
+) -> dict[int, Bad]:
+    """Position -> why, by the first check that the row fails. ``facts``: of the rows that are left, by
+    position: other rows are not looked at, and a row without the fact does not fail."""
     found: dict[int, Bad] = {}
     for result in results:
-        if result.check.severity != "error":
-            continue
         for index in result.rows:
-            if index not in found:
-                found[index] = _bad(batch, result, rows, index)
+            now = {} if facts is None else facts.get(index, {})
+            if index not in found and (facts is None or now.get(result.check.value_column) is not None):
+                found[index] = _bad(batch, result, rows, index, now)
     return found
 
 
-def _bad(batch: Batch, result: Result, rows: Rows, index: int) -> Bad:
-    row = _row(batch, index)
+def _bad(batch: Batch, result: Result, rows: Rows, index: int, facts: Mapping[str, Any]) -> Bad:
+    row = {**_row(batch, index), **facts}
     column = result.check.column
     value = row.get(column, row.get(result.check.value_column, ""))
     shown_value = " ".join(map(str, value)) if isinstance(value, list) else str(value)
@@ -274,7 +318,7 @@ def _warning(result: Result, batches: Sequence[Batch], rows: Mapping[str, Mappin
         return [f"{where}: {check.origin}: {check.type} does not hold, observed {short(result.observed)}"]
     batch = next(each for each in batches if (each.task, each.split) == (result.task, result.split))
     mine = rows[result.task][result.split]
-    examples = "; ".join(str(_bad(batch, result, mine, index)) for index in result.rows[:2])
+    examples = "; ".join(str(_bad(batch, result, mine, index, {})) for index in result.rows[:2])
     count = len(result.rows)
     said = check.description or f"{check.type} ({check.origin})"
     return [f'{where}: {count:,} row{"s" if count != 1 else ""} against "{said}": {examples}']

@@ -206,6 +206,10 @@ def _answers_in_place(column: str) -> Check:
     )
 
 
+#: Rules about copies, which hang on what other rows there are.
+OF_COPIES: frozenset[Rule] = frozenset({"leak", "conflict", "duplicate"})
+
+
 def _copies(task: Task, rules: Validation) -> list[Check]:
     column = task.columns.tokens if task.kind == "tagging" else task.columns.text
 

@@ -179,7 +179,7 @@ def _series(values: list[Any], numbers: bool) -> Any:
 
     if numbers:
         return pd.Series(values, dtype="float64")
-    if values and all(type(value) is int for value in values):
+    if values and all(type(value) is int and -(2**63) <= value < 2**63 for value in values):
         return pd.Series(values, dtype="int64")
     return pd.Series(values, dtype=object)
 

@@ -6,7 +6,8 @@
       reason: the same question in two spellings, wanted
       until: 2027-03-31
 
-An entry counts up to its day, that day included.
+An entry counts up to its day, that day included. One about a change of the rules counts where base has it
+already: a change does not accept what it makes of them.
 """
 
 from collections.abc import Collection, Sequence
@@ -18,7 +19,7 @@ from doubleroute.config.keeping import FINDINGS
 from doubleroute.config.yaml_file import KeyPath, Mistake, Notes, Unreadable, dotted, parse
 from doubleroute.data.raw import listed, near, short
 from doubleroute.errors import InputError
-from doubleroute.review.findings import Finding, counted
+from doubleroute.review.findings import OF_RULES, Finding, counted
 
 FILE = "acknowledged.yaml"
 _KEYS = ("finding", "task", "rows", "reason", "until")
@@ -70,11 +71,16 @@ def entries(text: str, tasks: Collection[str], file: str = FILE) -> list[Entry]:
 
 
 def acknowledge(
-    findings: Sequence[Finding], accepted: Sequence[Entry], today: date, looked_for: Collection[str]
+    findings: Sequence[Finding],
+    accepted: Sequence[Entry],
+    today: date,
+    looked_for: Collection[str],
+    before: Sequence[Entry] = (),
 ) -> tuple[list[Finding], list[str]]:
     """The findings, those that entries accept marked so, and what is to be said of entries that are over,
-    match nothing, or do not name all rows of a finding. ``looked_for``: the names of the findings that there
-    could have been; of entries about others nobody knows whether they match.
+    match nothing, do not name all rows of a finding, or bring themselves what accepts a change of the rules.
+    ``looked_for``: the names of the findings that there could have been; of entries about others nobody knows
+    whether they match. ``before``: the entries of base.
 
     Entries with ``rows`` accept a finding when they name all of its rows between them.
     """
@@ -84,11 +90,20 @@ def acknowledge(
         if each.until < today
     ]
     valid = [each for each in accepted if each.until >= today]
+    known = {_written(each) for each in before}
     used: set[int] = set()
     marked = []
     for finding in findings:
         mine = [each for each in valid if _is_about(each, finding)]
         used.update(each.index for each in mine)
+        if finding.name in OF_RULES:
+            fresh = [each for each in mine if _written(each) not in known]
+            said += [
+                f"{each} came with this change and does not count: what accepts a change of the rules must "
+                "have been merged before it"
+                for each in fresh
+            ]
+            mine = [each for each in mine if each not in fresh]
         whole = next((each for each in mine if each.rows is None), None)
         if whole is not None:
             marked.append(_marked(finding, [whole]))
@@ -109,6 +124,11 @@ def acknowledge(
         if each.index not in used and each.finding in looked_for
     ]
     return marked, said
+
+
+def _written(entry: Entry) -> Entry:
+    """The entry wherever it stands in its file."""
+    return replace(entry, index=0, line=None)
 
 
 def _is_about(entry: Entry, finding: Finding) -> bool:

@@ -132,7 +132,7 @@ def _once(keys: Sequence[str | None]) -> dict[str, int]:
     found: dict[str, int] = {}
     again = set()
     for row, key in enumerate(keys):
-        if key is not None:
+        if key is not None and key.strip():  # a blank cell is nobody's key
             if key in found:
                 again.add(key)
             found[key] = row

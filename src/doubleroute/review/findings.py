@@ -19,7 +19,7 @@ MOST_ROWS = 200
 QUOTED = 1000
 _WORST_FIRST: tuple[Severity, ...] = ("block", "look", "note")
 #: Findings about the rules themselves: a change may not say how bad it is to change them.
-_OF_RULES = frozenset({"rules", "tasks"})
+OF_RULES = frozenset({"rules", "tasks"})
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def severity_of(name: str, review: Review, before: Review | None = None) -> Seve
     ``before``: the rules of base. By those ``rules`` and ``tasks`` are at least as bad: what a change does to
     the rules is not judged by what it makes of them alone.
     """
-    sources = [review, before] if before is not None and name in _OF_RULES else [review]
+    sources = [review, before] if before is not None and name in OF_RULES else [review]
     return min((each.severity.get(name, FINDINGS[name]) for each in sources), key=_WORST_FIRST.index)
 
 
