@@ -124,7 +124,8 @@ class Workspace:
 
     def use(self, stage: Stage) -> None:
         """Note that a stage is used now, as ``find`` does: what is used longest ago goes first."""
-        with suppress(FileNotFoundError):  # it was trimmed or merged meanwhile: whoever reads it will see
+        # It was trimmed or merged meanwhile, which whoever reads it will see; or who reads may not write.
+        with suppress(OSError):
             os.utime(stage.path)
 
     def all(self, name: str) -> list[Stage]:
@@ -190,7 +191,7 @@ class Workspace:
         """Remove a file or folder that was used at this time last (seconds since 1970), unless somebody holds
         its lock or has found it since; whether it went."""
         lock = filelock.FileLock(self.root / "locks" / f"{lock_name}.lock")
-        with suppress(filelock.Timeout), lock.acquire(timeout=0):
+        with suppress(filelock.Timeout, FileNotFoundError), lock.acquire(timeout=0):  # another removes it
             if path.stat().st_mtime != used:
                 return False
             beside = path.with_name(f".{path.name}-trimmed")  # what is half gone has no whole one's name

@@ -107,6 +107,11 @@ ONE_MISTAKE = {
         "seed: 010",
         'line 4: seed: 010 is read as the number 10; write 10, or "010" if it is text',
     ),
+    "no time at all": (
+        "training: {mode: auto, budget: 0.0m}",
+        "line 4: training.budget: is no time at all; for the heads alone, which are always solved, write "
+        "`mode: heads`",
+    ),
     "out of range": (
         "training: {epochs: 0}",
         "line 4: training.epochs: must be a number from 0.1 to 1000, not 0",
@@ -393,6 +398,8 @@ def test_options_of_windows_fit_span_alone(tmp_path: Path) -> None:
     ]
 
 
-def test_a_task_may_not_have_the_name_of_a_tool_s_folder(tmp_path: Path) -> None:
+def test_a_task_may_not_have_a_name_that_tools_have_taken(tmp_path: Path) -> None:
     (mistake,) = mistakes(tmp_path, MINIMAL.replace("mood:", "data_docs:"))
     assert "tasks.data_docs: Great Expectations' pages have this name; give the task another" in mistake
+    (mistake,) = mistakes(tmp_path, MINIMAL.replace("mood:", "type:"))
+    assert "tasks.type: PyTorch's containers have something of this name; give the task another" in mistake

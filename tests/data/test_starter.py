@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from doubleroute.config import Project, load_project
+from doubleroute.config.values import OF_MODULES
 from doubleroute.data.roles import find_roles, words
 from doubleroute.data.starter import Starter, look, write
 from doubleroute.data.starter_yaml import scalar
@@ -47,6 +49,16 @@ def test_text_and_label_become_a_classification_with_its_labels(tmp_path: Path) 
     assert task.files.train == "data/moods.jsonl"
     assert "label = column 'label'" in starter.mapping
     assert starter.doubts == []
+
+
+def test_a_task_gets_no_name_that_pytorchs_containers_have(tmp_path: Path) -> None:
+    import torch
+
+    taken = {name for name in dir(torch.nn.ModuleDict()) if re.fullmatch("[a-z][a-z0-9_]{0,62}", name)}
+    assert taken <= OF_MODULES
+    rows = [{"text": TEXTS[n], "type": ["a", "b"][n % 2]} for n in range(40)]
+    project, _ = started(tmp_path, jsonl(tmp_path / "type_train.jsonl", rows))
+    assert list(project.tasks) == ["type_task"]
 
 
 def test_splits_come_from_the_names_of_the_files(tmp_path: Path) -> None:

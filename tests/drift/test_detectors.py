@@ -273,12 +273,12 @@ def test_more_rows_for_one_task_than_for_another_do_not_move_the_inputs() -> Non
         )
 
     reference, current = both(1, 300, 300), both(2, 250, 50)
-    rows = matched(reference, current, 17)
+    rows, _ = matched(reference, current, 17)
     assert ((rows < 300).sum(), (rows >= 300).sum()) == (300, 60)
     assert measure(reference, current, OPTIONS, 17)["verdict"] == "not seen"
     assert measure(reference, both(2, 300, 0), OPTIONS, 17)["verdict"] == "not seen"
     everything = replace(reference, tasks={})
-    assert len(matched(everything, current, 17)) == 600  # nothing to go by
+    assert [len(rows) for rows in matched(everything, current, 17)] == [600, 300]  # nothing to go by
     assert measure(everything, current, OPTIONS, 17)["moved"] == ["inputs"]
 
 
@@ -288,10 +288,25 @@ def test_a_few_texts_that_two_tasks_share_do_not_stand_for_the_reference() -> No
 
     apart = sample(1, 600, **tasks(np.arange(310), np.arange(300, 600)))  # 10 rows are of both
     asked = sample(2, 100, **tasks(np.arange(100), np.arange(100)))
-    assert len(matched(apart, asked, 17)) == 600
+    assert [len(rows) for rows in matched(apart, asked, 17)] == [600, 100]
     together = sample(1, 600, **tasks(np.arange(600), np.arange(599)))  # one row lacks b
     stray = sample(2, 100, **tasks(np.arange(100), np.arange(97)))  # three do
-    assert matched(together, stray, 17).tolist() == list(range(599))
+    assert [rows.tolist() for rows in matched(together, stray, 17)] == [list(range(599)), list(range(97))]
+
+
+def test_few_rows_of_a_task_neither_move_the_inputs_nor_hide_that_others_moved() -> None:
+    def both(seed: int, a: int, b: int, shift: float = 0.0) -> Sample:
+        given = sample(seed, a + b, shift)
+        given.embeddings[a:] += 2
+        places = {"a": np.arange(a), "b": a + np.arange(b)}
+        tasks = {name: TaskRows("regression", [], each, [None] * len(each)) for name, each in places.items()}
+        return replace(given, tasks=tasks)
+
+    found = measure(both(1, 1000, 1000), both(2, 960, 40), OPTIONS, 17)
+    assert found["verdict"] == "not seen"
+    reference, current = both(1, 2000, 20), both(2, 200, 200, shift=2.0)
+    assert [len(rows) for rows in matched(reference, current, 17)] == [2000, 200]
+    assert "inputs" in measure(reference, current, OPTIONS, 17)["moved"]
 
 
 def test_a_past_window_of_one_task_is_compared_with_rows_of_that_task() -> None:

@@ -55,9 +55,18 @@ def test_the_same_decision_is_written_once_and_keeps_its_outcome(tmp_path: Path)
     records.write(tmp_path, made)
 
     outcome = records.read(tmp_path, made["id"])["outcome"]
-    nothing = {"began": None, "reasons": [], "seconds": None, "error": None, "failed": False}
+    nothing = {"began": None, "reasons": [], "seconds": None, "error": None, "attempts": 0, "failed": False}
     assert outcome == {**nothing, "version": "2", "verdict": "promote"}
     assert len(list((tmp_path / "decisions").iterdir())) == 1
+
+
+def test_attempts_are_counted_since_the_last_error(tmp_path: Path) -> None:
+    made = record()
+    records.write(tmp_path, made)
+    counted = [records.begin(tmp_path, made["id"])["outcome"]["attempts"] for _ in range(2)]
+    records.set_outcome(tmp_path, made["id"], {"error": "no space is left on the disk"})
+    counted.append(records.begin(tmp_path, made["id"])["outcome"]["attempts"])
+    assert counted == [1, 2, 1]
 
 
 def test_another_decision_under_the_same_id_is_refused(tmp_path: Path) -> None:

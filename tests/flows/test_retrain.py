@@ -26,7 +26,7 @@ from doubleroute.flows.retrain import retrain as retrain_flow
 from doubleroute.flows.retrain import run as retrain
 from doubleroute.flows.server import prefect_api
 from doubleroute.flows.train import run as train
-from doubleroute.flows.watch import watch
+from doubleroute.flows.watch import MOST_ATTEMPTS, watch
 from doubleroute.integrations.registry import Registry
 from doubleroute.integrations.validation import validate
 from doubleroute.serving.log import RequestLog
@@ -194,11 +194,19 @@ def test_any_error_of_a_retraining_is_noted_and_only_a_kill_is_not(root: Path) -
     assert not records.is_under_way(record)
 
 
-def test_a_retraining_that_a_kill_cut_short_goes_on_under_its_decision(root: Path) -> None:
+def test_a_retraining_that_a_kill_cut_short_goes_on_under_its_decision_until_it_was_killed_too_often(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     add_rows(root, 30, seed=2)
     looked = watch(str(root), CHANGES)
     assert looked["record"]["verdict"] == "retrain"
-    records.set_outcome(root, looked["record"]["id"], {})  # it began, and its process died
+    for _ in range(MOST_ATTEMPTS):  # it began, and its process died
+        records.begin(root, looked["record"]["id"])
+    again = watch(str(root), CHANGES)["record"]
+    error = f"began {MOST_ATTEMPTS} times and never ended; `doubleroute retrain` tries once more"
+    assert (again["id"], again["outcome"]["error"]) == (looked["record"]["id"], error)
+    assert f"error: retraining by decision {again['id']}: {error}" in capsys.readouterr().err
+    records.set_outcome(root, again["id"], {})
     result = retrain(load_project(root, CHANGES), CHANGES)
     assert result["record"]["id"] == looked["record"]["id"]
     assert result["record"]["outcome"]["version"] == "3"

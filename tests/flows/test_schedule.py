@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 from conftest import write_tiny_project
+from prefect.client.orchestration import get_client
 
 from doubleroute.config import load_project
 from doubleroute.drift import records
-from doubleroute.flows.schedule import deployments
+from doubleroute.flows.schedule import _server, deployments
 from doubleroute.integrations.registry import Registry
+from doubleroute.workspace import Workspace
 
 COMMAND = str(Path(sys.executable).with_name("doubleroute"))
 #: What lets the tiny model learn its words in seconds, and trusts in it.
@@ -50,6 +52,23 @@ def test_two_checkouts_of_one_project_do_not_take_each_others_deployments_and_no
     assert matches[0] != matches[1]
     options = [each.concurrency_options for each in ours]
     assert {each and each.collision_strategy.value for each in options} == {"CANCEL_NEW"}
+
+
+@pytest.mark.costly
+def test_a_place_that_a_killed_schedule_held_is_free_when_it_is_started_again(
+    tiny_backbone: Path, tmp_path: Path
+) -> None:
+    project = load_project(write_tiny_project(tmp_path / "project", tiny_backbone))
+    with _server(Workspace(project.root)), get_client(sync_client=True) as client:
+        for each in deployments(project, "0 2 * * *", None):
+            each.apply()
+        names = [limit.name for limit in client.read_global_concurrency_limits()]
+        assert len(names) == 2
+        for name in names:  # what a run takes that is under way when everything is killed
+            client.increment_concurrency_slots_with_lease([name], 1, "concurrency", lease_duration=3600)
+    with _server(Workspace(project.root)), get_client(sync_client=True) as client:
+        limits = client.read_global_concurrency_limits()
+        assert [(each.limit, each.active_slots) for each in limits] == [(1, 0), (1, 0)]
 
 
 @pytest.mark.slow

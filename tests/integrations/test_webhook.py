@@ -5,11 +5,17 @@ import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from prefect.client.schemas.objects import FlowRun
+from prefect.states import Failed
 
 from doubleroute.errors import MachineError
+from doubleroute.flows.retrain import retrain
+from doubleroute.flows.watch import failed, watch
 from doubleroute.integrations import webhook
 from doubleroute.integrations.webhook import post
 
@@ -138,3 +144,21 @@ def test_a_host_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) 
 def test_an_address_that_is_none_is_told(url: str, message: str) -> None:
     with pytest.raises(MachineError, match=message):
         post(url, DOCUMENT)
+
+
+def test_a_failure_of_a_run_that_nobody_waits_for_is_told_on_the_terminal_and_to_the_webhook(
+    tiny_project: Path, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (tiny_project / "project.yaml").open("a", encoding="utf-8") as file:
+        file.write(f"retraining: {{webhook: '{server.url}'}}\n")
+    state = Failed(message="Flow run encountered an exception: DataError: data/a.csv is empty")
+    given = {"flow_id": uuid4(), "parameters": {"project": str(tiny_project)}}
+    failed(retrain, FlowRun(**given), state)
+    assert not server.got
+    failed(retrain, FlowRun(**given, deployment_id=uuid4()), state)
+    ((*_, told),) = server.got
+    assert told.pop("time").startswith("20")
+    assert told == {"project": "tiny", "flow": "retrain", "error": "DataError: data/a.csv is empty"}
+    assert capsys.readouterr().err == f"error: {tiny_project.name}: DataError: data/a.csv is empty\n"
+    assert failed in retrain.on_failure_hooks
+    assert failed in watch.on_failure_hooks

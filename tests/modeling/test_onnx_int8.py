@@ -86,6 +86,26 @@ def product(folder: Path, matrix: np.ndarray) -> Path:
     return folder / "float32.onnx"
 
 
+def test_a_product_of_rows_as_wide_as_texts_are_long_is_left_out(tmp_path: Path) -> None:
+    import onnx
+    import torch
+    from onnx import helper
+
+    source = product(tmp_path, np.random.default_rng(3).normal(size=(64, 32)).astype(np.float32))
+    model = onnx.load(str(source))
+    del model.graph.node[2:]
+    pooled = helper.make_node("ReduceMean", ["product"], ["pooled"], "pool", axes=[1], keepdims=0)
+    model.graph.node.extend([pooled, helper.make_node("MatMul", ["pooled", "square"], ["logits.x"], "rows")])
+    square = np.random.default_rng(4).normal(size=(32, 32)).astype(np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(square, "square"))
+    onnx.save(model, str(source))
+    ids = torch.arange(96).reshape(3, 32) % 50  # as many tokens as the pooled rows have units
+    quantise(source, tmp_path / "int8.onnx", [Inputs(ids, torch.ones_like(ids), None)])
+    counted = Counter(node.op_type for node in onnx.load(str(tmp_path / "int8.onnx")).graph.node)
+    assert counted["MatMulIntegerToFloat"] == 1
+    assert counted["MatMul"] + counted["Gemm"] >= 1
+
+
 @pytest.mark.parametrize(("inputs", "outputs"), [(64, 32), (24, 32), (64, 128)])
 def test_one_large_channel_does_not_cost_the_others_their_precision(
     tmp_path: Path, inputs: int, outputs: int

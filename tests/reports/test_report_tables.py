@@ -83,6 +83,11 @@ def test_a_verdict_without_a_routed_model_names_the_model():
     assert verdict.endswith("(plain fine-tuning alone; nothing routed was compared)")
 
 
+def test_a_task_that_no_model_answers_is_told_as_such():
+    found = evaluation(s=classification(models=()))
+    assert tables.verdicts(found) == ["s: no model here answers this task"]
+
+
 def test_a_model_without_a_router_is_not_called_routed():
     found = evaluation(s=classification(models=("routed",)))
     found["models"]["routed"]["router"] = "none"

@@ -37,11 +37,16 @@ def test_with_one_task_there_is_no_model_of_its_own(tiny_project: Path) -> None:
 def test_a_worker_can_read_the_order_of_a_model_that_lacks_what_promotion_and_retraining_ask_for(
     tiny_project: Path,
 ) -> None:
-    run = Run(tiny_project, "promotion.router_checks.min_gain=0", "promotion.margins={entities: 0.1}")
+    run = Run(
+        tiny_project,
+        *("promotion.router_checks.min_gain=0", "promotion.margins={entities: 0.1}"),
+        *("retraining.max_falls={entities: 0.1}", "tasks.sentiment.labels=[neg, pos]"),
+    )
     # Rows by the time column of a task that is left out, and the ladder of a policy with another start.
     policy = {"rows": "recent", "start": "pretrained", "mode": "heads"}
     dated = run.project.retraining.model_copy(update=policy)
-    tasks = {"sentiment": run.project.tasks["sentiment"]}
+    weights = {"labels": ("neg", "new"), "class_weights": {"pos": 2.0}}  # of base, which head calls new
+    tasks = {"sentiment": run.project.tasks["sentiment"].model_copy(update=weights)}
     project = run.project.model_copy(update={"tasks": tasks, "retraining": dated}).at(tiny_project)
     order = Order(project, run.validated, run.encoded, run.stored, "float32")
     for each in contenders(project, ROUTERS, Sizes(16, 1, 2)):

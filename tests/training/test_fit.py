@@ -14,6 +14,7 @@ from conftest import write_tiny_project
 from safetensors.torch import load_file
 
 from doubleroute.config import load_project
+from doubleroute.digests import digest_of
 from doubleroute.errors import ConfigError, ModelError
 from doubleroute.integrations.validation import validate
 from doubleroute.training import checkpoints
@@ -167,6 +168,16 @@ def test_a_fit_depends_on_the_stored_layers_that_it_reads_and_on_what_computed_t
     rounded = activations(run.project, run.workspace, run.encoded, (1,), "bfloat16", lambda *_: None)
     others.append(inputs("routed", rounded))
     assert all(each["activations"] != inputs("routed", alone)["activations"] for each in others)
+
+
+def test_a_fit_depends_on_the_order_of_the_tasks(root: Path) -> None:
+    run = Run(root)
+    turned = run.project.model_copy(update={"tasks": dict(reversed(run.project.tasks.items()))}).at(root)
+    first, second = (
+        digest_of(fit_inputs(each, variant(each, "routed"), run.encoded, run.stored, "float32"))
+        for each in (run.project, turned)
+    )
+    assert first != second
 
 
 def test_the_model_learns_what_there_is_to_learn(root: Path, tmp_path: Path) -> None:

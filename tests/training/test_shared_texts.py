@@ -1,4 +1,4 @@
-"""Tasks with the same texts share passes of the backbone in training."""
+"""Tasks with the same texts share passes of the backbone."""
 
 from pathlib import Path
 
@@ -6,13 +6,16 @@ import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from test_fit import Run
 
 from doubleroute.config import Training
 from doubleroute.data.batches import Encoded
 from doubleroute.data.shared import units
 from doubleroute.data.tokens import Packed
 from doubleroute.modeling.model import load_model
+from doubleroute.training.encode import load_split
 from doubleroute.training.feed import Feed
+from doubleroute.training.scoring import Truths, answers_of
 
 OPTIONS = Training(batch_size=8)
 
@@ -47,6 +50,31 @@ def test_tasks_with_the_same_texts_have_them_in_the_same_batches_once() -> None:
             packed = rows[task].packed
             ids = packed.ids[packed.starts[row] : packed.starts[row + 1]]
             assert batch.inputs.ids[place, : len(ids)].tolist() == ids.tolist()
+
+
+def test_one_pass_scores_all_tasks_with_the_same_rows_and_gives_their_own_answers(tiny_project: Path) -> None:
+    more = ("mood", "tone")
+    split = "split: {validation: 0.2, test: 0.2}"
+    same = f"{{kind: classification, files: {{train: data/sentiment.csv}}, {split}}}"
+    run = Run(tiny_project, *(f"tasks.{task}={same}" for task in more))
+    model, rows = run.learner().model.eval(), load_split(run.encoded.path, "test")
+    truths = {
+        task: Truths(run.validated.path, task, "test", each, model.config.tasks[task]["labels"])
+        for task, each in rows.items()
+    }
+    passes: list[int] = []
+    with torch.no_grad():
+        for parameter in model.router.parameters():
+            parameter.normal_(generator=torch.Generator().manual_seed(2))
+    model.backbone.register_forward_hook(lambda *_: passes.append(1))
+    together = answers_of(model, rows, truths, 0)
+    shared = len(passes)
+    alone = {task: answers_of(model, {task: each}, truths, 0)[task] for task, each in rows.items()}
+    assert list(together) == list(rows) == ["sentiment", "entities", *more]
+    assert together == alone
+    assert together["mood"] != together["tone"] != together["sentiment"]
+    assert shared == 2
+    assert len(passes) == shared + 4
 
 
 def test_a_task_that_lacks_some_labels_shares_the_other_texts() -> None:

@@ -88,7 +88,11 @@ class Retraining(Section):
     )
     webhook: (
         Annotated[str, Field(pattern=r"^https?://"), Words("an address that begins with http")] | None
-    ) = Field(None, description="each decision is sent there as a POST with JSON")
+    ) = Field(
+        None,
+        description="each decision, and each look or retraining of a schedule that fails, is sent there as a "
+        "POST with JSON",
+    )
 
     @field_serializer("webhook", when_used="json")
     def _without_its_secret(self, webhook: str | None) -> str | None:

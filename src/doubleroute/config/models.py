@@ -22,6 +22,7 @@ from doubleroute.config.routers import NoRouter, Router
 from doubleroute.config.tasks import Task
 from doubleroute.config.training import Training
 from doubleroute.config.values import (
+    OF_MODULES,
     Fraction,
     Name,
     Section,
@@ -74,7 +75,11 @@ class Project(Section):
 
     name: Name = Field(description="of the project and, by default, of its model in the registry")
     seed: int = Field(
-        17, ge=0, le=2**31 - 1, description="of splits, sampling, initial weights and bootstrap"
+        # Trainings with several seeds count up from it, and libraries take 31 bits.
+        17,
+        ge=0,
+        le=2_000_000_000,
+        description="of splits, sampling, initial weights and bootstrap",
     )
     backbone: Backbone = Field(description="the pretrained encoder M")
     router: Router = Field(NoRouter(), description="R, between backbone and heads")
@@ -100,6 +105,12 @@ class Project(Section):
         if "data_docs" in self.tasks:
             raise ValueError(
                 "tasks.data_docs: Great Expectations' pages have this name; give the task another"
+            )
+        taken = sorted(OF_MODULES & self.tasks.keys())
+        if taken:
+            raise ValueError(
+                f"tasks.{taken[0]}: PyTorch's containers have something of this name; give the task another, "
+                f"such as {taken[0]}_task"
             )
         of_tasks = {
             "promotion.margins": self.promotion.margins,

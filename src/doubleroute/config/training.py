@@ -108,6 +108,10 @@ class Training(Section):
     def _budget_fits_the_mode(cls, budget: str | None, info: ValidationInfo) -> str | None:
         if budget is not None and info.data.get("mode") != "auto":
             raise ValueError("is kept by mode auto alone; write `mode: auto`, or delete it")
+        if budget is not None and float(budget[:-1]) == 0:
+            raise ValueError(
+                "is no time at all; for the heads alone, which are always solved, write `mode: heads`"
+            )
         return budget
 
     @property

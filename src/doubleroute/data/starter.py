@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from doubleroute.config import SPLITS
-from doubleroute.config.values import NAME_PATTERN
+from doubleroute.config.values import NAME_PATTERN, OF_MODULES
 from doubleroute.data.raw import columns_listed, short
 from doubleroute.data.roles import YEAR_LAST, Roles, find_roles
 from doubleroute.data.starter_files import SHARD, SPLIT_WORDS, data_sets
@@ -115,6 +115,8 @@ def _label_task(roles: Roles, data_set: DataSet) -> str:
 
 
 def _free(name: str, taken: dict[str, Any]) -> str:
+    if name in OF_MODULES:
+        name = f"{name}_task"
     numbered = (f"{name}_{number}" for number in range(2, len(taken) + 3))
     return name if name not in taken else next(each for each in numbered if each not in taken)
 

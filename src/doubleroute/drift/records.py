@@ -109,8 +109,9 @@ def begin(root: Path, name: str) -> Record:
 
 def set_outcome(root: Path, name: str, outcome: Mapping[str, Any]) -> Record:
     """Note in a record what became of it: {"began", "version", "verdict", "reasons", "seconds", "error"},
-    those that are known. When it began stays where ``outcome`` does not say, and ``failed``, whether an
-    earlier attempt to carry it out ended in an error. Gives the record. Raises as ``read`` does."""
+    those that are known. When it began stays where ``outcome`` does not say; ``attempts`` counts how often it
+    began since the last error, ``failed`` says whether an earlier attempt ended in one. Gives the record.
+    Raises as ``read`` does."""
     with Workspace(root).lock(FOLDER):
         record = read(root, name)
         before = record["outcome"] or {}
@@ -120,7 +121,9 @@ def set_outcome(root: Path, name: str, outcome: Mapping[str, Any]) -> Record:
         if unknown:
             raise InputError(f"an outcome has no '{unknown[0]}'; it has: {', '.join(empty)}")
         failed = bool(before.get("failed") or before.get("error"))
-        record["outcome"] = {**empty, **outcome, "failed": failed}
+        attempts = 0 if before.get("error") else before.get("attempts", 0)
+        attempts += "began" in outcome
+        record["outcome"] = {**empty, **outcome, "attempts": attempts, "failed": failed}
         write_json(_path(root, record["id"]), record)
     return record
 

@@ -1,6 +1,5 @@
 """What of each row the tests compare: embeddings, lengths, characters, labels, answers, as numbers."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -19,6 +18,8 @@ INPUTS = "inputs"
 GRID = 1e-4
 #: Rows of the same tasks that are a smaller share of their side say nothing about its proportions.
 RARE = 0.05
+#: So many rows of one kind are enough to compare with, however many there are on the other side.
+FEW = 100
 
 
 class Side(NamedTuple):
@@ -53,7 +54,7 @@ def comparisons(samples: Sequence[Sample], seed: int) -> list[Comparison]:
     """All that can be compared of samples of one project: the inputs, then task by task labels,
     predictions and confidence. A side has no rows where its sample says nothing."""
     everything = [np.arange(len(sample)) for sample in samples]
-    everything[0] = matched(samples[0], samples[1], seed)
+    everything[:2] = matched(samples[0], samples[1], seed)
     finite = [
         rows[np.isfinite(sample.embeddings[rows]).all(1)]
         for rows, sample in zip(everything, samples, strict=True)
@@ -87,17 +88,20 @@ def comparisons(samples: Sequence[Sample], seed: int) -> list[Comparison]:
     return made
 
 
-def matched(reference: Sample, current: Sample, seed: int) -> np.ndarray:
-    """Rows of the reference that hold the tasks in the current rows' proportions: sorted row numbers.
+def matched(reference: Sample, current: Sample, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the reference that hold the tasks in the current rows' proportions, and the current rows that
+    they are compared with: sorted row numbers.
 
     A row belongs to the tasks that have it. More rows for one task than for another are no change of the
-    inputs: without this, new rows for one task of two would always count as moved. All rows where the
-    current ones belong to tasks as hardly any row of the reference does (see ``_in_proportion``).
+    inputs: without this, new rows for one task of two would always count as moved. Tasks that either side has
+    hardly any rows of are left out of both (see ``_in_proportion``); all rows of both where no task is left.
     """
     tasks = sorted({*reference.tasks, *current.tasks})
-    before, now = (_groups(sample, tasks) for sample in (reference, current))
-    found = _in_proportion(np.arange(len(reference)), before, now, [seed, len(reference)])
-    return np.arange(len(reference)) if found is None else found
+    before, now = (
+        _Grouped(np.arange(len(sample)), _groups(sample, tasks)) for sample in (reference, current)
+    )
+    found = _in_proportion(before, now, [seed, len(reference)])
+    return (before.rows, now.rows) if found is None else found
 
 
 def apart(sample: Sample, windows: Sequence[np.ndarray], seed: int) -> list[Apart]:
@@ -108,37 +112,55 @@ def apart(sample: Sample, windows: Sequence[np.ndarray], seed: int) -> list[Apar
     found = []
     for number, window in enumerate(windows):
         outside = np.setdiff1d(np.arange(len(sample)), window)
-        inside = [groups[row] for row in window]
-        rest = _in_proportion(outside, [groups[row] for row in outside], inside, [seed, len(sample), number])
-        if rest is not None:
-            found.append(Apart(window, rest))
+        around, inside = (_Grouped(rows, [groups[row] for row in rows]) for rows in (outside, window))
+        pair = _in_proportion(around, inside, [seed, len(sample), number])
+        if pair is not None:
+            found.append(Apart(pair[1], pair[0]))
     return found
 
 
-def _in_proportion(
-    rows: np.ndarray, groups: Sequence[bytes], wanted_groups: Sequence[bytes], seed: list[int]
-) -> np.ndarray | None:
-    """As many of the ``rows`` [n] of these ``groups`` [n] as hold them in the proportions of the
-    ``wanted_groups`` [m], sorted; None where one of those is not there.
+class _Grouped(NamedTuple):
+    """Row numbers [n] and, for each, which tasks have it: ``groups`` [n]."""
 
-    Groups that are RARE among the wanted ones do not count: one stray row would decide how many remain. Nor
-    do texts of several tasks count as there that are rare among the rows: a few texts which two tasks happen
-    to share do not stand for all that a served model was asked."""
-    common = {group for group, count in Counter(wanted_groups).items() if count >= RARE * len(wanted_groups)}
-    wanted = Counter(group for group in wanted_groups if group in common)
-    members: dict[bytes, list[int]] = {}
-    for row, group in zip(rows.tolist(), groups, strict=True):
-        members.setdefault(group, []).append(row)
-    there = {group for group, each in members.items() if sum(group) < 2 or len(each) >= RARE * len(rows)}
-    if not wanted.keys() <= there or not wanted:
+    rows: np.ndarray
+    groups: Sequence[bytes]
+
+
+def _in_proportion(
+    given: _Grouped, wanted: _Grouped, seed: list[int]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """As many of the given rows as hold the groups in the proportions of the wanted ones, and the wanted
+    rows of these groups, sorted; None where no group is left.
+
+    Some groups leave both sides, or what is rare would decide about all: those that are RARE among the wanted
+    rows; those with fewer than FEW given ones, and less than half as many as are wanted; and texts of several
+    tasks that are rare among the given rows, as a few texts which two tasks happen to share do not stand for
+    all that a served model was asked."""
+    members, asked = _members(given), _members(wanted)
+    counts = {
+        group: len(rows)
+        for group, rows in asked.items()
+        if len(rows) >= RARE * len(wanted.rows)
+        and len(members.get(group, ())) >= min(FEW, len(rows) / 2)
+        and (sum(group) < 2 or len(members[group]) >= RARE * len(given.rows))
+    }
+    if not counts:
         return None
-    scale = min(len(members[group]) / count for group, count in wanted.items())
+    scale = min(len(members[group]) / count for group, count in counts.items())
     generator = np.random.default_rng(seed)
     kept = [
         generator.choice(members[group], round(scale * count), replace=False)
-        for group, count in sorted(wanted.items())
+        for group, count in sorted(counts.items())
     ]
-    return np.sort(np.concatenate(kept))
+    return np.sort(np.concatenate(kept)), np.sort(np.concatenate([asked[group] for group in sorted(counts)]))
+
+
+def _members(side: _Grouped) -> dict[bytes, list[int]]:
+    """The rows of each group."""
+    found: dict[bytes, list[int]] = {}
+    for row, group in zip(side.rows.tolist(), side.groups, strict=True):
+        found.setdefault(group, []).append(row)
+    return found
 
 
 def _groups(sample: Sample, tasks: Sequence[str]) -> list[bytes]:

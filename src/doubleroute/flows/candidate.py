@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -173,13 +173,25 @@ def _flat_epoch(epoch: Mapping[str, Any]) -> dict[str, Any]:
     return {"step": epoch["step"], "validation/mean": epoch["mean"], **scores}
 
 
+def _named(files: Sequence[str]) -> str:
+    """The names of files, the first ones where they are many: MLflow takes 65,535 characters in JSON, where
+    one may become six, twice for letters beyond 16 bits."""
+    room, shown = 4000, list[str]()
+    for name in files:
+        room -= len(name) + 2
+        if room < 0:
+            return f"{', '.join(shown)} and {len(files) - len(shown):,} more"
+        shown.append(name)
+    return ", ".join(shown)
+
+
 def _datasets(project: Project, validated: Stage, tags: Mapping[str, str]) -> list[DatasetUse]:
     files = validated.manifest["files"]
     uses = []
     for task in project.tasks:
         for split in ("train", "validation", "test"):
             frame = read_validated(validated.path, task, split)
-            source = ", ".join(sorted(set(frame["file"])))
+            source = _named(sorted(set(frame["file"])))
             digest = files[f"{task}/{split}.parquet"]["sha256"]
             uses.append(
                 DatasetUse(task, split, source, len(frame), tuple(frame.columns), digest[:32], dict(tags))

@@ -13,7 +13,7 @@ from doubleroute.errors import DoublerouteError, GateError
 from doubleroute.flows import libraries
 from doubleroute.flows.server import prefect_api
 from doubleroute.flows.timeline import Timeline, say_trimmed
-from doubleroute.flows.watch import decided, show_decision
+from doubleroute.flows.watch import decided, failed, show_decision
 from doubleroute.workspace import Workspace
 
 
@@ -96,6 +96,9 @@ def retrain(
             "stages": clock.stages,
             "seconds": clock.seconds,
         }
+
+
+retrain.on_failure(failed)
 
 
 def _busy(workspace: Workspace) -> GateError:

@@ -64,6 +64,21 @@ def deployments(project: Project, cron: str, every: float | None) -> list[Runner
     return [watching, training]
 
 
+def _free(url: str) -> None:
+    """Give back the places of runs that a kill cut short together with their server, on which nothing else
+    runs yet: as long as they are taken, every later look or retraining would be cancelled."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
+        for limit in client.read_global_concurrency_limits(limit=200):
+            if limit.active_slots:
+                client.update_global_concurrency_limit(
+                    limit.name, GlobalConcurrencyLimitUpdate(active_slots=0)
+                )
+
+
 @contextmanager
 def _server(workspace: Workspace) -> Iterator[str]:
     """The URL of a server that schedules and hears events."""
@@ -79,6 +94,7 @@ def _server(workspace: Workspace) -> Iterator[str]:
         raise GateError(f"this project is scheduled already: {workspace.holder('schedule')}")
 
     with workspace.lock("schedule", busy), local_server(workspace.root / "prefect-schedule", {}) as url:
+        _free(url)
         os.environ["PREFECT_API_URL"] = url  # each run is a process of its own, which reads it there
         try:
             with temporary_settings({PREFECT_API_URL: url}):

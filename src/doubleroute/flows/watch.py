@@ -1,5 +1,8 @@
 """The watch flow: look at what arrived and decide; a decision to retrain is an event that others hear."""
 
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +14,7 @@ from doubleroute.config import Project, load_project
 from doubleroute.digests import digest_of
 from doubleroute.drift import records
 from doubleroute.environment import set_defaults
+from doubleroute.errors import InputError
 from doubleroute.flows.timeline import FitProgress, Timeline
 from doubleroute.workspace import Stage, Workspace
 
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
     from doubleroute.integrations.registry import Registry
     from doubleroute.integrations.versions import DataVersion
 
+#: A retraining that began so often in a row and never ended is not started again by itself.
+MOST_ATTEMPTS = 5
 #: The event of a decision to retrain; ``prefect.yaml`` and ``doubleroute schedule`` start a retraining on it.
 RETRAIN = "doubleroute.retrain"
 
@@ -47,7 +53,14 @@ def watch(project: str = ".", changes: list[str] | None = None, from_log: bool =
         show_decision(loaded.name, record, lines)
         steps.tell(loaded, record)
     # One that is not carried out yet is told again, unless somebody is at it: its event may be lost.
-    if record["verdict"] == "retrain" and workspace.holder("train") is None:
+    alone = record["verdict"] == "retrain" and workspace.holder("train") is None
+    attempts = (record["outcome"] or {}).get("attempts", 0)
+    if alone and attempts >= MOST_ATTEMPTS:
+        error = f"began {attempts} times and never ended; `doubleroute retrain` tries once more"
+        record = records.set_outcome(loaded.root, record["id"], {"error": error})
+        steps.tell(loaded, record)
+        say_failure(f"retraining by decision {record['id']}: {error}")
+    elif alone:
         resource = {"prefect.resource.id": f"doubleroute.project.{label(loaded)}"}
         emit_event(RETRAIN, resource, payload={"decision": record["id"], "project": project})
     return {"record": record, "said": lines, "stages": clock.stages, "seconds": clock.seconds}
@@ -75,6 +88,27 @@ def decided(
     with FitProgress() as progress:
         found = clock(steps.look, project, workspace, registry, data, validated, progress, from_log)
     return clock(steps.decide_retraining, project, data, found), said(found)
+
+
+@watch.on_failure
+def failed(flow: Any, run: Any, state: Any) -> None:
+    """A hook of Prefect's for a flow that failed: where a deployment ran it, so that nobody waits for it, say
+    so on the terminal and to the project's webhook, {"project", "flow", "error", "time"}."""
+    if run.deployment_id is None:
+        return
+    from doubleroute.flows import steps
+
+    folder, error = Path(run.parameters["project"]), str(state.message).partition(": ")[2]
+    say_failure(f"{folder.name}: {error}")
+    with suppress(InputError):  # a project.yaml that is wrong names no webhook
+        project = load_project(folder, run.parameters.get("changes") or ())
+        about = {"project": project.name, "flow": flow.name, "error": error}
+        steps.tell(project, {**about, "time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"})
+
+
+def say_failure(what: str) -> None:
+    """On stderr, which `doubleroute schedule` shows."""
+    print(f"error: {what}", file=sys.stderr, flush=True)
 
 
 def label(project: Project) -> str:

@@ -90,8 +90,8 @@ def check(
         if project.drift.attribution and drift["verdict"] == "moved":
             from doubleroute.drift.attribution import attribute
 
-            compared = reference.take(matched(reference, now, project.seed))
-            drift["attribution"] = attribute(compared, now, project.seed)
+            rows = matched(reference, now, project.seed)
+            drift["attribution"] = attribute(reference.take(rows[0]), now.take(rows[1]), project.seed)
         performance = {
             task: _performance(
                 project,

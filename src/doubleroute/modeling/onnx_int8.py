@@ -104,7 +104,7 @@ def _seen(
     for batch in batches:
         tokens = np.asarray(batch.mask).astype(bool)
         for name, value in zip(names, session.run(list(names), feed_of(session, batch)), strict=True):
-            if value.shape[:2] != tokens.shape:
+            if value.ndim != 3 or value.shape[:2] != tokens.shape:
                 of_rows.add(name)
                 continue
             flat = value[tokens]

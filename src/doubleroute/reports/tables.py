@@ -185,6 +185,8 @@ def slices_tables(evaluation: Mapping[str, Any], name: str) -> list[Table]:
 
 def _verdict(name: str, task: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
     model = headline(task["models"])
+    if not model:
+        return f"{shown(name, 70)}: no model here answers this task"
     scores = {m: task["models"][m]["scores"].get(task["metric"]) or {} for m in task["models"]}
     mine = scores.get(model, {})
     metric = shown(task["metric"], 40)

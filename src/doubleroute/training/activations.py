@@ -14,6 +14,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +107,8 @@ def activations(
         for stage in workspace.all("activations"):
             other = stage.manifest["inputs"]
             if other.get("trunk") == trunk and set(wanted) <= set(other["layers"]):
-                sheet.copy(stage)
+                with suppress(FileNotFoundError):  # a replay that ended removed it: what is copied is whole
+                    sheet.copy(stage)
         total, done = sheet.tokens_missing, 0
         try:
             for step in _compute(backbone, sheet, precision):

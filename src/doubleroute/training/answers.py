@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,11 +61,15 @@ def _asked(row: dict[Any, Any]) -> str:
 
 
 def _known(workspace: Workspace, common: dict[str, Any], wanted: set[str]) -> dict[str, dict[str, Any]]:
-    """Answers that earlier stages of the same model and task hold."""
+    """Answers that earlier stages of the same model and task hold: the newest, until none is missing."""
     found: dict[str, dict[str, Any]] = {}
     for stage in workspace.all("answers"):
+        if len(found) == len(wanted):
+            break
         if common.items() <= stage.manifest["inputs"].items():
-            found |= {row: answer for row, answer in _read(stage).items() if row in wanted}
+            workspace.use(stage)  # no other run trims it before it is read
+            with suppress(FileNotFoundError):  # one did
+                found |= {row: answer for row, answer in _read(stage).items() if row in wanted}
     return found
 
 

@@ -48,9 +48,18 @@ class Order:
     @property
     def _project(self) -> Project:
         """What a fit reads of the project. Promotion, and the choices of rows and of the ladder, which are
-        made before, may ask for a router, a task or a start that this model does without."""
-        chosen = self.project.retraining.model_copy(update={"rows": "all", "mode": None})
-        return self.project.model_copy(update={"promotion": Promotion(), "retraining": chosen})
+        made before, may ask for a router, a task or a start that this model does without; the labels are
+        those of the rows, which another version's class weights need not fit."""
+        chosen = self.project.retraining.model_copy(update={"rows": "all", "mode": None, "max_falls": {}})
+        tasks = {
+            name: task.model_copy(update={"labels": None})
+            if isinstance(task.class_weights, dict) and task.kind != "ordinal"
+            else task
+            for name, task in self.project.tasks.items()
+        }
+        return self.project.model_copy(
+            update={"promotion": Promotion(), "retraining": chosen, "tasks": tasks}
+        )
 
     def write(self, workspace: Workspace, threads: int) -> Path:
         """Write the order for one worker; give the file."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -49,6 +50,7 @@ def pretrained(project: Project, depths: Sequence[int] = (), last: int | None = 
     source = locate(project.backbone.source, project.root)
     max_tokens = project.backbone.max_tokens
 
+    @cache  # for every task and split
     def load() -> Loaded:
         from doubleroute.modeling.backbone import load_backbone, refuse_long_texts, states_of
         from doubleroute.modeling.trunk import caught_layers, refuse_other_layers, stopping_after

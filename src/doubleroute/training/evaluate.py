@@ -187,7 +187,7 @@ def _mark_arrived(truths: Mapping[str, Truths], seen: Seen) -> dict[str, np.ndar
         arrived = np.where(known, "before", "since").astype(object)  # text of any length
         learned[task] = seen.was_taught(task, texts)
         arrived[learned[task]] = "learned"
-        if (arrived != "before").any():
+        if "slice_arrived" not in each.frame and (arrived != "before").any():  # a user may slice by it
             each.frame["slice_arrived"] = arrived.tolist()
     return learned
 
@@ -215,7 +215,7 @@ def _fitted(
     model, tokenizer = _loaded(folder)
     pad_id = tokenizer.pad_token_id or 0
     with watched_gate(model) as watch:
-        found = {task: answers_of(model, task, each, truths[task], pad_id) for task, each in rows.items()}
+        found = answers_of(model, rows, truths, pad_id)
     return found, {"gate": watch and watch.as_dict(), "layers": layer_mixture(model)}
 
 
@@ -267,13 +267,21 @@ def _costs(
 
 
 def _champion(answerer: "Answerer", about: dict[str, Any], truths: dict[str, Truths]) -> Answers:
-    found = {}
+    asked: list[tuple[list[dict[str, Any]], list[str]]] = []  # rows, and the tasks that have them
     for task, each in truths.items():
         if answerer.tasks.get(task, {}).get("kind") == about[task]["kind"]:
             columns = [name for name in ("text", "text_pair", "tokens") if name in each.frame]
             rows: Any = each.frame[columns].to_dict("records")
-            found[task] = [answer[task] for answer in answerer.answer(rows, [task])]
-    return found
+            tasks = next((tasks for others, tasks in asked if others == rows), None)
+            if tasks is None:
+                asked.append((rows, [task]))
+            else:
+                tasks.append(task)
+    found: Answers = {}
+    for rows, tasks in asked:
+        given = answerer.answer(rows, tasks)
+        found |= {task: [answer[task] for answer in given] for task in tasks}
+    return {task: found[task] for task in truths if task in found}
 
 
 def _models(

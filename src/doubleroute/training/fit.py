@@ -44,6 +44,8 @@ from doubleroute.workspace import Stage, write_json
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from doubleroute.modeling.answering import Before
+
 Progress = Callable[[dict[str, Any]], None]
 #: Between two checkpoints of a fit lie at least so many times the seconds that writing one takes.
 _WRITING_TIMES = 20
@@ -265,13 +267,15 @@ class Learner:
         before = {task: feeder(self.trunk, self.answer_states, task) for task in stored}
         with autocast(self.precision):
             keep_answers(self.model, stored, self.feed.pad_id, before)
-        for task, encoded in self.validation.items():
+
+        def fed(task: str) -> "Before | None":
+            return feeder(self.trunk, self.validation_states, task)
+
+        with autocast(self.precision):
+            answers = answers_of(self.model, self.validation, self.truths, self.feed.pad_id, fed)
+        for task in self.validation:
             options = self.model.config.tasks[task]
-            given = (encoded, self.truths[task], self.feed.pad_id)
-            with autocast(self.precision):
-                states = feeder(self.trunk, self.validation_states, task)
-                answers = answers_of(self.model, task, *given, states)
-            score = scorer_of(options["kind"], answers, self.truths[task]).score()
+            score = scorer_of(options["kind"], answers.pop(task), self.truths[task]).score()
             scores[task] = {options["metric"]: score[options["metric"]]}
         return scores
 

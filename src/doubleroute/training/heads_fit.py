@@ -57,6 +57,8 @@ class HeadsFit:
         self.tasks = begun.learning
         self.rows = {split: load_split(encoded.path, split) for split in ("train", "validation")}
         self.weights = read_selection(plan.selection, self.tasks)
+        #: By the layers that are read and where the pass ends.
+        self.encoders: dict[tuple[Sequence[int], int], Encoder] = {}
         #: For a task with more than MOST_ITEMS training rows, or words, how many its head is solved without.
         self.left_out: dict[str, int] = {}
         self.truths = {
@@ -128,10 +130,10 @@ class HeadsFit:
         if getattr(head, "query", None) is None:
             weight, bias = (each.detach().cpu().numpy() for each in (head.out.weight, head.out.bias))
             return self._score(task, states, Solved(weight, bias, 0.0))
-        model, rows = self.model.to(compute_device()).eval(), self.rows["validation"][task]
+        model, rows = self.model.to(compute_device()).eval(), {task: self.rows["validation"][task]}
         with autocast(self.precision):
-            answers = answers_of(model, task, rows, self.truths[task], self.tokenizer.pad_token_id or 0)
-        return self._scored(task, answers)
+            answers = answers_of(model, rows, self.truths, self.tokenizer.pad_token_id or 0)
+        return self._scored(task, answers[task])
 
     def states(self, task: str, split: str, progress: Progress) -> Pooled:
         """What the head of a task reads of the rows of a split."""
@@ -154,7 +156,10 @@ class HeadsFit:
             return routed(self.project, self.model, task), ()
         router, own = layers_router(self.model), self.model.depths[task]
         depths = () if router is None else (*(each for each in router.reads if each < own), own)
-        return pretrained(self.project, depths, own if own < self.model.height else None), depths
+        if (depths, own) not in self.encoders:  # loaded once, not for each task and split
+            last = own if own < self.model.height else None
+            self.encoders[depths, own] = pretrained(self.project, depths, last)
+        return self.encoders[depths, own], depths
 
     def _pooling(self, task: str) -> Pooling:
         if kind(self.model.config.tasks[task]["kind"]).per_token:

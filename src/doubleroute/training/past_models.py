@@ -7,6 +7,7 @@ removed by ``clear``, and trained again only if another model is to begin with t
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,10 @@ class PastModels:
         """Remove the weights and the frozen layers' outputs that were made for these models. What was there
         before stays: the project itself may have trained on just these rows."""
         for path in self._heavy:
-            shutil.rmtree(path, ignore_errors=True)
+            beside = path.with_name(f".{path.name}-cleared")  # nobody takes half of a stage for a whole one
+            with suppress(FileNotFoundError):
+                path.rename(beside)
+            shutil.rmtree(beside, ignore_errors=True)
 
     def _inputs(self, model: Model, rows: Stage) -> dict[str, Any]:
         project, parent = self.project, model.parent

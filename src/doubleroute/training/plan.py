@@ -186,6 +186,8 @@ def fit_inputs(
         "max_tokens": project.backbone.max_tokens,
         "activations": _read_of(stored, variant) if stored and variant.stored else None,
         "tasks": task_options(project, encoded.path),
+        # A checkpoint's moments, and what a router has for each task, go by their order.
+        "order": list(project.tasks),
         "router": variant.router,
         "depth": variant.depth,
         "training": training,

@@ -1,6 +1,6 @@
 """A model's answers on one split, compared with the labels."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,17 +38,51 @@ class Truths:
 
 def answers_of(
     model: "DoublerouteModel",
-    task: str,
-    encoded: Encoded,
-    truths: Truths,
+    rows: Mapping[str, Encoded],
+    truths: Mapping[str, Truths],
     pad_id: int,
-    before: "Before | None" = None,
-) -> list[dict[str, Any]]:
-    """The model's answer for each encoded row of a task."""
+    before: "Callable[[str], Before | None]" = lambda _: None,
+) -> dict[str, list[dict[str, Any]]]:
+    """The model's answer for each encoded row of these tasks; those that have the same rows share the passes.
+    ``before``: of a task, what is called before each pass over its rows."""
     from doubleroute.modeling.inference import logits_of
 
-    logits = logits_of(model, encoded.packed, [task], pad_id, truths.words, before)[task]
-    return decoded(model, task, logits, truths)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for tasks in _alike(rows):
+        # The tokens of a task that answers for words say where those begin.
+        leader = next((task for task in tasks if rows[task].packed.words is not None), tasks[0])
+        given = (rows[leader].packed, tasks, pad_id, truths[leader].words, before(leader))
+        logits = logits_of(model, *given)
+        found |= {task: decoded(model, task, logits.pop(task), truths[task]) for task in tasks}
+    return {task: found[task] for task in rows}
+
+
+def _alike(rows: Mapping[str, Encoded]) -> list[list[str]]:
+    """The tasks, together those whose rows are the same tokens in the same order."""
+    groups: list[list[str]] = []
+    for task, each in rows.items():
+        group = next(
+            (group for group in groups if all(_same(rows[other].packed, each.packed) for other in group)),
+            None,
+        )
+        if group is None:
+            groups.append([task])
+        else:
+            group.append(task)
+    return groups
+
+
+def _same(one: Packed, other: Packed) -> bool:
+    """Whether one pass is enough for the rows of both. Windows belong to the rows of their own task."""
+    if one.owners is not None or other.owners is not None or (one.types is None) != (other.types is None):
+        return False
+    pairs = [(one.starts, other.starts), (one.ids, other.ids)]
+    pairs += [
+        (a, b)
+        for a, b in ((one.types, other.types), (one.words, other.words))
+        if not (a is None or b is None)
+    ]
+    return all(np.array_equal(a, b) for a, b in pairs)
 
 
 def decoded(

@@ -49,6 +49,7 @@ class Scored:
     def __init__(
         self, project: Project, task: str, kind_name: str, truths: Truths, given: Answers, rows: np.ndarray
     ) -> None:
+        metric = project.tasks[task].judged_by
         resamples, seed, every = project.evaluation.bootstrap, project.seed, np.arange(len(rows))
         self.rows, self.few = len(rows), len(rows) < min(LEAST, len(truths.values))
         self.kind, self.labels = kind_name, truths.labels
@@ -63,7 +64,7 @@ class Scored:
             for column in slice_columns(project, task, truths)
         }
         self.sliced = {
-            name: _sliced(each, self.parts, resamples, seed) for name, each in self.scorers.items()
+            name: _sliced(each, metric, self.parts, resamples, seed) for name, each in self.scorers.items()
         }
 
 
@@ -114,8 +115,15 @@ def score_task(
 
 
 def _sliced(
-    scorer: Scorer, parts: Mapping[str, Mapping[str, np.ndarray]], resamples: int, seed: int
+    scorer: Scorer,
+    metric: str,
+    parts: Mapping[str, Mapping[str, np.ndarray]],
+    resamples: int,
+    seed: int,
 ) -> Sliced:
+    """The samples of each slice, for this metric alone."""
+    if metric in scorer.shares():  # whose intervals need no draws
+        resamples = 0
     return {
         column: {value: sample(scorer, rows, resamples, seed) for value, rows in values.items()}
         for column, values in parts.items()
