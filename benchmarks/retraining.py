@@ -49,6 +49,7 @@ from doubleroute.training.variants import variant
 TEST = 1000
 WARM = 64
 EPOCHS = 3
+SEED = 17
 LAYERS = "{kind: layers, bottleneck: 16}"
 
 
@@ -147,9 +148,9 @@ class Learned:
     keys: Path
 
 
-def learned(root: Path, rows: int, champion: Learned | None = None) -> Learned:
+def learned(root: Path, rows: int, champion: Learned | None = None, seed: int = SEED) -> Learned:
     """Train on the first ``rows`` reviews, from nothing or from a champion."""
-    given = written(root, rows)
+    given = written(root, rows, seed=seed)
     plan = plan_of(given, champion)
     begun = time.perf_counter()
     stored = store(given.project, given.workspace, given.encoded, lambda *_: None, plan, ["plain"])
@@ -163,9 +164,11 @@ def learned(root: Path, rows: int, champion: Learned | None = None) -> Learned:
     return Learned(rows, out / "model", ended - begun, ended - middle, tokens, keys)
 
 
-def solved(root: Path, rows: int, champion: Learned | None, router: str = "{kind: none}") -> Learned:
+def solved(
+    root: Path, rows: int, champion: Learned | None, router: str = "{kind: none}", seed: int = SEED
+) -> Learned:
     """Solve the heads on the first ``rows`` reviews, of the pretrained backbone or of a champion."""
-    given = written(root, rows, router)
+    given = written(root, rows, router, seed)
     project, workspace, validated, encoded = given
     plan = replace(plan_of(given, champion), rung=Rung("heads", retraining=champion is not None))
     out = root / f"heads-{rows}"
@@ -191,14 +194,14 @@ def accuracy(model: Path) -> float:
     return sum(right) / TEST
 
 
-def written(root: Path, rows: int, router: str = "{kind: none}") -> Ready:
+def written(root: Path, rows: int, router: str = "{kind: none}", seed: int = SEED) -> Ready:
     """A project on the first ``rows`` reviews, checked and tokenised; ``router`` in YAML."""
     root.mkdir(parents=True, exist_ok=True)
     texts, labels = (each[:rows] for each in read()["rotten_tomatoes"])
     pairs = zip(texts, labels, strict=True)
     write_rows(root / "rows.jsonl", ({"text": text, "label": label} for text, label in pairs))
     (root / "project.yaml").write_text(
-        f"name: bench\nbackbone: {{source: '{SOURCE}', max_tokens: 128}}\nrouter: {router}\n"
+        f"name: bench\nseed: {seed}\nbackbone: {{source: '{SOURCE}', max_tokens: 128}}\nrouter: {router}\n"
         "tasks: {sentiment: {kind: classification, files: {train: rows.jsonl}, "
         "split: {validation: 0.05, test: 0.02}}}\n"
         f"training: {{epochs: {EPOCHS}, batch_size: {BATCH}, trainable: 3, checkpoint_seconds: 3600}}\n",

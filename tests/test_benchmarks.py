@@ -267,7 +267,7 @@ def test_a_retraining_is_measured_with_new_rows_drawn_as_often_as_retrain_draws_
     learned = known.index[(known["task"] == "sentiment") & (known["split"] == "train")]
     known.drop(learned[:new]).to_parquet(tmp_path / ROWS)
     (tmp_path / "model.safetensors").touch()
-    champion = retraining.Learned(tmp_path, 1.0, 1.0, 1, tmp_path / ROWS)
+    champion = retraining.Learned(1, tmp_path, 1.0, 1.0, 1, tmp_path / ROWS)
     plan = retraining.plan_of(given, champion)
     drawn = read_selection(plan.selection, ["sentiment"])
     assert drawn is not None
