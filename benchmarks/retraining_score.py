@@ -5,8 +5,8 @@
 The trainings of retraining.py, each seed with its own splits, initial weights and order of rows; accuracy on
 3,000 other reviews, the same for all. A first champion learns from 88% of the rows from nothing; to its
 successor 10% are new, and to the one after that 2%, which has all rows, as has the training from nothing
-that they are held against. Differences are paired by review; their intervals count the seeds' reviews together and
-not the choice of the seeds.
+that they are held against. Differences are paired by review; their intervals are over the reviews and leave
+out the choice of the seeds.
 """
 
 import argparse
