@@ -33,7 +33,7 @@ help:
 	@echo "make bench      measure speed against what people do by default, into docs/benchmarks.md"
 	@echo "make bench-check the same, against the kept figures"
 	@echo "make data       write data/ of the demonstration, as data.dvc says"
-	@echo "make clean      remove caches and stages (.doubleroute); the registry stays"
+	@echo "make clean      remove caches and stages (.doubleroute), exported graphs and checkpoints with them; the registry stays"
 	@echo "make distclean  remove .venv, data and the registry too; decisions/, requests/ and .dvc/cache stay"
 
 install: $(STAMP)

@@ -50,6 +50,7 @@ TEST = 1000
 WARM = 64
 EPOCHS = 3
 SEED = 17
+FRESH = "from nothing, computed for as many reviews from its time on all in this run"
 LAYERS = "{kind: layers, bottleneck: 16}"
 
 
@@ -84,7 +85,7 @@ def after(
     work = f"retraining after {share:.0%} new of {again.rows:,} reviews, stored outputs and fit"
     fresh = nothing.seconds * again.rows / nothing.rows
     note = scored(again, champion, nothing)
-    tell(Line(work, "from nothing", "s", [again.seconds], [fresh], least, note=note))
+    tell(Line(work, FRESH, "s", [again.seconds], [fresh], least, note=note))
     trainer = EPOCHS * again.tokens / speed
     tell(Line(work, all_layers(), "s", [again.seconds], [trainer]))
 
@@ -99,8 +100,8 @@ def scored(again: "Learned", champion: "Learned", nothing: "Learned") -> str:
 def all_layers() -> str:
     """The peer that trains everything, as the lines name it."""
     return (
-        f"Trainer, all layers, {EPOCHS} epochs, length groups and {fastest()}, from its speed in this run; "
-        "its accuracy is not measured here"
+        f"Trainer, all layers, {EPOCHS} epochs, length groups and {fastest()}, from its speed on 256 rows in "
+        "this run; its accuracy is not measured here"
     )
 
 
@@ -131,7 +132,7 @@ def heads_after(
     scores = f"{scored(again, champion, nothing)}; "
     scores += "the states of the others are stored, as a retraining before leaves them"
     trainer, fresh = EPOCHS * again.tokens / speed, nothing.seconds * again.rows / nothing.rows
-    for against, seconds, least in ((all_layers(), trainer, 50), ("from nothing", fresh, 8)):
+    for against, seconds, least in ((all_layers(), trainer, 50), (FRESH, fresh, 8)):
         tell(Line(work, against, "s", [again.seconds], [seconds], least, note=scores))
 
 

@@ -78,7 +78,8 @@ def beside(of_seeds: Sequence[np.ndarray], right: Mapping[str, Sequence[np.ndarr
     if not gain.any():
         return ""
     wide = 1.96 * gain.std(ddof=1) / len(gain) ** 0.5
-    return f", {gain.mean():+.4f} [{gain.mean() - wide:+.4f}, {gain.mean() + wide:+.4f}] against from nothing"
+    low, high = gain.mean() - wide, gain.mean() + wide
+    return f", {gain.mean():+.4f} [{low:+.4f}, {high:+.4f}] against from nothing on all rows"
 
 
 if __name__ == "__main__":

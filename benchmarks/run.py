@@ -212,9 +212,9 @@ def page(machines: Sequence[dict[str, Any]]) -> str:
         "",
         "Written by `make bench`; the same figures are in benchmarks.json. Lines are measured against their",
         "peers in turns in one run; figures are medians of the rounds, the ratio is how many times better",
-        "ours is. Retraining and overhead have one round each; where the peer of retraining is Trainer, its",
-        "time is computed from its speed on 256 rows in the same run. The lines of routing need labelled",
-        "data sets, which are looked for in the folder `shared/data` beside the one of this checkout.",
+        "ours is. Retraining and overhead have one round each; the time of retraining's peers is computed",
+        "from what was measured of them in the same run. The lines of routing need labelled data sets, which",
+        "are looked for in the folder `shared/data` beside the one of this checkout.",
         "What was measured once, by hand, is in [results.md](results.md).",
     ]
     for found in machines:

@@ -23,12 +23,13 @@ COMMANDS = """\
 | 1 | an error of doubleroute itself: run again with --debug and report it |
 | 2 | bad input: an option, project.yaml, a data file, a model folder |
 | 3 | refused, by a gate or because another run is at work: [what to do](refused.md) |
-| 4 | the machine or a store: disk, permission, server, missing package |
+| 4 | the machine or a store: disk, permission, server, missing package; whatever `doctor` finds |
 | 130, 143 | stopped by Ctrl-C, by SIGTERM: the same command again goes on where it was |
 
-With `--json`, stdout holds exactly one JSON document; an error is `{"error": {"type", "message",
-"exit_code"}}`. Everything else goes to stderr. Colours are left out when stdout is no terminal or
-`NO_COLOR` is set.
+With `--json`, stdout holds exactly one JSON document. An error that keeps a command from its result is
+`{"error": {"type", "message", "exit_code"}}`; where a gate, a review, an export, `doctor` or
+`decide --replay` says no, the document is the command's own, and the exit code tells. Everything else goes to
+stderr. Colours are left out when stdout is no terminal or `NO_COLOR` is set.
 """
 
 

@@ -91,8 +91,12 @@ def test_a_comment_that_ends_like_a_tag_is_none_where_the_sentence_has_other_col
 
 
 def test_a_no_break_space_belongs_to_its_token(tmp_path: Path) -> None:
-    table = read(tmp_path / "a.conll", "10\u00a0000 B-MONEY\nEuro  I-MONEY \n")
-    assert table.columns["tokens"] == [["10\u00a0000", "Euro"]]
+    text = "10\u00a0000 B-MONEY\nEuro  I-MONEY \u00a0\n\nHe\u3000O\n\n# # B-NP O\n"
+    table = read(tmp_path / "a.conll", text)
+    assert table.columns["tokens"] == [["10\u00a0000", "Euro"], ["He"]]
+    assert table.columns["tags"] == [["B-MONEY", "I-MONEY"], ["O"]]
+    four = read(tmp_path / "b.conll", "He PRP B-NP O\n\n# # B-NP O\n")
+    assert four.columns["tokens"] == [["He"], ["#"]]
 
 
 def test_parquet_and_saved_datasets_give_the_names_of_class_labels(tmp_path: Path) -> None:
@@ -353,12 +357,14 @@ def test_a_field_too_many_or_too_few_is_a_problem_of_its_row(tmp_path: Path) -> 
     )
 
 
-def test_stray_quotes_that_make_one_row_of_several_are_a_problem_of_it(tmp_path: Path) -> None:
-    text = 'text\tlabel\na\t1\n"Well, he said\t1\nb\t0\nhe is 5\'10"\t1\nc\t0\n"two\nlines"\t1\n'
-    table = read(tmp_path / "a.tsv", text)
-    assert table.columns["text"] == ["a", "c", "two\nlines"]
-    assert table.problems[0].row == 2
-    assert "line 3: the quotes of a field hold tabs and 2 ends of lines" in table.problems[0].reason
+def test_stray_quotes_that_make_one_row_of_several_are_refused_and_quoted_tabs_are_not(
+    tmp_path: Path,
+) -> None:
+    text = 'text\tlabel\na\t1\n"Well, he said\t1\nb\t0\nhe is 5\'10"\t1\nc\t0\n'
+    said = refusal(tmp_path / "a.tsv", text)
+    assert "line 3: the quote that opens here closes in line 5, in the same column" in said
+    code = 'text\tlabel\n"def f():\n\treturn 1"\t1\n"two\nlines"\t0\n'
+    assert read(tmp_path / "b.tsv", code).columns["text"] == ["def f():\n\treturn 1", "two\nlines"]
 
 
 def test_lines_of_delimiters_alone_are_skipped(tmp_path: Path) -> None:

@@ -307,6 +307,38 @@ def test_few_rows_of_a_task_neither_move_the_inputs_nor_hide_that_others_moved()
     reference, current = both(1, 2000, 20), both(2, 200, 200, shift=2.0)
     assert [len(rows) for rows in matched(reference, current, 17)] == [2000, 200]
     assert "inputs" in measure(reference, current, OPTIONS, 17)["moved"]
+    reference, current = both(1, 2000, 3), both(2, 100, 6, shift=2.0)
+    assert [len(rows) for rows in matched(reference, current, 17)] == [2000, 100]
+
+
+def test_many_tasks_with_few_rows_each_are_compared_like_one_with_many() -> None:
+    sizes = {"large": 300, **{f"small {number}": 10 for number in range(20)}}
+
+    def tasks(rows: dict[str, int]) -> dict[str, TaskRows]:
+        ends = np.cumsum([0, *rows.values()])
+        return {
+            name: TaskRows("regression", [], np.arange(first, last), [None] * (last - first))
+            for name, first, last in zip(rows, ends, ends[1:], strict=False)
+        }
+
+    before, now = sample(1, 21 * 300), sample(2, 500)
+    now.embeddings[300:] += 2
+    reference = replace(before, tasks=tasks(dict.fromkeys(sizes, 300)))
+    current = replace(now, tasks=tasks(sizes))
+    assert [len(rows) for rows in matched(reference, current, 17)] == [500, 500]
+    assert measure(reference, current, OPTIONS, 17)["moved"] == ["inputs"]
+
+
+def test_texts_of_several_tasks_that_are_new_together_are_compared_with_all() -> None:
+    def tasks(a: np.ndarray, b: np.ndarray) -> dict[str, TaskRows]:
+        return {
+            name: TaskRows("regression", [], rows, [None] * len(rows)) for name, rows in (("a", a), ("b", b))
+        }
+
+    reference = sample(1, 1000, **tasks(np.arange(500), np.arange(500, 1000)))
+    current = sample(2, 400, **tasks(np.arange(400), np.arange(300)))  # 300 of both, 100 of a
+    current.embeddings[:300] += 2
+    assert measure(reference, current, OPTIONS, 17)["moved"] == ["inputs"]
 
 
 def test_a_past_window_of_one_task_is_compared_with_rows_of_that_task() -> None:

@@ -203,9 +203,13 @@ def test_a_retraining_that_a_kill_cut_short_goes_on_under_its_decision_until_it_
     for _ in range(MOST_ATTEMPTS):  # it began, and its process died
         records.begin(root, looked["record"]["id"])
     again = watch(str(root), CHANGES)["record"]
-    error = f"began {MOST_ATTEMPTS} times and never ended; `doubleroute retrain` tries once more"
+    error = f"began {MOST_ATTEMPTS} times and never ended; `doubleroute retrain --force` tries once more"
     assert (again["id"], again["outcome"]["error"]) == (looked["record"]["id"], error)
     assert f"error: retraining by decision {again['id']}: {error}" in capsys.readouterr().err
+    told = watch(str(root), CHANGES)["record"]  # another look, and another decision
+    assert (told["id"] != again["id"], told["outcome"]["error"]) == (True, error)
+    for path in (root / "decisions").glob(f"{told['id']}*"):
+        path.unlink()
     records.set_outcome(root, again["id"], {})
     result = retrain(load_project(root, CHANGES), CHANGES)
     assert result["record"]["id"] == looked["record"]["id"]

@@ -74,12 +74,18 @@ def test_a_row_is_no_copy_of_one_that_goes_for_another_reason(tmp_path: Path) ->
     train = [*reviews(60), {"text": "test 0", "label": "bad"}, {"text": "test 2", "label": "bad"}]
     train += [{"text": "text 0", "label": "baad"}, {"text": "thrice", "label": "baad"}]
     train += [{"text": "thrice", "label": "bad"}] * 2
-    write_splits(tmp_path, train)
-    jsonl(tmp_path / "data/test.jsonl", [{"text": "test 0", "label": "baad"}, *reviews(4, "test")[1:]])
+    unsure = [{"text": "both", "label": label} for label in ("good", "bad")]
+    write_splits(tmp_path, [*train, unsure[0]])
+    test = [{"text": "test 0", "label": "baad"}, *reviews(4, "test")[1:], *unsure]
+    jsonl(tmp_path / "data/test.jsonl", test)
     rules = {"max_invalid": 0.2, "duplicates": "quarantine", "conflicts": "quarantine", "leaks": "quarantine"}
     stage, _ = run(tmp_path, SENTIMENT, validation=rules)
     found = {(each["file"], each["row"]): each["reason"] for each in quarantine(stage)}
-    assert sorted(found) == [("data/test.jsonl", 1), *(("data/train.jsonl", row) for row in (62, 63, 64, 66))]
+    of_test, of_train = (1, 5, 6), (62, 63, 64, 66)
+    assert sorted(found) == [
+        *(("data/test.jsonl", row) for row in of_test),
+        *(("data/train.jsonl", row) for row in of_train),
+    ]
     assert found["data/train.jsonl", 62] == "the same text is in test (data/test.jsonl row 3)"
     assert found["data/train.jsonl", 66] == "the same text and label are in data/train.jsonl row 65"
 

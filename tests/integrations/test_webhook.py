@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 from prefect.client.schemas.objects import FlowRun
-from prefect.states import Failed
+from prefect.states import Crashed, Failed
 
 from doubleroute.errors import MachineError
 from doubleroute.flows.retrain import retrain
@@ -159,6 +159,15 @@ def test_a_failure_of_a_run_that_nobody_waits_for_is_told_on_the_terminal_and_to
     ((*_, told),) = server.got
     assert told.pop("time").startswith("20")
     assert told == {"project": "tiny", "flow": "retrain", "error": "DataError: data/a.csv is empty"}
-    assert capsys.readouterr().err == f"error: {tiny_project.name}: DataError: data/a.csv is empty\n"
+    assert capsys.readouterr().err == f"error: {tiny_project.name}, retrain: DataError: data/a.csv is empty\n"
+    for message, told in (
+        ("Process exited with status code: -9. Out of memory", True),
+        ("Process exited with status code: 130. Somebody stopped it", False),
+        ("Execution was aborted", False),
+    ):
+        failed(watch, FlowRun(**given, deployment_id=uuid4()), Crashed(message=message))
+        assert (len(server.got) == 2) == told
+        server.got[1:] = []
     assert failed in retrain.on_failure_hooks
     assert failed in watch.on_failure_hooks
+    assert all(failed in each.on_crashed_hooks for each in (retrain, watch))

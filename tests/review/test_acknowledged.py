@@ -90,9 +90,9 @@ def test_of_an_entry_whose_finding_was_not_looked_for_nothing_is_said() -> None:
 
 
 def test_what_accepts_a_change_of_the_rules_must_have_been_there_before_it() -> None:
-    rules = Finding("rules", "look", None, None, 1, "1 change of the rules", "look")
-    before = entries("- {finding: rules, reason: tidied, until: 2026-12-31}\n", [])
-    now = entries(f"{FILE}- {{finding: rules, reason: tidied, until: 2026-12-31}}\n", ["intent"])
+    rules = Finding("rules", "look", None, None, 1, "1 rule changed", "look", rows=["r00000005"])
+    entry = "- {finding: rules, rows: [r00000005], reason: tidied, until: 2026-12-31}\n"
+    before, now = entries(entry, []), entries(f"{FILE}{entry}", ["intent"])
     (fresh,), said = acknowledge([rules], now[1:], TODAY, FINDINGS)
     assert fresh.acknowledged is None
     assert said == [
@@ -102,6 +102,11 @@ def test_what_accepts_a_change_of_the_rules_must_have_been_there_before_it() -> 
     (known,), said = acknowledge([rules], now[1:], TODAY, FINDINGS, before)
     assert known.acknowledged is not None
     assert said == []
+    assert acknowledge([], now[1:], TODAY, FINDINGS) == ([], [])  # merged for a change to come
+    ((gone,),) = (acknowledge([], now[1:], TODAY, FINDINGS, before)[1],)
+    assert gone.endswith("matches nothing that this change brought; delete it")
+    (whole,) = refused(entry.replace("rows: [r00000005], ", ""))[1:]
+    assert "must name the changes of the rules that it accepts" in whole
 
 
 def test_an_empty_file_accepts_nothing() -> None:

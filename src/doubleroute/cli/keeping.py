@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 def replay(
     project: Folder = Path(),
     every: Annotated[
-        str, typer.Option(metavar="LENGTH", help="Of a window: week, month, quarter, year, or rows.")
+        str,
+        typer.Option(metavar="LENGTH", help="Of a window: week, month, quarter, year, or a number of rows."),
     ] = "quarter",
     first: Annotated[
         str,
@@ -27,7 +28,8 @@ def replay(
         typer.Option(
             "--policy",
             metavar="NAME:KEY=VALUE,...",
-            help="Another policy: the project's with these keys of retraining; repeatable.",
+            help="Another policy: the project's with these keys of retraining; repeatable. keep_unmoved and "
+            "only_new_tasks are not played.",
         ),
     ] = None,
     changes: Set = None,

@@ -8,6 +8,7 @@ import typer
 from doubleroute.cli.app import Debug, Folder, Json, Set, app, load
 from doubleroute.cli.shows import end_if_refused, show_decision, show_scores, show_stages
 from doubleroute.console import Terminal, progress_of, session
+from doubleroute.errors import InputError
 
 if TYPE_CHECKING:
     from doubleroute.config import Project
@@ -32,6 +33,8 @@ def drift(
 ) -> None:
     """Compare what arrived with what the champion learned from."""
     with session(as_json=as_json, debug=debug, goes_on=lambda: progress_of(project)) as terminal:
+        if from_log and source is not None:
+            raise InputError("give one of --from-log and --input")
         loaded = load(project, changes)
         _, found = look_at(loaded, from_log, source)
         show_look(terminal, found)

@@ -59,7 +59,8 @@ class Retraining(Section):
     start: Literal["champion", "pretrained"] = Field("champion", description="the weights to begin with")
     mode: Literal["full", "auto", "heads"] | None = Field(
         None,
-        description="training.mode of a retraining from the champion; heads: its heads alone",
+        description="training.mode of a retraining from the champion; heads: its heads alone, where all can "
+        "be solved (training.mode)",
     )
     effort: float = Field(
         0.2, gt=0, le=1, description="share of training.epochs when it starts from the champion"
@@ -229,7 +230,8 @@ class WorkspaceLimit(Section):
 
 
 class Serving(Section):
-    """How the model answers, and what is written down of what was asked."""
+    """How `doubleroute predict` answers, and what it writes down of what was asked; a model that MLflow
+    serves takes DOUBLEROUTE_EXPORT and DOUBLEROUTE_REQUEST_LOG instead."""
 
     precision: Literal["auto", "float32", "int8", "torch"] = Field(
         "auto",

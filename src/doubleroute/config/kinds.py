@@ -16,6 +16,8 @@ METRICS: dict[str, tuple[str, ...]] = {
 }
 #: Kinds whose labels can weigh differently in the loss.
 CLASSES = ("classification", "multilabel", "tagging")
+#: Kinds whose heads are linear models, which ``heads.solve`` fits.
+LINEAR = ("classification", "multilabel", "regression", "tagging")
 #: Kinds whose labels look like those of another: for the checks of the data and for a review it is that one.
 LABELLED_AS = {"ordinal": "classification", "retrieval": "classification"}
 #: Kinds whose labels name nothing: there is no list of them, and no rows of each to count.

@@ -122,6 +122,14 @@ class Project(Section):
                 raise ValueError(
                     f"{key}: there is no task '{unknown[0]}'; there are: {', '.join(self.tasks)}"
                 )
+        modes = {"training.mode": self.training.mode, "retraining.mode": self.retraining.mode}
+        unsolved = next((name for name, task in self.tasks.items() if not task.has_linear_head), None)
+        asks = next((key for key, mode in modes.items() if mode == "heads"), None)
+        if asks and unsolved:
+            raise ValueError(
+                f"{asks}: heads has no solution for tasks.{unsolved}: it is of kind "
+                f"{self.tasks[unsolved].kind}, or has a CRF or weights of its labels; write auto or full"
+            )
         checks = self.promotion.router_checks
         routers = self.router.routers if self.router.kind == "stack" else (self.router,)
         if checks != RouterChecks() and all(each.kind != "experts" for each in routers):

@@ -9,7 +9,7 @@ from pydantic import (
     model_validator,
 )
 
-from doubleroute.config.kinds import CLASSES, LABELLED_AS, METRICS, NAMELESS, Kind
+from doubleroute.config.kinds import CLASSES, LABELLED_AS, LINEAR, METRICS, NAMELESS, Kind
 from doubleroute.config.values import (
     Column,
     Dropout,
@@ -106,7 +106,8 @@ class Task(Section):
     labels: tuple[Label, ...] | None = Field(
         None,
         min_length=2,
-        description="every label; taken from the training rows when not given. ordinal: needed, lowest first",
+        description="every label; taken from the training rows when not given. ordinal: needed, three "
+        "or more, lowest first",
     )
     separator: Text = Field(",", description="multilabel: between labels in a text cell")
     split: Split = Field(
@@ -119,7 +120,9 @@ class Task(Section):
         | Annotated[dict[Label, Positive], Words("a section with a label and its weight each")]
         | None
     ) = Field(
-        None, description="of labels in the loss: balanced by the training rows, or a map; others have 1"
+        None,
+        description="classification, multilabel and tagging without crf: of labels in the loss, balanced by "
+        "the training rows, or a map; others have 1",
     )
     slices: tuple[Column, ...] = Field((), description="columns whose values get scores of their own")
     head: Head = Field(Head(), description="F of this task")
@@ -210,6 +213,13 @@ class Task(Section):
             if unknown:
                 raise ValueError(f"there is no label '{unknown[0]}'; there are: {', '.join(labels)}")
         return weights
+
+    @property
+    def has_linear_head(self) -> bool:
+        """Whether the head can be solved, as mode heads does."""
+        if self.kind == "multilabel" and self.class_weights is not None:
+            return False  # its rows have many classes
+        return self.kind in LINEAR and not self.head.crf
 
     @property
     def judged_by(self) -> str:

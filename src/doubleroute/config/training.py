@@ -27,7 +27,9 @@ class Training(Section):
     mode: Literal["full", "auto", "heads"] = Field(
         "full",
         description="full: one fit; auto: heads on stored states first, then the upper half of the layers, "
-        "then all that may learn, as long as the budget lasts; heads: the first of these alone",
+        "then all that may learn, as long as the budget lasts; heads: the first of these alone. Heads can be "
+        "solved of classification, multilabel without class_weights, regression and tagging without crf: "
+        "with others auto leaves that stage out",
     )
     budget: Duration | None = Field(
         None,

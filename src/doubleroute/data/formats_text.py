@@ -19,9 +19,8 @@ _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 def read_delimited(raw: Raw, delimiter: str, wanted: Collection[str] | None) -> Table:
     """CSV or TSV with a header line. Lines without a value, such as ",,", are skipped; a row with a field too
-    many or too few is a problem, and one of TSV whose quotes hold tabs and ends of lines, as that is
-    what quotes that are none make of several rows. Raises DataError for an unclosed quote, a wrong delimiter,
-    a header without rows."""
+    many or too few is a problem. Raises DataError for an unclosed quote, one of TSV that closes in another
+    row, a wrong delimiter, a header without rows."""
     text = raw.text()
     name = shown(raw.path)
     records = _records(text, delimiter, name)
@@ -35,14 +34,13 @@ def read_delimited(raw: Raw, delimiter: str, wanted: Collection[str] | None) -> 
     width = len(header)
     number = 0
     for number, (line, fields) in enumerate(records, start=1):
-        merged = next((field for field in fields if "\n" in field and "\t" in field), "")
-        if delimiter == "\t" and merged:
-            reason = (
-                f"line {line}: the quotes of a field hold tabs and {merged.count(chr(10))} ends of lines, "
-                'and so perhaps several rows; write a quote that begins a text as """, and one after it'
+        swallowed = _swallowed(fields, width) if delimiter == "\t" else 0
+        if swallowed:
+            raise DataError(
+                f"{name} line {line}: the quote that opens here closes in line {line + swallowed}, in the "
+                'same column of another row; write a quote that begins a text as """, and one after the text'
             )
-            problems.append(Problem(number, "", reason, short(delimiter.join(fields))))
-        elif len(fields) == width:
+        if len(fields) == width:
             rows.append(fields)
             numbers.append(number)
         else:
@@ -61,6 +59,17 @@ def read_delimited(raw: Raw, delimiter: str, wanted: Collection[str] | None) -> 
         if wanted is None or column in wanted
     }
     return Table(raw.path, "csv", tuple(header), columns, numbers, problems, raw.digest)
+
+
+def _swallowed(fields: Sequence[str], width: int) -> int:
+    """Over how many ends of lines a field of TSV holds whole rows: quotes that are none make one row of
+    several, with the tabs that a row has on either side of this column. 0 where none does."""
+    for column, field in enumerate(fields):
+        if "\t" in field and "\n" in field:
+            first, *whole, last = (line.count("\t") for line in field.split("\n"))
+            if (first, last, {*whole} - {width - 1}) == (width - 1 - column, column, set()):
+                return len(whole) + 1
+    return 0
 
 
 def _records(text: str, delimiter: str, name: str) -> Iterator[tuple[int, list[str]]]:
@@ -211,8 +220,8 @@ def _json_type(value: Any) -> str:
 def read_conll(raw: Raw) -> Table:
     """Token in the first column, tag in the last, separated by tabs or spaces; blank or whitespace-only
     lines end a sentence; -DOCSTART- and comments before a sentence ("# ...") are skipped. A sentence with a
-    line that lacks its tag is a problem. Other white space than tabs, spaces and ends of lines belongs to a
-    token."""
+    line that lacks its tag is a problem. Other white space inside of a token belongs to it where tabs or
+    spaces separate columns."""
     name = shown(raw.path)
     tokens: list[list[str]] = []
     tags: list[list[str]] = []
@@ -246,20 +255,23 @@ def _sentences(text: str) -> Iterator[list[tuple[int, list[str]]]]:
     sentence: list[tuple[int, list[str]]] = []
     #: Comments, or tokens that are # themselves: what follows says which.
     marked: list[tuple[int, list[str]]] = []
+    columns = 2  # of the last line that was a token
     for number, line in enumerate(text.split("\n"), start=1):
         if not line or line.isspace():
             if sentence or marked:
-                yield from _not_empty([*_tokens(marked, 2), *sentence])
+                yield from _not_empty([*_tokens(marked, columns), *sentence])
             sentence, marked = [], []
         elif not line.startswith("-DOCSTART-"):
-            parts = line.split("\t") if "\t" in line else line.split(" ")
-            fields = [field for each in parts if (field := each.strip(" \r"))]
+            parts = line.split("\t") if "\t" in line else line.strip().split(" ")
+            fields = [field for each in parts if (field := each.strip())]
+            fields = fields if len(fields) > 1 else line.split()  # by other white space
             if not sentence and line.startswith("# "):
                 marked.append((number, fields))
                 continue
-            sentence += [*_tokens(marked, len(fields)), (number, fields)]
+            columns = len(fields)
+            sentence += [*_tokens(marked, columns), (number, fields)]
             marked = []
-    yield from _not_empty([*_tokens(marked, 2), *sentence])
+    yield from _not_empty([*_tokens(marked, columns), *sentence])
 
 
 def _tokens(marked: Sequence[tuple[int, list[str]]], columns: int) -> list[tuple[int, list[str]]]:

@@ -160,6 +160,21 @@ def unfinished(
     return records[0] if _is_about(records[0], data_version, champion, policy) else None
 
 
+def most_attempts(
+    root: Path, data_version: Mapping[str, Any], champion: str | None, policy: Retraining
+) -> int:
+    """How often a retraining of this champion (its version) on these data by this policy began and did not
+    end: the most of any decision about it, 0 where none was begun."""
+    return max(
+        (
+            (each["outcome"] or {}).get("attempts", 0)
+            for each in read_all(root)[0]
+            if _is_about(each, data_version, champion, policy)
+        ),
+        default=0,
+    )
+
+
 def tried(
     records: Iterable[Mapping[str, Any]],
     data_version: Mapping[str, Any],

@@ -18,7 +18,7 @@ INPUTS = "inputs"
 GRID = 1e-4
 #: Rows of the same tasks that are a smaller share of their side say nothing about its proportions.
 RARE = 0.05
-#: So many rows of one kind are enough to compare with, however many there are on the other side.
+#: So many rows are enough to compare with.
 FEW = 100
 
 
@@ -94,7 +94,8 @@ def matched(reference: Sample, current: Sample, seed: int) -> tuple[np.ndarray, 
 
     A row belongs to the tasks that have it. More rows for one task than for another are no change of the
     inputs: without this, new rows for one task of two would always count as moved. Tasks that either side has
-    hardly any rows of are left out of both (see ``_in_proportion``); all rows of both where no task is left.
+    hardly any rows of are left out of both (see ``_in_proportion``); all rows of both where no task is left,
+    or current texts are of several tasks that hardly any text of the reference is of together.
     """
     tasks = sorted({*reference.tasks, *current.tasks})
     before, now = (
@@ -132,27 +133,38 @@ def _in_proportion(
     """As many of the given rows as hold the groups in the proportions of the wanted ones, and the wanted
     rows of these groups, sorted; None where no group is left.
 
-    Some groups leave both sides, or what is rare would decide about all: those that are RARE among the wanted
-    rows; those with fewer than FEW given ones, and less than half as many as are wanted; and texts of several
-    tasks that are rare among the given rows, as a few texts which two tasks happen to share do not stand for
-    all that a served model was asked."""
+    The group of which the fewest are given for each wanted one decides how many remain. Where that were too
+    few (``_is_enough``), it leaves both sides if it is RARE among the wanted rows or has fewer than FEW given
+    ones: what is rare does not decide about all. None too where texts of several tasks are wanted and RARE
+    among the given rows: a few texts which two tasks happen to share do not stand for all that a served model
+    was asked."""
     members, asked = _members(given), _members(wanted)
-    counts = {
-        group: len(rows)
-        for group, rows in asked.items()
-        if len(rows) >= RARE * len(wanted.rows)
-        and len(members.get(group, ())) >= min(FEW, len(rows) / 2)
-        and (sum(group) < 2 or len(members[group]) >= RARE * len(given.rows))
-    }
+    rare = {group for group, rows in asked.items() if len(rows) < RARE * len(wanted.rows)}
+    there = {group: len(members.get(group, ())) for group in asked}
+    of_several = {group for group in asked if sum(group) > 1 and there[group] < RARE * len(given.rows)}
+    if of_several - rare:
+        return None
+    counts = {group: len(asked[group]) for group in sorted(asked) if group not in of_several}
+    scale = 0.0
+    while counts:
+        worst = min(counts, key=lambda group: there[group] / counts[group])
+        scale = there[worst] / counts[worst]
+        if _is_enough(scale, sum(counts.values())) or not (worst in rare or there[worst] < FEW):
+            break
+        del counts[worst]
     if not counts:
         return None
-    scale = min(len(members[group]) / count for group, count in counts.items())
     generator = np.random.default_rng(seed)
     kept = [
         generator.choice(members[group], round(scale * count), replace=False)
         for group, count in sorted(counts.items())
     ]
     return np.sort(np.concatenate(kept)), np.sort(np.concatenate([asked[group] for group in sorted(counts)]))
+
+
+def _is_enough(scale: float, wanted: int) -> bool:
+    """Whether ``scale`` given rows for each of the wanted ones are enough to compare those with."""
+    return scale >= 1 or (scale >= 0.5 and scale * wanted >= FEW)
 
 
 def _members(side: _Grouped) -> dict[bytes, list[int]]:

@@ -99,6 +99,7 @@ def retrain(
 
 
 retrain.on_failure(failed)
+retrain.on_crashed(failed)
 
 
 def _busy(workspace: Workspace) -> GateError:

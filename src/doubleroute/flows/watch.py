@@ -1,5 +1,6 @@
 """The watch flow: look at what arrived and decide; a decision to retrain is an event that others hear."""
 
+import re
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
     from doubleroute.integrations.registry import Registry
     from doubleroute.integrations.versions import DataVersion
 
-#: A retraining that began so often in a row and never ended is not started again by itself.
+#: A retraining that began so often and never ended is not started again by a look, until its data or champion
+#: are others.
 MOST_ATTEMPTS = 5
+#: How a process ends that somebody stopped: with Ctrl-C or a SIGTERM.
+_STOPS = ("-2", "130", "-15", "143")
 #: The event of a decision to retrain; ``prefect.yaml`` and ``doubleroute schedule`` start a retraining on it.
 RETRAIN = "doubleroute.retrain"
 
@@ -54,9 +58,10 @@ def watch(project: str = ".", changes: list[str] | None = None, from_log: bool =
         steps.tell(loaded, record)
     # One that is not carried out yet is told again, unless somebody is at it: its event may be lost.
     alone = record["verdict"] == "retrain" and workspace.holder("train") is None
-    attempts = (record["outcome"] or {}).get("attempts", 0)
+    serving = record["facts"]["champion"] and record["facts"]["champion"]["version"]
+    attempts = records.most_attempts(loaded.root, data.as_dict(), serving, loaded.retraining)
     if alone and attempts >= MOST_ATTEMPTS:
-        error = f"began {attempts} times and never ended; `doubleroute retrain` tries once more"
+        error = f"began {attempts} times and never ended; `doubleroute retrain --force` tries once more"
         record = records.set_outcome(loaded.root, record["id"], {"error": error})
         steps.tell(loaded, record)
         say_failure(f"retraining by decision {record['id']}: {error}")
@@ -91,15 +96,18 @@ def decided(
 
 
 @watch.on_failure
+@watch.on_crashed
 def failed(flow: Any, run: Any, state: Any) -> None:
-    """A hook of Prefect's for a flow that failed: where a deployment ran it, so that nobody waits for it, say
-    so on the terminal and to the project's webhook, {"project", "flow", "error", "time"}."""
-    if run.deployment_id is None:
+    """A hook of Prefect's for a flow that failed or was killed. Where a deployment ran it, so that nobody
+    waits for it, say so on the terminal and to the webhook: {"project", "flow", "error", "time"}."""
+    error = str(state.message).removeprefix("Flow run encountered an exception: ")
+    stopped = re.search(r"status code: (-?\d+)", error)
+    if run.deployment_id is None or (state.is_crashed() and (stopped is None or stopped[1] in _STOPS)):
         return
     from doubleroute.flows import steps
 
-    folder, error = Path(run.parameters["project"]), str(state.message).partition(": ")[2]
-    say_failure(f"{folder.name}: {error}")
+    folder = Path(run.parameters.get("project", ".")).resolve()
+    say_failure(f"{folder.name}, {flow.name}: {error}")
     with suppress(InputError):  # a project.yaml that is wrong names no webhook
         project = load_project(folder, run.parameters.get("changes") or ())
         about = {"project": project.name, "flow": flow.name, "error": error}

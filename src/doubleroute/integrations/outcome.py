@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from doubleroute.config import Project
 from doubleroute.data import checks
@@ -13,7 +13,7 @@ from doubleroute.data.raw import near, short, shown
 from doubleroute.data.rows import Rows, chosen
 from doubleroute.errors import DataError, GateError, InputError, MachineError
 from doubleroute.integrations.expectations import Batch, Result
-from doubleroute.integrations.suites import OF_COPIES, Rule
+from doubleroute.integrations.suites import ACROSS_SPLITS, ALONE, WITHIN_SPLITS, Rule
 from doubleroute.workspace import write_text
 
 #: Bad rows of a task and split that the summary quotes; quarantine.jsonl has all.
@@ -123,48 +123,62 @@ def _sift(
 ) -> tuple[dict[str, dict[str, Rows]], list[Bad]]:
     """The rows that fail no check, and the others with why. ``kinds``: of the tasks.
 
-    What is wrong with a row by itself comes first: a row is no copy of one that goes for another reason, or
-    none of them would be left.
+    What is wrong with a row by itself comes first, then copies within a split, then across splits: a row is
+    no copy of one that goes anyway, or none of them would be left.
     """
     mine: dict[tuple[str, str], list[Result]] = {(batch.task, batch.split): [] for batch in batches}
     for result in results:
         if result.check.severity == "error":
             mine[result.task, result.split].append(result)
-    failing: dict[str, dict[str, dict[int, Bad]]] = {name: {} for name in rows}
+    found: dict[str, dict[str, dict[int, Bad]]] = {name: {} for name in rows}
     for batch in batches:
-        alone = [each for each in mine[batch.task, batch.split] if each.check.rule not in OF_COPIES]
-        found = _failing_rows(batch, alone, rows[batch.task][batch.split])
-        failing[batch.task][batch.split] = found
-    left = {name: _left(kinds[name], rows[name], splits) for name, splits in failing.items()}
+        found[batch.task][batch.split] = {}
+    for rules in (ALONE, WITHIN_SPLITS, ACROSS_SPLITS):
+        of_rules = {place: [each for each in of if each.check.rule in rules] for place, of in mine.items()}
+        failed = {name for (name, _), of in of_rules.items() if any(each.rows for each in of)}
+        left = {name: _left(kinds[name], rows[name], found[name]) for name in failed}
+        for batch in batches:
+            whole, failing = rows[batch.task][batch.split], found[batch.task][batch.split]
+            facts = left.get(batch.task)
+            given = (batch, of_rules[batch.task, batch.split], whole, facts[batch.split] if facts else None)
+            for index, why in _failing_rows(*given).items():
+                failing.setdefault(index, why)
     kept: dict[str, dict[str, Rows]] = {name: {} for name in rows}
     bad: list[Bad] = []
     for batch in batches:
-        whole, found = rows[batch.task][batch.split], failing[batch.task][batch.split]
-        copies = [each for each in mine[batch.task, batch.split] if each.check.rule in OF_COPIES]
-        found |= _failing_rows(batch, copies, whole, left[batch.task].get(batch.split))
-        bad += found.values()
-        good = [index for index in range(len(whole["row"])) if index not in found]
+        whole, failing = rows[batch.task][batch.split], found[batch.task][batch.split]
+        bad += failing.values()
+        good = [index for index in range(len(whole["row"])) if index not in failing]
         kept[batch.task][batch.split] = chosen(whole, good)
     return kept, bad
 
 
+class _Left(NamedTuple):
+    """The facts of the rows of a split that are left: where a row's are, by its position."""
+
+    places: Mapping[int, int]
+    facts: Rows
+
+    def of(self, index: int, fact: str) -> Any:
+        """A fact of the row at this position; None where it is not left."""
+        at = self.places.get(index)
+        return None if at is None else self.facts[fact][at]
+
+
 def _left(
     kind: str, rows: Mapping[str, Rows], failing: Mapping[str, Mapping[int, Bad]]
-) -> dict[str, dict[int, dict[str, Any]]]:
-    """By split and position, the facts of the rows of a task that are left without the failing ones; empty
-    where none fails, as the facts of all rows are those then."""
+) -> dict[str, _Left] | None:
+    """By split, the facts of the rows of a task that are left without the failing ones; None where none
+    fails, as the facts of all rows are those then."""
     if not any(failing.values()):
-        return {}
+        return None
     places = {
         split: [index for index in range(len(each["row"])) if index not in failing[split]]
         for split, each in rows.items()
     }
     facts = checks.facts({split: chosen(rows[split], kept) for split, kept in places.items()}, kind)
     return {
-        split: {
-            index: {fact: values[at] for fact, values in facts[split].items()}
-            for at, index in enumerate(kept)
-        }
+        split: _Left({index: at for at, index in enumerate(kept)}, facts[split])
         for split, kept in places.items()
     }
 
@@ -196,19 +210,19 @@ def _row(batch: Batch, index: int) -> dict[str, Any]:
 
 
 def _failing_rows(
-    batch: Batch,
-    results: Sequence[Result],
-    rows: Rows,
-    facts: Mapping[int, Mapping[str, Any]] | None = None,
+    batch: Batch, results: Sequence[Result], rows: Rows, left: _Left | None = None
 ) -> dict[int, Bad]:
-    """Position -> why, by the first check that the row fails. ``facts``: of the rows that are left, by
-    position: other rows are not looked at, and a row without the fact does not fail."""
+    """Position -> why, by the first check that the row fails. ``left``: what is said of copies among the rows
+    that are left, where others failed before."""
     found: dict[int, Bad] = {}
     for result in results:
+        fact = result.check.value_column
         for index in result.rows:
-            now = {} if facts is None else facts.get(index, {})
-            if index not in found and (facts is None or now.get(result.check.value_column) is not None):
-                found[index] = _bad(batch, result, rows, index, now)
+            if index in found:
+                continue
+            said = None if left is None else left.of(index, fact)
+            if left is None or said is not None:
+                found[index] = _bad(batch, result, rows, index, {} if left is None else {fact: said})
     return found
 
 

@@ -206,8 +206,11 @@ def _answers_in_place(column: str) -> Check:
     )
 
 
-#: Rules about copies, which hang on what other rows there are.
-OF_COPIES: frozenset[Rule] = frozenset({"leak", "conflict", "duplicate"})
+#: Rules about a row by itself; and about copies, which hang on what other rows there are: those of one split,
+#: and those across splits.
+ALONE: frozenset[Rule] = frozenset({"value", "label"})
+WITHIN_SPLITS: frozenset[Rule] = frozenset({"conflict", "duplicate"})
+ACROSS_SPLITS: frozenset[Rule] = frozenset({"leak"})
 
 
 def _copies(task: Task, rules: Validation) -> list[Check]:

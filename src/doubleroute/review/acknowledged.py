@@ -6,8 +6,8 @@
       reason: the same question in two spellings, wanted
       until: 2027-03-31
 
-An entry counts up to its day, that day included. One about a change of the rules counts where base has it
-already: a change does not accept what it makes of them.
+An entry counts up to its day, that day included. One about a change of the rules names the changes that it
+accepts, and counts where base has it already: a change does not accept what it makes of them.
 """
 
 from collections.abc import Collection, Sequence
@@ -121,7 +121,9 @@ def acknowledge(
     said += [
         f"{each} matches nothing that this change brought; delete it"
         for each in valid
-        if each.index not in used and each.finding in looked_for
+        if each.index not in used
+        and each.finding in looked_for
+        and (each.finding not in OF_RULES or _written(each) in known)  # else it is for a change to come
     ]
     return marked, said
 
@@ -171,6 +173,11 @@ def _entry(
     if "reason" in value and not (isinstance(reason, str) and reason.strip()):
         wrong(_WHAT["reason"], "reason")
     rows = _rows(value.get("rows"), index, notes)
+    if str(name) in OF_RULES and "rows" not in value:
+        wrong(
+            f"must name the changes of the {name} that it accepts, as findings.jsonl has them",
+            "rows",
+        )
     if "rows" in value and not rows:
         wrong(
             "must be a list of rows as the finding has them, as in [r3f09ac21]; leave it out for all", "rows"

@@ -16,7 +16,7 @@ from doubleroute.review.sampling import Places, Sides
 Bad = tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]
 #: Rules of validation whose rows have a finding of their own.
 OWN_FINDING = frozenset({"leak", "conflict", "duplicate"})
-_NUMBER = re.compile(r"\d[\d,.]*")
+_SHIFTS = re.compile(r"^line \d+|expectation \d+|max_characters allows [\d,]+")
 
 
 def unreadable(message: str, review: Review) -> Finding:
@@ -92,9 +92,9 @@ def invalid(
 
 def _identity(bad: Mapping[str, Any]) -> tuple[str, ...]:
     """What two lines of quarantine.jsonl share when they are about the same fault. The reason of a wrong
-    label lists the right ones, which may have changed; numbers in another are of lines, expectations and
-    limits, which shift."""
-    reason = "" if bad["rule"] == "label" else _NUMBER.sub("#", bad["reason"])
+    label lists the right ones, which may have changed; the number of a line or an expectation and a limit
+    shift."""
+    reason = "" if bad["rule"] == "label" else _SHIFTS.sub("#", bad["reason"])
     return bad["split"], bad["column"], bad["rule"], reason, bad["value"]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from doubleroute.config import Project
 from doubleroute.config.keeping import Severity
-from doubleroute.review.findings import Finding, counted, severity_of
+from doubleroute.review.findings import Finding, counted, row_digest, severity_of
 
 #: Sections that decide what is found and how bad it is.
 _RULES = ("review", "validation", "promotion", "drift")
@@ -40,7 +40,8 @@ def _tasks(base: Project, head: Project) -> list[Finding]:
     fix = (
         "see that this is meant: a new task has nothing to be compared with, and what is gone is not reviewed"
     )
-    return [Finding("tasks", _severity("tasks", base, head), None, None, len(said), title, fix)]
+    rows = [row_digest("", each, None, None) for each in said]
+    return [Finding("tasks", _severity("tasks", base, head), None, None, len(said), title, fix, rows=rows)]
 
 
 def _rules(base: Project, head: Project, suites: tuple[Suites, Suites]) -> list[Finding]:
@@ -60,7 +61,9 @@ def _rules(base: Project, head: Project, suites: tuple[Suites, Suites]) -> list[
     title = f"{counted(len(lines), 'rule')} changed: {', '.join(lines[:3])}{more}"
     fix = "see that the change of the rules is not what lets the change of the data pass"
     severity = _severity("rules", base, head)
-    return [Finding("rules", severity, None, None, len(lines), title, fix, "\n".join(lines))]
+    rows = [row_digest("", each, None, None) for each in lines]
+    detail = "\n".join(lines)
+    return [Finding("rules", severity, None, None, len(lines), title, fix, detail, rows=rows)]
 
 
 def _expectations(file: str, before: Sequence[Any], after: Sequence[Any]) -> Iterator[str]:

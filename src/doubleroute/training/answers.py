@@ -67,8 +67,7 @@ def _known(workspace: Workspace, common: dict[str, Any], wanted: set[str]) -> di
         if len(found) == len(wanted):
             break
         if common.items() <= stage.manifest["inputs"].items():
-            workspace.use(stage)  # no other run trims it before it is read
-            with suppress(FileNotFoundError):  # one did
+            with suppress(FileNotFoundError):  # another run trimmed it
                 found |= {row: answer for row, answer in _read(stage).items() if row in wanted}
     return found
 

@@ -52,9 +52,7 @@ class Order:
         those of the rows, which another version's class weights need not fit."""
         chosen = self.project.retraining.model_copy(update={"rows": "all", "mode": None, "max_falls": {}})
         tasks = {
-            name: task.model_copy(update={"labels": None})
-            if isinstance(task.class_weights, dict) and task.kind != "ordinal"
-            else task
+            name: task.model_copy(update={"labels": None}) if isinstance(task.class_weights, dict) else task
             for name, task in self.project.tasks.items()
         }
         return self.project.model_copy(

@@ -33,8 +33,8 @@ MOST_ITEMS = 200_000
 
 
 class HeadsFit:
-    """Solves the heads of the tasks that learn, all of the kinds that ``ladder.LINEAR`` names. A champion's
-    head that scores no worse on the validation rows than the new one is kept.
+    """Solves the heads of the tasks that learn, which have linear ones (``Task.has_linear_head``). A
+    champion's head that scores no worse on the validation rows than the new one is kept.
 
     ``run(folder)`` writes ``model/`` and ``history.json`` as ``fit.Learner`` does. Nothing is to be resumed:
     what takes time are the states, which are kept row by row.

@@ -9,8 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from doubleroute.config import Project, Router, Task
-from doubleroute.errors import ConfigError
+from doubleroute.config import Project, Router
 from doubleroute.training.activations import activations
 from doubleroute.training.crew import Order, Progress, fit_orders
 from doubleroute.training.encode import read_meta
@@ -22,8 +21,6 @@ from doubleroute.training.start import refuse_another
 from doubleroute.training.variants import Name, RungName, variant, variants
 from doubleroute.workspace import Stage, Workspace
 
-#: Kinds whose heads are linear models, which ``heads.solve`` fits.
-LINEAR = ("classification", "multilabel", "regression", "tagging")
 #: With less of the budget left than this share of it no further rung is begun.
 _LEAST_LEFT = 0.1
 #: A rung is given what is left in parts of the budget: a rung below that is made once more, in a second more
@@ -132,35 +129,20 @@ def _share(name: RungName, ladder: Sequence[RungName | None]) -> float:
 
 
 def ladder_of(project: Project, name: Name, plan: Plan) -> tuple[RungName | None, ...]:
-    """The rungs of a model's ladder; None stands for a fit that is all there is.
-
-    Raises ConfigError when a task's head cannot be solved and mode heads asks for it.
-    """
-    own = project.retraining.mode if plan.start else None
-    mode, asks = own or project.training.mode, "retraining.mode" if own else "training.mode"
-    others = [task for task, options in project.tasks.items() if not _is_linear(options)]
-    if name == "frozen" and not others:
+    """The rungs of a model's ladder; None stands for a fit that is all there is."""
+    mode = (plan.start and project.retraining.mode) or project.training.mode
+    solved = all(task.has_linear_head for task in project.tasks.values())
+    if name == "frozen" and solved:
         return ("heads",)
     if mode == "full" or plan.alone is not None:
         return (None,)
-    if mode == "heads" and others:
-        raise ConfigError(
-            f"{asks}: heads has no solution for tasks.{others[0]}: it is of kind "
-            f"{project.tasks[others[0]].kind}, or has a CRF or weights of its labels; write auto or full"
-        )
-    lowest: tuple[RungName | None, ...] = () if others else ("heads",)
+    lowest: tuple[RungName | None, ...] = ("heads",) if solved else ()
     if lowest and (mode == "heads" or plan.moved is not None):
         return lowest
     if name == "frozen" or plan.moved is not None:
         return (None,)
     whole, top = (variant(project, name, rung=rung) for rung in ("whole", "top"))
     return (*lowest, *(("top",) if top.trainable not in (0, whole.trainable) else ()), "whole")
-
-
-def _is_linear(task: Task) -> bool:
-    """Whether the head of a task can be solved."""
-    weighted = task.kind == "multilabel" and task.class_weights is not None  # whose rows have many classes
-    return task.kind in LINEAR and not task.head.crf and not weighted
 
 
 def _check(project: Project, encoded: Stage, plan: Plan) -> None:

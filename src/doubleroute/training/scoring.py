@@ -48,7 +48,7 @@ def answers_of(
     from doubleroute.modeling.inference import logits_of
 
     found: dict[str, list[dict[str, Any]]] = {}
-    for tasks in _alike(rows):
+    for tasks in _alike(rows, truths):
         # The tokens of a task that answers for words say where those begin.
         leader = next((task for task in tasks if rows[task].packed.words is not None), tasks[0])
         given = (rows[leader].packed, tasks, pad_id, truths[leader].words, before(leader))
@@ -57,14 +57,17 @@ def answers_of(
     return {task: found[task] for task in rows}
 
 
-def _alike(rows: Mapping[str, Encoded]) -> list[list[str]]:
-    """The tasks, together those whose rows are the same tokens in the same order."""
+def _alike(rows: Mapping[str, Encoded], truths: Mapping[str, Truths]) -> list[list[str]]:
+    """The tasks, together those whose rows are the same tokens in the same order, and the same words where
+    they answer for words: those behind the length limit count too."""
+
+    def together(one: str, other: str) -> bool:
+        words = truths[one].words, truths[other].words
+        return _same(rows[one].packed, rows[other].packed) and (None in words or words[0] == words[1])
+
     groups: list[list[str]] = []
-    for task, each in rows.items():
-        group = next(
-            (group for group in groups if all(_same(rows[other].packed, each.packed) for other in group)),
-            None,
-        )
+    for task in rows:
+        group = next((group for group in groups if all(together(task, other) for other in group)), None)
         if group is None:
             groups.append([task])
         else:
