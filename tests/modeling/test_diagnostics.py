@@ -163,7 +163,7 @@ def test_the_learned_gate_among_its_replacements_answers_as_the_model_does(
     packed = encode_texts(tokenizer, texts, 16, None, spans)
     words = [len(each) for each in spans]
     whole = logits_of(model, packed, [task], 0, words)[task]
-    found = logits_by_gate(model, router, packed, task, 0, words)
+    found = logits_by_gate(model, router, packed, [task], 0, words)[task]
     for one, other in zip(found["learned"], whole, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
     assert list(found) == ["learned", *replacements(router)]
@@ -180,7 +180,7 @@ def test_no_row_of_several_is_weighed_by_its_own_gate_and_a_single_one_has_no_ot
     def found(count: int) -> dict[str, list[np.ndarray]]:
         starts = np.arange(count + 1) * length
         packed = Packed(ids[:count].ravel(), starts, None, None, np.zeros(count, bool))
-        return logits_by_gate(model, router, packed, "sentiment", 0)
+        return logits_by_gate(model, router, packed, ["sentiment"], 0)["sentiment"]
 
     all_of_them = found(rows)
     for one, other in zip(all_of_them["learned"], all_of_them["shuffled"], strict=True):

@@ -1,6 +1,8 @@
 """The command line: words into calls. Imports of what does the work stand inside the commands, so that
 --help answers at once."""
 
+import gc
+
 from doubleroute.cli import main_job  # noqa: F401  its commands join the app, and come first in --help
 
 # isort: split
@@ -23,4 +25,8 @@ def main() -> None:
     open_closed_streams()
     set_defaults()
     collect_rarely()
-    app()
+    try:
+        app()
+    finally:
+        # The interpreter would look through a million objects of the libraries for garbage before it ends.
+        gc.freeze()

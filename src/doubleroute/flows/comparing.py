@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from doubleroute.training.history import read_history
 from doubleroute.training.intervals import Sample, sample
 from doubleroute.training.machine import resolve_precision
 from doubleroute.workspace import Stage, Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Says one line to the user.
 Tell = Callable[[str], None]
@@ -169,9 +172,15 @@ def _compared(
     pairs = couples(models)
     tasks: dict[str, dict[str, Any]] = {}
     found = {}
+    frames = {task: _labelled(validated, task) for task in project.tasks}
+    tell("answers of all models")
+    for model, stages in fits.items():  # each is loaded once; below its answers are read
+        own = {task: frame for task, frame in frames.items() if model.task in (None, task)}
+        for stage in stages:
+            answers_to(workspace, stage.path / "model", stage.digest, own)
     for task, about in project.tasks.items():
-        tell(f"answers and scores of {task}")
-        samples = _samples(project, workspace, validated, task, labels[task], models, fits)
+        tell(f"scores of {task}")
+        samples = _samples(project, workspace, frames[task], task, labels[task], models, fits)
         metric, higher = about.judged_by, about.judged_by not in LOWER_IS_BETTER
         found[task] = list(zip(pairs, effects(samples, pairs, metric, higher), strict=True))
         tasks[task] = {
@@ -191,18 +200,22 @@ def _compared(
     return {"tasks": tasks, "negative_transfer": negative_transfer(comparisons)}
 
 
+def _labelled(validated: Stage, task: str) -> "pd.DataFrame":
+    """The test rows of a task that have a label."""
+    frame = read_validated(validated.path, task, "test")
+    return frame[frame["label"].notna()].reset_index(drop=True)
+
+
 def _samples(
     project: Project,
     workspace: Workspace,
-    validated: Stage,
+    frame: "pd.DataFrame",
     task: str,
     labels: list[str],
     models: Sequence[Contender],
     fits: Fits,
 ) -> dict[str, list[Sample]]:
     """For every model that answers the task a sample of its scores for each seed."""
-    frame = read_validated(validated.path, task, "test")
-    frame = frame[frame["label"].notna()].reset_index(drop=True)
     truths, rows = frame["label"].tolist(), np.arange(len(frame))
     found = {}
     for each in models:
@@ -210,7 +223,9 @@ def _samples(
             found[each.name] = [
                 sample(
                     kind(project.tasks[task].kind).scorer(
-                        answers_to(workspace, stage.path / "model", stage.digest, task, frame), truths, labels
+                        answers_to(workspace, stage.path / "model", stage.digest, {task: frame})[task],
+                        truths,
+                        labels,
                     ),
                     rows,
                     project.evaluation.bootstrap,

@@ -20,7 +20,7 @@ def tested(registry: Registry) -> Seen | None:
     """The rows behind all champions, as if they were one: what it holds out no training may use; None when
     no champion remembers its rows."""
     rows = rows_of_champions(registry)
-    return Seen.read(*rows) if rows else None
+    return Seen.tested(*rows) if rows else None
 
 
 def usable(validated: Stage, task: str, split: str, held: Seen | None) -> "pd.DataFrame":

@@ -172,7 +172,8 @@ def _champion_says(
     else:
         frame["text_pair"] = [head.pairs[row] for row in rows]
     fresh = np.flatnonzero(~champion.seen.knows_text(versions.task, text_keys(frame)))
-    given = answers_to(workspace, champion.model, champion.digest, versions.task, frame.iloc[fresh])
+    frames = {versions.task: frame.iloc[fresh]}
+    given = answers_to(workspace, champion.model, champion.digest, frames)[versions.task]
     return {rows[place]: _in_words(answer) for place, answer in zip(fresh.tolist(), given, strict=True)}
 
 

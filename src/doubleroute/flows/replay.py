@@ -236,12 +236,12 @@ class History:
         for task, frame in self.frames.items():
             asked = frame[(frame["time"] >= begin) | (frame["split"] != "train")]
             try:
-                given = answers_to(self.workspace, known.folder, known.digest, task, asked)
+                given = answers_to(self.workspace, known.folder, known.digest, {task: asked})[task]
             except ModelError:
                 if known.folder.is_dir():
                     raise
                 self.models.restore(model)  # an earlier replay cleared it, and knew fewer rows
-                given = answers_to(self.workspace, known.folder, known.digest, task, asked)
+                given = answers_to(self.workspace, known.folder, known.digest, {task: asked})[task]
             found[task] = dict(zip(asked.index.tolist(), given, strict=True))
         return found
 

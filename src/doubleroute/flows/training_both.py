@@ -148,7 +148,7 @@ def _answers(
 ) -> list[dict[str, Any]]:
     """A model's answers, labels called as head calls them."""
     folder: Path = model.path / "model"
-    given = answers_to(workspace, folder, model.digest, task, frame)
+    given = answers_to(workspace, folder, model.digest, {task: frame})[task]
     return [_called(answer, names, labels) for answer in given]
 
 

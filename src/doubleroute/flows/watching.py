@@ -78,12 +78,11 @@ def check(
 
     def make(folder: Path) -> None:
         before, since = _pick(project, champion, frames)
-        answers: dict[str, dict[str, list[dict[str, Any] | None]]] = {"before": {}, "since": {}}
-        for task in since:
-            honest = np.asarray(before[task]["split"] != "train")
-            answers["before"][task] = _answers(workspace, champion, task, before[task], honest)
-            everything = np.ones(len(since[task]), bool)
-            answers["since"][task] = _answers(workspace, champion, task, since[task], everything)
+        honest = {task: np.asarray(before[task]["split"] != "train") for task in since}
+        answers = {
+            "before": _answers(workspace, champion, {task: before[task] for task in since}, honest),
+            "since": _answers(workspace, champion, since),
+        }
         reference = _sample(project, workspace, before, answers["before"], labels, progress)
         now = _sample(project, workspace, since, answers["since"], labels, progress)
         drift = measure(reference, now, project.drift, project.seed)
@@ -113,7 +112,8 @@ def _digest(frame: "pd.DataFrame") -> str:
     read = ("file", "row", "text", "text_pair", "tokens", "label", "time")
     names = [str(name) for name in frame]
     about = [name for name in names if name in read or name.startswith("slice_")]
-    return digest_of({name: [json.dumps(value, default=str) for value in frame[name]] for name in about})
+    encode = json.JSONEncoder(default=str).encode
+    return digest_of({name: [encode(value) for value in frame[name]] for name in about})
 
 
 def short(drift: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,14 +148,21 @@ def _some(frame: "pd.DataFrame", count: int, seed: int) -> "pd.DataFrame":
 
 
 def _answers(
-    workspace: Workspace, champion: Known, task: str, frame: "pd.DataFrame", honest: np.ndarray
-) -> list[dict[str, Any] | None]:
-    """The champion's answers to the ``honest`` rows [n] bool; None to the others, which it learned from."""
-    rows = np.flatnonzero(honest)
-    given = answers_to(workspace, champion.model, champion.digest, task, frame.iloc[rows])
-    found: list[dict[str, Any] | None] = [None] * len(frame)
-    for row, answer in zip(rows.tolist(), given, strict=True):
-        found[row] = answer
+    workspace: Workspace, champion: Known, frames: Frames, honest: Mapping[str, np.ndarray] | None = None
+) -> dict[str, list[dict[str, Any] | None]]:
+    """The champion's answers by task to the ``honest`` rows [n] bool, None to the others, which it learned
+    from; to all rows without."""
+    rows = {
+        task: np.arange(len(frame)) if honest is None else np.flatnonzero(honest[task])
+        for task, frame in frames.items()
+    }
+    asked = {task: frame.iloc[rows[task]] for task, frame in frames.items()}
+    given = answers_to(workspace, champion.model, champion.digest, asked)
+    found: dict[str, list[dict[str, Any] | None]] = {}
+    for task, frame in frames.items():
+        found[task] = [None] * len(frame)
+        for row, answer in zip(rows[task].tolist(), given[task], strict=True):
+            found[task][row] = answer
     return found
 
 
@@ -228,7 +235,8 @@ def _performance(
         if chosen:
             given, truths = zip(*chosen, strict=True)
             scorer: Scorer = kind(options.kind).scorer(given, truths, labels)
-            drawn = resample(scorer, np.arange(len(chosen)), project.evaluation.bootstrap, project.seed)
+            rows = np.arange(len(chosen))
+            drawn = resample(scorer, rows, project.evaluation.bootstrap, project.seed, metric)
             scores[side] = {**interval(drawn, metric)._asdict(), "rows": len(chosen)}
     estimated = _estimated(sides, answers) if metric == "accuracy" else None
     return {

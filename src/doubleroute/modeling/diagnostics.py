@@ -247,27 +247,30 @@ def logits_by_gate(
     model: DoublerouteModel,
     router: ExpertsRouter,
     packed: Packed,
-    task: str,
+    tasks: Sequence[str],
     pad_id: int,
     words: Sequence[int] | None = None,
-) -> dict[str, list[np.ndarray]]:
-    """A task's logits (as ``inference.logits_of`` gives them) with the gate of the model's ``router`` as it
-    was learned, "learned", and with each of its ``replacements``, of a single row without "shuffled"; one
-    pass of the backbone for all."""
+) -> dict[str, dict[str, list[np.ndarray]]]:
+    """The logits (as ``inference.logits_of`` gives them) of each of the tasks, which read one layer, with the
+    gate of the model's ``router`` as it was learned, "learned", and with each of its ``replacements``, of a
+    single row without "shuffled"; one pass of the backbone for all."""
     device = next(model.heads.parameters()).device
     gates = ["learned", *(by for by in replacements(router) if by != "shuffled" or len(packed) > 1)]
-    per_token = kind(model.config.tasks[task]["kind"]).per_token
+    names = {f"{by} {task}": (by, task) for by in gates for task in tasks}
+    per_token = {task: kind(model.config.tasks[task]["kind"]).per_token for task in tasks}
 
     def run(inputs: Inputs[np.ndarray]) -> dict[str, np.ndarray]:
         given = inputs.to(device)
-        states, layers = model.encode_layers(given.ids, given.mask, given.types, [task])
-        rows = {task: torch.arange(len(states), device=device)}
+        states, layers = model.encode_layers(given.ids, given.mask, given.types, tasks)
         found = {}
-        for by in gates:
+        for name, (by, task) in names.items():
+            rows = {task: torch.arange(len(states), device=device)}
             with nullcontext() if by == "learned" else replaced_gate(router, by):
                 logits = model.answer(states, given.mask, rows, layers)[task]
-                found[by] = logits.float().cpu().numpy()
+                found[name] = logits.float().cpu().numpy()
         return found
 
+    of_tokens = {name: per_token[task] for name, (_, task) in names.items()}
     # A row alone in its pass would be weighed by its own gate instead of another's.
-    return in_passes(run, packed, dict.fromkeys(gates, per_token), pad_id, words, least=2)
+    found = in_passes(run, packed, of_tokens, pad_id, words, least=2)
+    return {task: {by: found[f"{by} {task}"] for by in gates} for task in tasks}

@@ -1,7 +1,7 @@
 """A registered model's answers to rows, kept: a text that it answered once is not answered again."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,38 +16,50 @@ _FILE = "answers.jsonl"
 
 
 def answers_to(
-    workspace: Workspace, model: Path, digest: str, task: str, frame: "pd.DataFrame"
-) -> list[dict[str, Any]]:
-    """The model's answer to ``task`` for each row of ``frame`` (columns text or tokens, text_pair).
+    workspace: Workspace, model: Path, digest: str, frames: "Mapping[str, pd.DataFrame]"
+) -> dict[str, list[dict[str, Any]]]:
+    """The model's answers by task for each row of its frame (columns text or tokens, text_pair).
 
-    ``model`` is its folder and ``digest`` the name of its weights. Raises ModelError when the folder does
+    ``model`` is its folder and ``digest`` the name of its weights; it is loaded once, where any row is new,
+    and tasks that lack the answers to the same rows share its passes. Raises ModelError when the folder does
     not hold a whole model.
     """
-    asked = [_asked(row) for row in frame[_columns(frame)].to_dict("records")]
-    wanted = list(dict.fromkeys(asked))
-    common = {
-        "model": digest,
-        "task": task,
+    asked = {
+        task: [_asked(row) for row in frame[_columns(frame)].to_dict("records")]
+        for task, frame in frames.items()
+    }
+    wanted = {task: list(dict.fromkeys(rows)) for task, rows in asked.items()}
+    made_by = {
         "code": code_digest("kinds", "modeling", "data/tags", "data/tokens", "data/windows", "data/batches"),
         "versions": versions_of("torch", "transformers", "tokenizers"),
     }
-    inputs = {**common, "rows": digest_of(wanted)}
+    common = {task: {"model": digest, "task": task, **made_by} for task in frames}
+    inputs = {task: {**common[task], "rows": digest_of(rows)} for task, rows in wanted.items()}
+    stages = {task: workspace.find("answers", each) for task, each in inputs.items()}
+    known = _known(workspace, {task: common[task] for task, stage in stages.items() if stage is None}, wanted)
+    missing = {task: [row for row in wanted[task] if row not in answers] for task, answers in known.items()}
+    if any(missing.values()):
+        from doubleroute.modeling.inference import Answerer
 
-    def make(folder: Path) -> None:
-        known = _known(workspace, common, set(wanted))
-        missing = [row for row in wanted if row not in known]
-        if missing:
-            from doubleroute.modeling.inference import Answerer
+        answerer = Answerer(model)
+        for rows in {tuple(each): each for each in missing.values() if each}.values():
+            tasks = [task for task, each in missing.items() if each == rows]
+            given = answerer.answer([json.loads(row) for row in rows], tasks)
+            for task in tasks:
+                known[task] |= {row: answer[task] for row, answer in zip(rows, given, strict=True)}
 
-            rows = [json.loads(row) for row in missing]
-            given = Answerer(model).answer(rows, [task])
-            known |= {row: answer[task] for row, answer in zip(missing, given, strict=True)}
-        with (folder / _FILE).open("w", encoding="utf-8", newline="\n") as file:
-            for row in wanted:
-                file.write(json.dumps({"row": row, "answer": known[row]}, ensure_ascii=False) + "\n")
+    found = {}
+    for task, rows in asked.items():
 
-    found = _read(workspace.build("answers", inputs, make))
-    return [found[row] for row in asked]
+        def make(folder: Path, task: str = task) -> None:
+            with (folder / _FILE).open("w", encoding="utf-8", newline="\n") as file:
+                for row in wanted[task]:
+                    entry = {"row": row, "answer": known[task][row]}
+                    file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+        answers = _read(stages[task] or workspace.build("answers", inputs[task], make))
+        found[task] = [answers[row] for row in rows]
+    return found
 
 
 def _columns(frame: "pd.DataFrame") -> list[str]:
@@ -60,15 +72,19 @@ def _asked(row: dict[Any, Any]) -> str:
     return json.dumps({name: value for name, value in row.items() if value is not None}, ensure_ascii=False)
 
 
-def _known(workspace: Workspace, common: dict[str, Any], wanted: set[str]) -> dict[str, dict[str, Any]]:
-    """Answers that earlier stages of the same model and task hold: the newest, until none is missing."""
-    found: dict[str, dict[str, Any]] = {}
-    for stage in workspace.all("answers"):
-        if len(found) == len(wanted):
-            break
-        if common.items() <= stage.manifest["inputs"].items():
+def _known(
+    workspace: Workspace, common: Mapping[str, dict[str, Any]], wanted: Mapping[str, list[str]]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Answers by task that earlier stages of the same model and task (``common``) hold: the newest, until
+    none is missing."""
+    found: dict[str, dict[str, dict[str, Any]]] = {task: {} for task in common}
+    rows = {task: set(wanted[task]) for task in common}
+    for stage in workspace.all("answers") if common else ():
+        about = stage.manifest["inputs"]
+        task = about.get("task")
+        if task in common and len(found[task]) < len(rows[task]) and common[task].items() <= about.items():
             with suppress(FileNotFoundError):  # another run trimmed it
-                found |= {row: answer for row, answer in _read(stage).items() if row in wanted}
+                found[task] |= {row: answer for row, answer in _read(stage).items() if row in rows[task]}
     return found
 
 

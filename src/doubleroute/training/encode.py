@@ -127,6 +127,7 @@ def _encode_split(
     if found.per_token:
         values = _beside_ids(packed.words, packed.starts, list(values))
     Encoded(packed, np.asarray(values), index).save(place)
+    known.add(place / KEYS)  # the next task may have the same texts
     return _counts(tokenizer, packed, len(index))
 
 

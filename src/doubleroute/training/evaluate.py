@@ -332,9 +332,9 @@ def _write_answers(folder: Path, answers: Mapping[str, Answers], truths: Mapping
     for name, tasks in answers.items():
         (folder / name).mkdir(parents=True)
         for task, rows in tasks.items():
-            frame = truths[task].frame
+            frame, encode = truths[task].frame, json.JSONEncoder(ensure_ascii=False).encode
+            whole = zip(frame["file"].tolist(), frame["row"].tolist(), truths[task].values, rows, strict=True)
             with (folder / name / f"{task}.jsonl").open("w", encoding="utf-8", newline="\n") as file:
-                for number, answer in enumerate(rows):
-                    where = {"file": frame["file"][number], "row": int(frame["row"][number])}
-                    line = {**where, "truth": truths[task].values[number], "answer": answer}
-                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                for place, row, truth, answer in whole:
+                    line = {"file": place, "row": row, "truth": truth, "answer": answer}
+                    file.write(encode(line) + "\n")

@@ -73,11 +73,14 @@ def resampled(rows: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
         yield generator.integers(0, rows, rows)
 
 
-def sample(scorer: "Scorer", rows: np.ndarray, resamples: int, seed: int) -> Sample:
+def sample(
+    scorer: "Scorer", rows: np.ndarray, resamples: int, seed: int, metric: str | None = None
+) -> Sample:
     """Every metric of the scorer on these row indices (int64 [n]) and on resamples of them; none are drawn
-    where there are no rows."""
-    drawn = resampled(len(rows), resamples, seed) if len(rows) else ()
-    shares = {metric: right[rows] for metric, right in scorer.shares().items()}
+    where there are no rows, nor where the one ``metric`` that is asked about is a share, whose interval needs
+    none."""
+    shares = {name: right[rows] for name, right in scorer.shares().items()}
+    drawn = resampled(len(rows), resamples, seed) if len(rows) and metric not in shares else ()
     return Sample(len(rows), scorer.score(rows), [scorer.score(rows[places]) for places in drawn], shares)
 
 

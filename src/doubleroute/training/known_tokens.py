@@ -50,9 +50,10 @@ class KnownTokens:
         for stage in stages[:_STAGES]:
             workspace.use(stage)  # no other run trims it before its rows are read
             for file in sorted(stage.path.rglob(KEYS)):
-                self._add(file)
+                self.add(file)
 
-    def _add(self, file: Path) -> None:
+    def add(self, file: Path) -> None:
+        """Know the rows beside a file of keys too."""
         number = len(self.folders)
         self.folders.append(file.parent)
         for row, key in enumerate(np.load(file)):

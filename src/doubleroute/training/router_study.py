@@ -13,7 +13,7 @@ from doubleroute.modeling.diagnostics import gated, logits_by_gate
 from doubleroute.modeling.explain import gate_by_token
 from doubleroute.modeling.model import DoublerouteModel
 from doubleroute.training.intervals import difference, sample
-from doubleroute.training.scoring import Truths, decoded, scorer_of
+from doubleroute.training.scoring import Truths, decoded, scorer_of, shared_passes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -42,20 +42,25 @@ def study_router(
     if router is None:
         return None
     found = {}
-    for task, encoded in rows.items():
+    logits = {
+        task: by_gate
+        for tasks, leader in shared_passes(rows, truths, model.depths)
+        for task, by_gate in logits_by_gate(
+            model, router, rows[leader].packed, tasks, pad_id, truths[leader].words
+        ).items()
+    }
+    for task in rows:
         metric, truth = project.tasks[task].judged_by, truths[task]
         name = model.config.tasks[task]["kind"]
-        logits = logits_by_gate(model, router, encoded.packed, task, pad_id, truth.words)
         kept: dict[str, dict[str, np.ndarray]] = {}
         if task in answers:
-            vectors = logits_by_gate(model, router, answers[task].packed, task, pad_id)
+            vectors = logits_by_gate(model, router, answers[task].packed, [task], pad_id)[task]
             kept = {by: {"vectors": np.stack(each)} for by, each in vectors.items()}
         samples = {}
-        for by, values in logits.items():
+        for by, values in logits.pop(task).items():
             scorer = scorer_of(name, decoded(model, task, values, truth, kept.get(by, NOTHING)), truth)
-            samples[by] = sample(
-                scorer, np.arange(len(truth.values)), project.evaluation.bootstrap, project.seed
-            )
+            every = np.arange(len(truth.values))
+            samples[by] = sample(scorer, every, project.evaluation.bootstrap, project.seed, metric)
         learned = samples.pop("learned")
         found[task] = [
             {

@@ -48,22 +48,24 @@ def answers_of(
     from doubleroute.modeling.inference import logits_of
 
     found: dict[str, list[dict[str, Any]]] = {}
-    for tasks in _alike(rows, truths):
-        # The tokens of a task that answers for words say where those begin.
-        leader = next((task for task in tasks if rows[task].packed.words is not None), tasks[0])
+    for tasks, leader in shared_passes(rows, truths):
         given = (rows[leader].packed, tasks, pad_id, truths[leader].words, before(leader))
         logits = logits_of(model, *given)
         found |= {task: decoded(model, task, logits.pop(task), truths[task]) for task in tasks}
     return {task: found[task] for task in rows}
 
 
-def _alike(rows: Mapping[str, Encoded], truths: Mapping[str, Truths]) -> list[list[str]]:
+def shared_passes(
+    rows: Mapping[str, Encoded], truths: Mapping[str, Truths], layers: Mapping[str, int] = NOTHING
+) -> list[tuple[list[str], str]]:
     """The tasks, together those whose rows are the same tokens in the same order, and the same words where
-    they answer for words: those behind the length limit count too."""
+    they answer for words: those behind the length limit count too. With each group the one of its tasks whose
+    rows and words are given to the pass. ``layers``: which layer a task reads, where that must be one too."""
 
     def together(one: str, other: str) -> bool:
         words = truths[one].words, truths[other].words
-        return _same(rows[one].packed, rows[other].packed) and (None in words or words[0] == words[1])
+        same = _same(rows[one].packed, rows[other].packed) and (None in words or words[0] == words[1])
+        return same and layers.get(one) == layers.get(other)
 
     groups: list[list[str]] = []
     for task in rows:
@@ -72,7 +74,11 @@ def _alike(rows: Mapping[str, Encoded], truths: Mapping[str, Truths]) -> list[li
             groups.append([task])
         else:
             group.append(task)
-    return groups
+    # The tokens of a task that answers for words say where those begin.
+    return [
+        (group, next((task for task in group if rows[task].packed.words is not None), group[0]))
+        for group in groups
+    ]
 
 
 def _same(one: Packed, other: Packed) -> bool:

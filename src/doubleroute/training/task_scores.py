@@ -122,10 +122,8 @@ def _sliced(
     seed: int,
 ) -> Sliced:
     """The samples of each slice, for this metric alone."""
-    if metric in scorer.shares():  # whose intervals need no draws
-        resamples = 0
     return {
-        column: {value: sample(scorer, rows, resamples, seed) for value, rows in values.items()}
+        column: {value: sample(scorer, rows, resamples, seed, metric) for value, rows in values.items()}
         for column, values in parts.items()
     }
 
