@@ -34,12 +34,19 @@ SERVERLESS = {
     "predict with an exported graph": ("predict", "--text", "a good film", "--precision", "float32"),
     "doctor": ("doctor",),
 }
-#: What imports the libraries that a training, and a prediction with PyTorch, cannot do without: torch too.
+#: What imports the libraries that a training, and a prediction with PyTorch, cannot do without, torch too,
+#: without looking for garbage meanwhile and at its end, which costs seconds.
 TRAINING = """
+import gc; gc.disable()
 import great_expectations, mlflow, prefect, prefect.server.api.server
 from transformers import AutoTokenizer, BertModel
+gc.freeze()
 """
-PREDICTING = "from transformers import AutoTokenizer, BertModel"
+PREDICTING = """
+import gc; gc.disable()
+from transformers import AutoTokenizer, BertModel
+gc.freeze()
+"""
 #: How `doubleroute doctor` ends when it finds something wrong with the machine, which costs no less.
 WRONG = 4
 PEER = """
