@@ -178,7 +178,7 @@ def test_odd_but_right_files_are_read_and_labels_that_look_alike_are_warned_of(t
 
 PROJECT_FILES: dict[str, tuple[bytes, str]] = {
     "a misspelt key": (b"trainin: {epochs: 1}", "line 7: trainin: unknown key; did you mean 'training'?"),
-    "no is text": (b"seed: no", "line 7: seed: must be a whole number from 0 to 2147483647, not 'no'"),
+    "no is text": (b"seed: no", "line 7: seed: must be a whole number from 0 to 2000000000, not 'no'"),
     "010": (b"seed: 010", "line 7: seed: 010 is read as the number 10; write 10"),
     "a tab": (b"\tseed: 1", "line 7, column 1: not valid YAML"),
     "a NUL byte": (b"seed: \0", "line 7: not valid YAML: it holds U+0000"),
@@ -253,7 +253,7 @@ NONSENSE = {
     "training.batch_size=1e400": "training.batch_size: must be a whole number from 1 to 65536, not 1e400",
     "training.learning_rate=.nan": "training.learning_rate: must be a number above 0, not .nan",
     "seed=[": "seed: '[' is not valid YAML",
-    "seed.x=1": "seed: must be a whole number from 0 to 2147483647, not a section",
+    "seed.x=1": "seed: must be a whole number from 0 to 2000000000, not a section",
     "name=!!python/object:os.system x": "is not valid YAML: could not determine a constructor",
     "name=\udcff": "it holds U+DCFF",
 }
