@@ -141,6 +141,9 @@ def test_a_test_row_never_goes_into_training_again(project: Project) -> None:
     # One that did not know the first, which was taken back: both are read.
     apart = remember(other, workspace, moved)
     both = Seen.read(apart.path / ROWS, first.path / ROWS)
+    tested = Seen.tested(apart.path / ROWS, first.path / ROWS)
+    assert tested.held_out.keys() == both.held_out.keys()
+    assert all(np.array_equal(tested.held_out[task], each) for task, each in both.held_out.items())
     assert not Seen.read(apart.path / ROWS).holds_out("sentiment", text_keys(test)).all()
     assert both.holds_out("sentiment", text_keys(test)).all()
     third = remember(other, workspace, kept, [apart.path / ROWS, first.path / ROWS])

@@ -95,6 +95,8 @@ def test_a_no_break_space_belongs_to_its_token(tmp_path: Path) -> None:
     table = read(tmp_path / "a.conll", text)
     assert table.columns["tokens"] == [["10\u00a0000", "Euro"], ["He"]]
     assert table.columns["tags"] == [["B-MONEY", "I-MONEY"], ["O"]]
+    bare = read(tmp_path / "c.conll", "10\u00a0000\nEuro O\n\nHe O\n")
+    assert (bare.columns["tokens"], len(bare.problems)) == ([["He"]], 1)
     four = read(tmp_path / "b.conll", "He PRP B-NP O\n\n# # B-NP O\n")
     assert four.columns["tokens"] == [["He"], ["#"]]
 
@@ -363,8 +365,10 @@ def test_stray_quotes_that_make_one_row_of_several_are_refused_and_quoted_tabs_a
     text = 'text\tlabel\na\t1\n"Well, he said\t1\nb\t0\nhe is 5\'10"\t1\nc\t0\n'
     said = refusal(tmp_path / "a.tsv", text)
     assert "line 3: the quote that opens here closes in line 5, in the same column" in said
-    code = 'text\tlabel\n"def f():\n\treturn 1"\t1\n"two\nlines"\t0\n'
-    assert read(tmp_path / "b.tsv", code).columns["text"] == ["def f():\n\treturn 1", "two\nlines"]
+    code = 'text\tlabel\n"def f():\n\treturn 1"\t1\n"two\nlines"\t0\n"x = 1\t# one\ny"\t1\n'
+    table = read(tmp_path / "b.tsv", code)
+    assert table.columns["text"] == ["def f():\n\treturn 1", "two\nlines"]
+    assert "line 6: the quotes of a field may hold" in table.problems[0].reason
 
 
 def test_lines_of_delimiters_alone_are_skipped(tmp_path: Path) -> None:

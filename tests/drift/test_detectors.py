@@ -309,6 +309,8 @@ def test_few_rows_of_a_task_neither_move_the_inputs_nor_hide_that_others_moved()
     assert "inputs" in measure(reference, current, OPTIONS, 17)["moved"]
     reference, current = both(1, 2000, 3), both(2, 100, 6, shift=2.0)
     assert [len(rows) for rows in matched(reference, current, 17)] == [2000, 100]
+    assert [len(rows) for rows in matched(both(1, 90, 30), both(2, 100, 100), 17)] == [90, 100]
+    assert [len(rows) for rows in matched(both(1, 90, 400), both(2, 150, 0), 17)] == [90, 150]
 
 
 def test_many_tasks_with_few_rows_each_are_compared_like_one_with_many() -> None:

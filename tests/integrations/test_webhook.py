@@ -162,6 +162,7 @@ def test_a_failure_of_a_run_that_nobody_waits_for_is_told_on_the_terminal_and_to
     assert capsys.readouterr().err == f"error: {tiny_project.name}, retrain: DataError: data/a.csv is empty\n"
     for message, told in (
         ("Process exited with status code: -9. Out of memory", True),
+        ("Flow run process exited with non-zero status code -11.", True),
         ("Process exited with status code: 130. Somebody stopped it", False),
         ("Execution was aborted", False),
     ):

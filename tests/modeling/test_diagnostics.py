@@ -164,6 +164,11 @@ def test_the_learned_gate_among_its_replacements_answers_as_the_model_does(
     words = [len(each) for each in spans]
     whole = logits_of(model, packed, [task], 0, words)[task]
     found = logits_by_gate(model, router, packed, [task], 0, words)[task]
+    other = "topics" if task != "topics" else "stars"
+    together = logits_by_gate(model, router, packed, [other, task], 0, words)[task]
+    for by, alone in found.items():
+        for one, same in zip(together[by], alone, strict=True):
+            np.testing.assert_array_equal(one, same)
     for one, other in zip(found["learned"], whole, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
     assert list(found) == ["learned", *replacements(router)]

@@ -2,11 +2,13 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from doubleroute.errors import ModelError
+from doubleroute.modeling.inference import Answerer
 from doubleroute.training.answers import answers_to
 from doubleroute.workspace import Workspace
 
@@ -17,9 +19,20 @@ def frame(*texts: str) -> pd.DataFrame:
     return pd.DataFrame({"text": texts})
 
 
-def test_tasks_that_ask_together_get_what_each_gets_alone(tiny_model: Path, tmp_path: Path) -> None:
+def test_tasks_that_ask_together_get_what_each_gets_alone_in_shared_passes(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    answer = Answerer.answer
+
+    def noted(self: Answerer, rows: Any, tasks: Any = None, *more: Any) -> Any:
+        asked.append(list(tasks))
+        return answer(self, rows, tasks, *more)
+
+    monkeypatch.setattr(Answerer, "answer", noted)
     frames = {"sentiment": frame(*TEXTS), "topics": frame(*TEXTS), "stars": frame(TEXTS[1], TEXTS[1])}
     together = answers_to(Workspace(tmp_path / "one"), tiny_model, "0123", frames)
+    assert asked == [["sentiment", "topics"], ["stars"]]
     apart = Workspace(tmp_path / "other")
     for task, each in frames.items():
         assert answers_to(apart, tiny_model, "0123", {task: each})[task] == together[task]

@@ -122,7 +122,9 @@ class Project(Section):
                 raise ValueError(
                     f"{key}: there is no task '{unknown[0]}'; there are: {', '.join(self.tasks)}"
                 )
-        modes = {"training.mode": self.training.mode, "retraining.mode": self.retraining.mode}
+        modes: dict[str, str | None] = {"training.mode": self.training.mode}
+        if self.retraining.start == "champion":
+            modes["retraining.mode"] = self.retraining.mode
         unsolved = next((name for name, task in self.tasks.items() if not task.has_linear_head), None)
         asks = next((key for key, mode in modes.items() if mode == "heads"), None)
         if asks and unsolved:

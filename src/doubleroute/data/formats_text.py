@@ -19,8 +19,8 @@ _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 def read_delimited(raw: Raw, delimiter: str, wanted: Collection[str] | None) -> Table:
     """CSV or TSV with a header line. Lines without a value, such as ",,", are skipped; a row with a field too
-    many or too few is a problem. Raises DataError for an unclosed quote, one of TSV that closes in another
-    row, a wrong delimiter, a header without rows."""
+    many or too few is a problem, and one of TSV that may be two by a stray quote. Raises DataError for an
+    unclosed quote, one of TSV that closes rows below, a wrong delimiter, a header without rows."""
     text = raw.text()
     name = shown(raw.path)
     records = _records(text, delimiter, name)
@@ -35,12 +35,18 @@ def read_delimited(raw: Raw, delimiter: str, wanted: Collection[str] | None) -> 
     number = 0
     for number, (line, fields) in enumerate(records, start=1):
         swallowed = _swallowed(fields, width) if delimiter == "\t" else 0
-        if swallowed:
+        if swallowed > 1:
             raise DataError(
                 f"{name} line {line}: the quote that opens here closes in line {line + swallowed}, in the "
                 'same column of another row; write a quote that begins a text as """, and one after the text'
             )
-        if len(fields) == width:
+        if swallowed:
+            reason = (
+                f"line {line}: the quotes of a field may hold the end of one row and the beginning of the "
+                'next; write a quote that begins a text as """ and one after it, or, of one text, JSON lines'
+            )
+            problems.append(Problem(number, "", reason, short(delimiter.join(fields))))
+        elif len(fields) == width:
             rows.append(fields)
             numbers.append(number)
         else:
@@ -264,7 +270,8 @@ def _sentences(text: str) -> Iterator[list[tuple[int, list[str]]]]:
         elif not line.startswith("-DOCSTART-"):
             parts = line.split("\t") if "\t" in line else line.strip().split(" ")
             fields = [field for each in parts if (field := each.strip())]
-            fields = fields if len(fields) > 1 else line.split()  # by other white space
+            if len(fields) == 1 and BIO.fullmatch(line.split()[-1]):  # by other white space
+                fields = line.split()
             if not sentence and line.startswith("# "):
                 marked.append((number, fields))
                 continue

@@ -164,15 +164,15 @@ def most_attempts(
     root: Path, data_version: Mapping[str, Any], champion: str | None, policy: Retraining
 ) -> int:
     """How often a retraining of this champion (its version) on these data by this policy began and did not
-    end: the most of any decision about it, 0 where none was begun."""
-    return max(
-        (
-            (each["outcome"] or {}).get("attempts", 0)
-            for each in read_all(root)[0]
-            if _is_about(each, data_version, champion, policy)
-        ),
-        default=0,
-    )
+    end since one of them made a version: the most of any decision about it, 0 where none was begun."""
+    found = 0
+    for record in read_all(root)[0]:
+        outcome = record["outcome"] or {}
+        if _is_about(record, data_version, champion, policy):
+            if outcome.get("version"):
+                break
+            found = max(found, outcome.get("attempts", 0))
+    return found
 
 
 def tried(

@@ -135,21 +135,22 @@ def _in_proportion(
 
     The group of which the fewest are given for each wanted one decides how many remain. Where that were too
     few (``_is_enough``), it leaves both sides if it is RARE among the wanted rows or has fewer than FEW given
-    ones: what is rare does not decide about all. None too where texts of several tasks are wanted and RARE
-    among the given rows: a few texts which two tasks happen to share do not stand for all that a served model
-    was asked."""
+    ones: what is rare does not decide about all; but the last group that is there stays. Texts of several
+    tasks that are RARE among the given rows leave both too, or, where most wanted ones are such, there is
+    None: a few texts which two tasks happen to share do not stand for all that a served model was asked."""
     members, asked = _members(given), _members(wanted)
     rare = {group for group, rows in asked.items() if len(rows) < RARE * len(wanted.rows)}
     there = {group: len(members.get(group, ())) for group in asked}
     of_several = {group for group in asked if sum(group) > 1 and there[group] < RARE * len(given.rows)}
-    if of_several - rare:
+    if sum(len(asked[group]) for group in of_several) > len(wanted.rows) / 2:
         return None
     counts = {group: len(asked[group]) for group in sorted(asked) if group not in of_several}
     scale = 0.0
     while counts:
         worst = min(counts, key=lambda group: there[group] / counts[group])
         scale = there[worst] / counts[worst]
-        if _is_enough(scale, sum(counts.values())) or not (worst in rare or there[worst] < FEW):
+        few = worst in rare or there[worst] < FEW
+        if _is_enough(scale, sum(counts.values())) or not few or (len(counts) == 1 and there[worst]):
             break
         del counts[worst]
     if not counts:

@@ -101,7 +101,7 @@ def failed(flow: Any, run: Any, state: Any) -> None:
     """A hook of Prefect's for a flow that failed or was killed. Where a deployment ran it, so that nobody
     waits for it, say so on the terminal and to the webhook: {"project", "flow", "error", "time"}."""
     error = str(state.message).removeprefix("Flow run encountered an exception: ")
-    stopped = re.search(r"status code: (-?\d+)", error)
+    stopped = re.search(r"status code:? (-?\d+)", error)
     if run.deployment_id is None or (state.is_crashed() and (stopped is None or stopped[1] in _STOPS)):
         return
     from doubleroute.flows import steps

@@ -38,6 +38,17 @@ def answers_to(
     stages = {task: workspace.find("answers", each) for task, each in inputs.items()}
     known = _known(workspace, {task: common[task] for task, stage in stages.items() if stage is None}, wanted)
     missing = {task: [row for row in wanted[task] if row not in answers] for task, answers in known.items()}
+    kept: dict[str, Stage] = {task: stage for task, stage in stages.items() if stage is not None}
+
+    def keep(task: str) -> None:
+        def make(folder: Path) -> None:
+            with (folder / _FILE).open("w", encoding="utf-8", newline="\n") as file:
+                for row in wanted[task]:
+                    entry = {"row": row, "answer": known[task][row]}
+                    file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+        kept[task] = workspace.build("answers", inputs[task], make)
+
     if any(missing.values()):
         from doubleroute.modeling.inference import Answerer
 
@@ -47,17 +58,13 @@ def answers_to(
             given = answerer.answer([json.loads(row) for row in rows], tasks)
             for task in tasks:
                 known[task] |= {row: answer[task] for row, answer in zip(rows, given, strict=True)}
-
+                keep(task)  # what a kill comes after is not asked again
+    for task in frames:
+        if task not in kept:
+            keep(task)
     found = {}
     for task, rows in asked.items():
-
-        def make(folder: Path, task: str = task) -> None:
-            with (folder / _FILE).open("w", encoding="utf-8", newline="\n") as file:
-                for row in wanted[task]:
-                    entry = {"row": row, "answer": known[task][row]}
-                    file.write(json.dumps(entry, ensure_ascii=False) + "\n")
-
-        answers = _read(stages[task] or workspace.build("answers", inputs[task], make))
+        answers = _read(kept[task])
         found[task] = [answers[row] for row in rows]
     return found
 

@@ -42,36 +42,43 @@ def study_router(
     if router is None:
         return None
     found = {}
-    logits = {
-        task: by_gate
-        for tasks, leader in shared_passes(rows, truths, model.depths)
-        for task, by_gate in logits_by_gate(
-            model, router, rows[leader].packed, tasks, pad_id, truths[leader].words
-        ).items()
-    }
-    for task in rows:
-        metric, truth = project.tasks[task].judged_by, truths[task]
-        name = model.config.tasks[task]["kind"]
-        kept: dict[str, dict[str, np.ndarray]] = {}
-        if task in answers:
-            vectors = logits_by_gate(model, router, answers[task].packed, [task], pad_id)[task]
-            kept = {by: {"vectors": np.stack(each)} for by, each in vectors.items()}
-        samples = {}
-        for by, values in logits.pop(task).items():
-            scorer = scorer_of(name, decoded(model, task, values, truth, kept.get(by, NOTHING)), truth)
-            every = np.arange(len(truth.values))
-            samples[by] = sample(scorer, every, project.evaluation.bootstrap, project.seed, metric)
-        learned = samples.pop("learned")
-        found[task] = [
-            {
-                "gate": by,
-                "metric": metric,
-                "score": each.values[metric],
-                **difference(learned, each, metric, metric not in LOWER_IS_BETTER)._asdict(),
-            }
-            for by, each in samples.items()
-        ]
-    return found
+    for tasks, leader in shared_passes(rows, truths, model.depths):
+        given = (rows[leader].packed, tasks, pad_id, truths[leader].words)
+        logits = logits_by_gate(model, router, *given)
+        for task in tasks:
+            kept: dict[str, dict[str, np.ndarray]] = {}
+            if task in answers:
+                vectors = logits_by_gate(model, router, answers[task].packed, [task], pad_id)[task]
+                kept = {by: {"vectors": np.stack(each)} for by, each in vectors.items()}
+            found[task] = _by_gate(project, model, task, truths[task], logits.pop(task), kept)
+    return {task: found[task] for task in rows}
+
+
+def _by_gate(
+    project: Project,
+    model: DoublerouteModel,
+    task: str,
+    truth: Truths,
+    logits: Mapping[str, list[np.ndarray]],
+    kept: Mapping[str, Mapping[str, np.ndarray]],
+) -> list[dict[str, Any]]:
+    """The entries of a task, from its logits by gate; ``kept``: the vectors of its stored answers by gate."""
+    metric, name = project.tasks[task].judged_by, model.config.tasks[task]["kind"]
+    samples = {}
+    for by, values in logits.items():
+        scorer = scorer_of(name, decoded(model, task, values, truth, kept.get(by, NOTHING)), truth)
+        every = np.arange(len(truth.values))
+        samples[by] = sample(scorer, every, project.evaluation.bootstrap, project.seed, metric)
+    learned = samples.pop("learned")
+    return [
+        {
+            "gate": by,
+            "metric": metric,
+            "score": each.values[metric],
+            **difference(learned, each, metric, metric not in LOWER_IS_BETTER)._asdict(),
+        }
+        for by, each in samples.items()
+    ]
 
 
 def example_ways(
