@@ -12,6 +12,7 @@ from doubleroute.config import Project, load_project
 from doubleroute.data.arrivals import (
     REFERENCE,
     ROWS,
+    HeldOut,
     Seen,
     hold_out,
     read_reference,
@@ -141,7 +142,7 @@ def test_a_test_row_never_goes_into_training_again(project: Project) -> None:
     # One that did not know the first, which was taken back: both are read.
     apart = remember(other, workspace, moved)
     both = Seen.read(apart.path / ROWS, first.path / ROWS)
-    tested = Seen.tested(apart.path / ROWS, first.path / ROWS)
+    tested = HeldOut.of(apart.path / ROWS, first.path / ROWS)
     assert tested.held_out.keys() == both.held_out.keys()
     assert all(np.array_equal(tested.held_out[task], each) for task, each in both.held_out.items())
     assert not Seen.read(apart.path / ROWS).holds_out("sentiment", text_keys(test)).all()

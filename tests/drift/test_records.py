@@ -69,6 +69,23 @@ def test_attempts_are_counted_since_the_last_error(tmp_path: Path) -> None:
     assert counted == [1, 2, 1]
 
 
+def test_the_most_attempts_are_of_any_decision_about_the_same_until_one_made_a_version(
+    tmp_path: Path,
+) -> None:
+    old, new = record(), record("2026-03-11T02:00:00")
+    for each in (old, new):
+        records.write(tmp_path, each)
+    for _ in range(3):
+        records.begin(tmp_path, old["id"])
+    records.set_outcome(tmp_path, old["id"], {"error": "began 3 times"})
+    assert records.most_attempts(tmp_path, DATA, "1", POLICY) == 3
+    assert records.most_attempts(tmp_path, {**DATA, "digest": "other"}, "1", POLICY) == 0
+    assert records.most_attempts(tmp_path, DATA, "2", POLICY) == 0
+    records.begin(tmp_path, new["id"])
+    records.set_outcome(tmp_path, new["id"], {"version": "2", "verdict": "refuse"})
+    assert records.most_attempts(tmp_path, DATA, "1", POLICY) == 0
+
+
 def test_another_decision_under_the_same_id_is_refused(tmp_path: Path) -> None:
     made = record()
     path = records.write(tmp_path, made)

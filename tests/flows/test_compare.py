@@ -143,7 +143,7 @@ def test_the_report_and_its_markdown_say_what_the_terminal_said(project: Path, p
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--seeds", "1"], "--seeds': Input should be greater than or equal to 2"),
+        (["--seeds", "1"], "--seeds: one seed"),
         (["--routers", "none"], "--routers: there is no router to compare"),
         (["--routers", "experts:experts"], "write it as KIND"),
         (["--routers", "mlp:widht=3"], "--routers mlp: router.widht: unknown key; did you mean 'width'?"),

@@ -23,7 +23,9 @@ def compare(
             help="Such as experts,mlp:width=64:learning_rate=1e-4; by default the project's router.",
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(metavar="N", min=2, help="How often each model is trained.")] = 3,
+    seeds: Annotated[
+        int, typer.Option(metavar="N", help="How often each model is trained, twice at least.")
+    ] = 3,
     steps: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Optimizer steps of every fit.")
     ] = None,

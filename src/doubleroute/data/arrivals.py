@@ -32,30 +32,44 @@ SAMPLE = 5000
 _KEYS = ["task", "text_key", "row_key"]
 
 
-class Seen:
-    """The keys of the rows behind a version, by task: uint64, sorted.
+class HeldOut:
+    """The keys of the test rows of versions, by task: uint64, sorted.
+
+    ``held_out[task]``: texts of the test rows, of these versions and of those before them.
+    """
+
+    def __init__(self, table: "pd.DataFrame") -> None:
+        self.held_out = _keys(table[table["split"].isin(["test", "former test"])], "text_key")
+
+    @classmethod
+    def of(cls, *paths: Path) -> "HeldOut":
+        """Read from the ``rows.parquet`` of versions, of which it is the smaller part."""
+        return cls(_tested(paths))
+
+    def holds_out(self, task: str, keys: np.ndarray) -> np.ndarray:
+        """Which of these text keys [n] were test rows of the versions or of those before them: bool [n]."""
+        return np.isin(keys, self.held_out.get(task, np.empty(0, np.uint64)))
+
+
+class Seen(HeldOut):
+    """The keys of all rows behind a version, by task: uint64, sorted.
 
     ``rows[task]``: text and label of all rows; ``texts[task]``: their texts; ``judged[task]``: the texts of
-    those that had a label; ``learned[task]``: text and label of the training rows; ``held_out[task]``: texts
-    of the test rows, of this version and of those before it. ``labelled[task]``: how many training rows had
-    a label, which is what was learned from; ``taught[task]``: their texts, and those that the weights that
-    it began with had learned before; ``taught_rows[task]``: text and label of the same.
+    those that had a label; ``learned[task]``: text and label of the training rows; ``labelled[task]``: how
+    many of those had a label, which is what was learned from; ``taught[task]``: their texts, and those that
+    the weights that it began with had learned before; ``taught_rows[task]``: text and label of the same.
     """
 
     def __init__(self, table: "pd.DataFrame") -> None:
         def keys(column: str, chosen: Any) -> dict[str, np.ndarray]:
-            found = table[chosen]
-            return {
-                str(task): np.unique(np.asarray(each, np.uint64))
-                for task, each in found.groupby("task")[column]
-            }
+            return _keys(table[chosen], column)
 
+        super().__init__(table)
         alive = ~table["split"].isin(["former test", "former train"])
         self.rows = keys("row_key", alive)
         self.texts = keys("text_key", alive)
         self.judged = keys("text_key", alive & _labelled(table))
         self.learned = keys("row_key", table["split"] == "train")
-        self.held_out = keys("text_key", table["split"].isin(["test", "former test"]))
         labelled = _labelled(table)
         counted = table[labelled & (table["split"] == "train")]["task"].value_counts()
         self.labelled = {str(task): int(count) for task, count in counted.items()}
@@ -68,11 +82,6 @@ class Seen:
         import pandas as pd
 
         return cls(pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True))
-
-    @classmethod
-    def tested(cls, *paths: Path) -> "Seen":
-        """What ``read`` gives, of which ``held_out`` alone is whole: the rest of many takes seconds."""
-        return cls(_tested(paths))
 
     def knows(self, task: str, keys: np.ndarray) -> np.ndarray:
         """Which of these row keys [n] are behind the version: bool [n]."""
@@ -98,9 +107,10 @@ class Seen:
         """Which of these row keys [n] the version's weights learned from, with this label: bool [n]."""
         return np.isin(keys, self.taught_rows.get(task, np.empty(0, np.uint64)))
 
-    def holds_out(self, task: str, keys: np.ndarray) -> np.ndarray:
-        """Which of these text keys [n] were test rows of the version or of one before it: bool [n]."""
-        return np.isin(keys, self.held_out.get(task, np.empty(0, np.uint64)))
+
+def _keys(table: "pd.DataFrame", column: str) -> dict[str, np.ndarray]:
+    """The different keys of a column, by task."""
+    return {str(task): np.unique(np.asarray(each, np.uint64)) for task, each in table.groupby("task")[column]}
 
 
 def row_texts(frame: "pd.DataFrame") -> list[str]:
@@ -271,7 +281,7 @@ def read_reference(path: Path) -> dict[str, "pd.DataFrame"]:
 
 
 def hold_out(
-    workspace: Workspace, validated: Stage, tasks: list[str], seen: Seen | None
+    workspace: Workspace, validated: Stage, tasks: list[str], seen: HeldOut | None
 ) -> tuple[Stage, dict[str, int]]:
     """The validated rows without those that were once held out and now stand in train or validation.
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from doubleroute.config import NAMELESS, SPLITS, Project, Task
 from doubleroute.data import checks
-from doubleroute.data.arrivals import REFERENCE, ROWS, Seen, read_reference, row_keys, text_keys
+from doubleroute.data.arrivals import REFERENCE, ROWS, HeldOut, Seen, read_reference, row_keys, text_keys
 from doubleroute.data.raw import short, shown
 from doubleroute.data.rows import Rows, canonical_rows
 from doubleroute.data.tables import Table, read_tables, read_validated
@@ -57,7 +57,7 @@ def learned(registry: Registry, project: Project) -> Learned | None:
     return Learned(digest, model, known, version, Seen.read(rows), same)
 
 
-def arrived(project: Project, validated: Stage, seen: Seen, held: Seen | None) -> Frames:
+def arrived(project: Project, validated: Stage, seen: Seen, held: HeldOut | None) -> Frames:
     """The validated rows of each task, all splits together, that the champion has not seen and a training may
     use (``held_out.usable``)."""
     found = {}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from doubleroute.config import Project
-from doubleroute.data.arrivals import Seen
+from doubleroute.data.arrivals import HeldOut
 from doubleroute.digests import code_digest, digest_of, file_digest
 from doubleroute.drift import records
 from doubleroute.drift.expected import expected_seconds
@@ -152,7 +152,7 @@ def _about(version: Version, now: datetime | None) -> dict[str, Any]:
 
 
 def _expected(
-    project: Project, registry: Registry, champion: Learned | None, validated: Stage, held: Seen | None
+    project: Project, registry: Registry, champion: Learned | None, validated: Stage, held: HeldOut | None
 ) -> dict[str, float | None]:
     """What a retraining should cost in training seconds by the champion's history, and what one in which
     heads alone learn; None where it has none."""

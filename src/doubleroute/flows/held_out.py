@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from doubleroute.data.arrivals import ROWS, Seen, text_keys
+from doubleroute.data.arrivals import ROWS, HeldOut, text_keys
 from doubleroute.data.tables import read_validated
 from doubleroute.errors import DoublerouteError
 from doubleroute.integrations.registry import CHAMPION, Registry, Version
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def tested(registry: Registry) -> Seen | None:
+def tested(registry: Registry) -> HeldOut | None:
     """The rows behind all champions, as if they were one: what it holds out no training may use; None when
     no champion remembers its rows."""
     rows = rows_of_champions(registry)
-    return Seen.tested(*rows) if rows else None
+    return HeldOut.of(*rows) if rows else None
 
 
-def usable(validated: Stage, task: str, split: str, held: Seen | None) -> "pd.DataFrame":
+def usable(validated: Stage, task: str, split: str, held: HeldOut | None) -> "pd.DataFrame":
     """The validated rows of a split without those that a training leaves out: the rows of train and
     validation that a champion was tested on (``held``, of ``tested``)."""
     frame = read_validated(validated.path, task, split)

@@ -57,17 +57,17 @@ def watch(project: str = ".", changes: list[str] | None = None, from_log: bool =
         show_decision(loaded.name, record, lines)
         steps.tell(loaded, record)
     # One that is not carried out yet is told again, unless somebody is at it: its event may be lost.
-    alone = record["verdict"] == "retrain" and workspace.holder("train") is None
-    serving = record["facts"]["champion"] and record["facts"]["champion"]["version"]
-    attempts = records.most_attempts(loaded.root, data.as_dict(), serving, loaded.retraining)
-    if alone and attempts >= MOST_ATTEMPTS:
-        error = f"began {attempts} times and never ended; `doubleroute retrain --force` tries once more"
-        record = records.set_outcome(loaded.root, record["id"], {"error": error})
-        steps.tell(loaded, record)
-        say_failure(f"retraining by decision {record['id']}: {error}")
-    elif alone:
-        resource = {"prefect.resource.id": f"doubleroute.project.{label(loaded)}"}
-        emit_event(RETRAIN, resource, payload={"decision": record["id"], "project": project})
+    if record["verdict"] == "retrain" and workspace.holder("train") is None:
+        serving = record["facts"]["champion"] and record["facts"]["champion"]["version"]
+        attempts = records.most_attempts(loaded.root, data.as_dict(), serving, loaded.retraining)
+        if attempts < MOST_ATTEMPTS:
+            resource = {"prefect.resource.id": f"doubleroute.project.{label(loaded)}"}
+            emit_event(RETRAIN, resource, payload={"decision": record["id"], "project": project})
+        else:
+            error = f"began {attempts} times and never ended; `doubleroute retrain --force` tries once more"
+            record = records.set_outcome(loaded.root, record["id"], {"error": error})
+            steps.tell(loaded, record)
+            say_failure(f"retraining by decision {record['id']}: {error}")
     return {"record": record, "said": lines, "stages": clock.stages, "seconds": clock.seconds}
 
 

@@ -51,10 +51,12 @@ def answers_to(
 
     if any(missing.values()):
         from doubleroute.modeling.inference import Answerer
+        from doubleroute.training.scoring import grouped
 
         answerer = Answerer(model)
-        for rows in {tuple(each): each for each in missing.values() if each}.values():
-            tasks = [task for task, each in missing.items() if each == rows]
+        lacking = [task for task, rows in missing.items() if rows]
+        for tasks in grouped(lacking, lambda one, other: missing[one] == missing[other]):
+            rows = missing[tasks[0]]
             given = answerer.answer([json.loads(row) for row in rows], tasks)
             for task in tasks:
                 known[task] |= {row: answer[task] for row, answer in zip(rows, given, strict=True)}

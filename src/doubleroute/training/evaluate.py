@@ -25,7 +25,7 @@ from doubleroute.training.encode import ANSWERS, load_split, read_meta
 from doubleroute.training.machine import compute_device, give_back_memory
 from doubleroute.training.majority import for_context, for_words, majority_answer
 from doubleroute.training.plan import is_of_champion
-from doubleroute.training.scoring import Truths, answers_of
+from doubleroute.training.scoring import Truths, answers_of, grouped
 from doubleroute.training.task_scores import draws_for, score_task
 from doubleroute.workspace import Stage, Workspace, write_json
 
@@ -267,21 +267,16 @@ def _costs(
 
 
 def _champion(answerer: "Answerer", about: dict[str, Any], truths: dict[str, Truths]) -> Answers:
-    asked: list[tuple[list[dict[str, Any]], list[str]]] = []  # rows, and the tasks that have them
+    rows: dict[str, Any] = {}
     for task, each in truths.items():
         if answerer.tasks.get(task, {}).get("kind") == about[task]["kind"]:
             columns = [name for name in ("text", "text_pair", "tokens") if name in each.frame]
-            rows: Any = each.frame[columns].to_dict("records")
-            tasks = next((tasks for others, tasks in asked if others == rows), None)
-            if tasks is None:
-                asked.append((rows, [task]))
-            else:
-                tasks.append(task)
+            rows[task] = each.frame[columns].to_dict("records")
     found: Answers = {}
-    for rows, tasks in asked:
-        given = answerer.answer(rows, tasks)
+    for tasks in grouped(rows, lambda one, other: rows[one] == rows[other]):
+        given = answerer.answer(rows[tasks[0]], tasks)
         found |= {task: [answer[task] for answer in given] for task in tasks}
-    return {task: found[task] for task in truths if task in found}
+    return {task: found[task] for task in rows}
 
 
 def _models(

@@ -1,6 +1,6 @@
 """A model's answers on one split, compared with the labels."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,18 +67,24 @@ def shared_passes(
         same = _same(rows[one].packed, rows[other].packed) and (None in words or words[0] == words[1])
         return same and layers.get(one) == layers.get(other)
 
-    groups: list[list[str]] = []
-    for task in rows:
-        group = next((group for group in groups if all(together(task, other) for other in group)), None)
-        if group is None:
-            groups.append([task])
-        else:
-            group.append(task)
+    groups = grouped(rows, together)
     # The tokens of a task that answers for words say where those begin.
     return [
         (group, next((task for task in group if rows[task].packed.words is not None), group[0]))
         for group in groups
     ]
+
+
+def grouped(tasks: Iterable[str], together: Callable[[str, str], bool]) -> list[list[str]]:
+    """The tasks in groups of which any two belong ``together``."""
+    groups: list[list[str]] = []
+    for task in tasks:
+        group = next((group for group in groups if all(together(task, other) for other in group)), None)
+        if group is None:
+            groups.append([task])
+        else:
+            group.append(task)
+    return groups
 
 
 def _same(one: Packed, other: Packed) -> bool:
