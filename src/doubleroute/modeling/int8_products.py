@@ -21,14 +21,14 @@ import numpy as np
 #: The largest weight. Processors without VNNI add two products of a byte and a weight in 16 bits and cut off
 #: what is more: 2 * 255 * 64 fits, 2 * 255 * 127 does not. So the answers are the same on every processor.
 LARGEST = 64
-#: The power a; 0: not at all.
-EVENED = (0, 0.5, 0.65, 0.8)
-#: What is tried besides, cheapest first: how many channels are split off, and whether all are shifted. A
-#: split costs time with every output, so MANY are split off only where these are no more than the inputs.
+#: The power a.
+EVENED = (0.5, 0.65, 0.8)
+#: What is tried, cheapest first: how many channels are split off, and whether all are shifted.
 MANY = 16
-TRIED = ((0, True), (2, False), (2, True), (MANY, False), (MANY, True))
-#: A dearer way is taken where it leaves less than this part of the error.
-WORTH = 0.6
+TRIED = ((0, False), (0, True), (2, False), (2, True), (MANY, False), (MANY, True))
+#: A dearer way is taken where it leaves less than this part of the error. A split costs time with every
+#: output: where these are more than the inputs MANY are not tried, and fewer have to leave less.
+WORTH, WORTH_OF_WIDE = 0.6, 0.3
 #: Of the mean square of a channel, added to each: texts that were not seen differ from these.
 DAMPED = 0.01
 #: Rows of W that are rounded before the rest hears of it; only the time depends on it.
@@ -89,30 +89,35 @@ class Rounded(NamedTuple):
 
 
 def best(seen: Seen, matrices: Sequence[np.ndarray]) -> Recipe:
-    """The recipe with the least error on the sample."""
+    """The recipe that leaves little error on the sample for its time."""
     whole = np.concatenate(matrices, axis=1)
-    found = _evened(seen, whole, 0, shifted=False)
-    for count, shifted in TRIED:
-        if 4 * count > len(whole) or (count == MANY and whole.shape[1] > len(whole)):
-            continue
-        other = _evened(seen, whole, count, shifted)
-        if other[0] < WORTH * found[0]:
-            found = other
-    return found[1]
+    inputs, outputs = whole.shape
+    tried = [(count, shifted) for count, shifted in TRIED if 4 * count <= inputs]
+    if outputs > inputs:
+        tried = [(count, shifted) for count, shifted in tried if count < MANY]
+    error, found = _evened(seen, whole, *tried[0])
+    for count, shifted in tried[1:]:
+        worth = WORTH_OF_WIDE if count > len(found.apart) and outputs > inputs else WORTH
+        other, recipe = _evened(seen, whole, count, shifted)
+        if other < worth * error:
+            error, found = other, recipe
+    return found
 
 
 def _evened(seen: Seen, matrix: np.ndarray, count: int, shifted: bool) -> tuple[float, Recipe]:
-    """The least error and its recipe among those that split off so many channels."""
+    """The error and the recipe of a way, evened where that is worth its time."""
     middle = (seen.largest + seen.least) / 2 * shifted
     size = np.maximum(np.maximum(middle - seen.least, seen.largest - middle), 1e-6)
     weight = np.maximum(np.abs(matrix).max(1), 1e-6)
-    tried = []
-    for power in EVENED:
-        even = size**power / weight ** (1 - power) if power else np.ones_like(size)
+
+    def made(even: np.ndarray) -> tuple[float, Recipe]:
         apart = np.sort(np.argsort(-size / even, kind="stable")[:count])
-        tried.append(_recipe(seen, middle, even / np.median(even), apart))
-    errors = [_error(each, seen.sample, matrix) for each in tried]
-    return min(zip(errors, tried, strict=True), key=lambda each: each[0])
+        recipe = _recipe(seen, middle, even / np.median(even), apart)
+        return _error(recipe, seen.sample, matrix), recipe
+
+    as_it_is = made(np.ones_like(size))
+    evened = min((made(size**power / weight ** (1 - power)) for power in EVENED), key=lambda each: each[0])
+    return evened if evened[0] < WORTH * as_it_is[0] else as_it_is
 
 
 def _recipe(seen: Seen, middle: np.ndarray, even: np.ndarray, apart: np.ndarray) -> Recipe:
