@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from doubleroute.errors import MachineError, ModelError
-from doubleroute.modeling.backbone import layer_count, load_backbone, load_tokenizer
-from doubleroute.modeling.model import load_model
+from doubleroute.modeling.backbone import all_finite, layer_count, load_backbone, load_tokenizer
+from doubleroute.modeling.model import DoublerouteConfig, assemble, load_model
 from doubleroute.modeling.source import Source, locate, source_digest
 from doubleroute.modeling.trunk import Trunk, first_of, layers_of
 
@@ -68,6 +68,19 @@ def test_a_missing_weight_is_refused(copy: Path) -> None:
         load_backbone(Source("x", copy))
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("form", [torch.float32, torch.bfloat16])
+def test_one_number_that_is_none_is_found_among_many(form: torch.dtype, bad: float) -> None:
+    value = torch.randn(40, 50).to(form)
+    assert all_finite(value)
+    value[31, 7] = bad
+    assert not all_finite(value)
+
+
+def test_an_empty_tensor_is_finite() -> None:
+    assert all_finite(torch.ones(0, 3))
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_no_numbers_are_refused(copy: Path, value: float) -> None:
     weights = load_file(copy / "model.safetensors")
@@ -75,6 +88,16 @@ def test_weights_that_are_no_numbers_are_refused(copy: Path, value: float) -> No
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match="NaN or infinity"):
         load_backbone(Source("x", copy))
+
+
+def test_a_fresh_model_has_the_weights_of_the_backbones_file(copy: Path) -> None:
+    backbone = load_backbone(Source("x", copy))
+    options = {"labels": ["a", "b"], "pooling": "mean", "dropout": 0.0, "kind": "classification"}
+    config = DoublerouteConfig(backbone.config.to_dict(), {"kind": "none"}, {"mood": options}, max_tokens=8)
+    found = assemble(config, backbone, seed=1).backbone.state_dict()
+    written = load_file(copy / "model.safetensors")
+    assert found.keys() == {name for name in written if not name.startswith("pooler.")}
+    assert all(torch.equal(value, written[name]) for name, value in found.items())
 
 
 def test_cut_weights_are_refused(copy: Path) -> None:

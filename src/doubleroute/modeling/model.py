@@ -71,17 +71,18 @@ class DoublerouteModel(PreTrainedModel):
 
     ``height``: how many layers the backbone has. ``depths``: after which of them a task reads: what stands
     there is its H. ``reads``: those below the last one whose states the router or a task reads, lowest first.
+    Made without a ``backbone`` it has a random one, into which loading reads the weights.
     """
 
     config_class = DoublerouteConfig
     base_model_prefix = "doubleroute"
     main_input_name = "input_ids"
 
-    def __init__(self, config: DoublerouteConfig) -> None:
+    def __init__(self, config: DoublerouteConfig, backbone: PreTrainedModel | None = None) -> None:
         super().__init__(config)
         options = copy.deepcopy(config.backbone)
         inner = AutoConfig.for_model(options.pop("model_type"), **options)
-        self.backbone = AutoModel.from_config(inner, attn_implementation="eager")
+        self.backbone = backbone or AutoModel.from_config(inner, attn_implementation="eager")
         drop_pooler(self.backbone)
         hidden = int(inner.hidden_size)
         self.height = int(inner.num_hidden_layers)
@@ -302,8 +303,7 @@ def assemble(
     more than the backbone, or the router, has positions for.
     """
     refuse_long_texts(backbone, config.max_tokens)
-    model = DoublerouteModel(config)
-    model.backbone = backbone
+    model = DoublerouteModel(config, backbone)
     refuse_long_texts(model.router, config.max_tokens)
     parts: dict[str, nn.Module] = {"router": model.router}
     parts |= {f"head {name}": head for name, head in model.heads.items()}

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from doubleroute.config import Project
 from doubleroute.data.collating import Answers, Batch
+from doubleroute.modeling.backbone import all_finite
 from doubleroute.modeling.quick import make_quick, narrow
 from doubleroute.modeling.recorded import Recorded
 from doubleroute.modeling.vocabulary import cut_vocabulary
@@ -244,7 +245,7 @@ class Learner:
     def _end_epoch(self) -> None:
         """Score the validation rows and keep the weights if they are the best so far."""
         weights = checkpoints.learned(self.model)
-        if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
+        if not all(map(all_finite, weights.values())):
             raise diverged("weights became NaN or infinite", self.step)
         scores = self._validate() if self._rank == 0 else {}
         rung = None if self.plan.rung is None else self.plan.rung.name
