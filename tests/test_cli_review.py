@@ -194,8 +194,8 @@ def test_what_is_staged_is_reviewed_before_it_is_committed(made: Path, tmp_path:
 def test_an_acknowledged_finding_does_not_count(made: Path, tmp_path: Path) -> None:
     root = tmp_path / "project"
     shutil.copytree(made, root, symlinks=True)
-    git(root, "checkout", "--quiet", "-B", "known", "broken")
-    entry = "- {finding: unreadable, reason: the reader of it comes tomorrow, until: 2999-01-01}\n"
+    git(root, "checkout", "--quiet", "-B", "known", "faulty")
+    entry = "- {finding: conflict, reason: two people read it in two ways, until: 2999-01-01}\n"
     (root / "acknowledged.yaml").write_text(entry, encoding="utf-8")
     git(root, "add", "acknowledged.yaml")
     git(root, "commit", "--quiet", "-m", "known")

@@ -232,6 +232,12 @@ def test_where_heads_alone_learn_it_is_their_labels_that_count() -> None:
     assert decide(inputs, keep).verdict == "retrain"
 
 
+def test_a_retraining_that_a_wrong_clock_dated_years_ahead_holds_nothing_up() -> None:
+    moved = {"drift": MOVED, "performance": {}}
+    assert decide(facts(retrainings=["2031-02-28T02:00:00"], **moved), POLICY).verdict == "retrain"
+    assert decide(facts(retrainings=["2026-03-10T02:30:00"], **moved), POLICY).verdict == "wait"
+
+
 def test_cooldown_and_the_weekly_maximum_turn_every_reason_into_a_wait() -> None:
     now = {"drift": MOVED, "performance": {}, "new_labels": {"mood": 0}}
     soon = decide(facts(**now, retrainings=["2026-03-09T12:00:00"]), POLICY)

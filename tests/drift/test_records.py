@@ -150,11 +150,23 @@ def test_retrainings_are_decisions_that_were_carried_out_but_for_the_first_of_er
     for day, outcome in outcomes.items():
         made = record(f"2026-03-{day}T02:00:00")
         records.write(tmp_path, made)
-        records.set_outcome(tmp_path, made["id"], outcome)
+        records.set_outcome(tmp_path, made["id"], {"began": made["time"], **outcome})
+    given_up = record("2026-03-18T02:00:00")
+    records.write(tmp_path, given_up)
+    records.set_outcome(tmp_path, given_up["id"], {"error": "began 5 times and never ended"})
 
     assert waiting["verdict"] == "wait"
     found = [time[8:10] for time in records.retrainings(records.read_all(tmp_path)[0])]
     assert found == ["15", "14", "13", "11"]
+
+
+def test_a_decision_of_the_future_hides_no_unfinished_one(tmp_path: Path) -> None:
+    ahead, made = record("2039-03-10T02:00:00"), record("2026-03-10T02:00:00")
+    for each in (ahead, made):
+        records.write(tmp_path, each)
+    found = records.unfinished(tmp_path, DATA, "1", POLICY)
+    assert found is not None
+    assert found["id"] == made["id"]
 
 
 def test_a_retraining_began_when_it_was_begun_and_not_when_it_was_decided(tmp_path: Path) -> None:

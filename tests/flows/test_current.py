@@ -197,6 +197,20 @@ def test_relabelled_are_also_rows_of_test_and_a_first_label_is_of_a_row_that_arr
     assert relabelled["mood"] == 2, "t 1 and once"
 
 
+def test_of_rows_that_say_the_same_as_many_are_known_as_there_were(
+    desk: Callable[..., tuple[Project, Stage]],
+) -> None:
+    rows = [(f"text {number}", ("good", "bad")[number % 2]) for number in range(40)]
+    project, before = desk([*rows, ("thanks", "good"), ("thanks", "good")])
+    seen = Seen.read(remember(project, Workspace(project.root), before).path / ROWS)
+    same = arrived(project, before, seen, None)
+    assert all(frame.empty for frame in same.values())
+    _, stage = desk([*rows[1:], *[("thanks", "good")] * 5, ("new", "bad")])
+    frames, relabelled = unlearned(arrived(project, stage, seen, None), stage, seen)
+    assert sorted(frames["mood"]["text"]) == ["new", "thanks", "thanks", "thanks"]
+    assert relabelled["mood"] == 0
+
+
 @pytest.mark.costly
 def test_all_labels_that_a_text_was_taught_under_are_remembered(
     desk: Callable[..., tuple[Project, Stage]],

@@ -76,6 +76,13 @@ def named(registry: Registry, number: str) -> list[str]:
     return found
 
 
+def test_a_review_of_a_commit_against_itself_is_not_accepted(registry: Registry) -> None:
+    document = review("0")
+    document["base"] = document["head"]
+    with pytest.raises(GateError, match="one commit, so that nothing was compared"):
+        log_review(registry, document, [], by_hand=True)
+
+
 def test_a_review_is_a_run_that_names_its_data_and_holds_its_files(
     registry: Registry, root: Path, tmp_path: Path
 ) -> None:

@@ -116,7 +116,15 @@ def test_an_empty_file_accepts_nothing() -> None:
 
 def test_rows_that_look_like_numbers_are_taken_as_they_are_written() -> None:
     (entry,) = entries(FILE.replace("r00000001", "00000001").replace("r00000002", "1e000002"), ["intent"])
-    assert entry.rows == {"00000001", "1e000002"}
+    assert entry.rows == ("00000001", "1e000002")
+
+
+def test_one_more_copy_of_a_row_is_not_accepted_by_its_name() -> None:
+    twice = replace(NEAR, rows=["r00000001", "r00000002", "r00000002"])
+    assert accepted(FILE, [NEAR])[0] == [True]
+    marked, said = accepted(FILE, [twice])
+    assert marked == [False]
+    assert "leaves 1 row of near-leak in intent out" in said[0]
 
 
 @pytest.mark.parametrize(
@@ -135,6 +143,9 @@ def test_rows_that_look_like_numbers_are_taken_as_they_are_written() -> None:
         (("reason: wanted", "why: wanted"), "line 4: [0].why: unknown key; known here: finding, task, rows"),
         (("  reason: wanted\n", ""), "line 1: [0].reason: is missing; it must be text that says why"),
         (("near-leak", "{near: leak}"), "line 1: [0].finding: there is no finding"),
+        (("near-leak", "unreadable"), "line 1: [0].finding: nothing accepts unreadable"),
+        (("near-leak", "columns"), "line 2: [0].task: the finding columns has no task"),
+        (("near-leak", "worse"), "line 3: [0].rows: the finding worse has no rows"),
         (("intent", "{a: b}"), "line 2: [0].task: there is no task"),
         (("rows:", "row:"), "line 3: [0].row: unknown key; did you mean 'rows'?"),
         (("[r00000001, r00000002]", "r00000001"), "line 3: [0].rows: must be a list of rows"),

@@ -125,7 +125,7 @@ def test_a_version_that_cannot_be_read_is_a_finding_with_the_message() -> None:
 
 
 def bad(
-    row: int, value: str, rule: str = "value", reason: str = "is no text", **other: Any
+    row: int, value: str = "5", rule: str = "value", reason: str = "is no text", **other: Any
 ) -> dict[str, Any]:
     found = {"task": "intent", "split": "train", "file": "data/train.jsonl", "row": row, "column": "text"}
     return found | {"reason": reason, "value": value, "rule": rule} | other
@@ -141,11 +141,11 @@ def test_rows_that_validation_refuses_anew_are_invalid_wherever_the_old_ones_mov
         bad(15, "x", "leak", "the same text is in test (data/test.jsonl row 2)"),
         bad(4, "{", reason="the line is cut", column="", split="test", file="data/test.jsonl"),
     ]
-    test, train = invalid("intent", base, head, REVIEW)
+    test, train = invalid(versions([], []), (base, head), REVIEW)
     assert (train.name, train.severity, train.split, train.count) == ("invalid", "block", "train", 1)
     assert (train.examples[0]["row"], train.examples[0]["note"]) == (13, "text: is no text")
     assert (test.count, test.detail) == (1, "1 × the line is cut")
-    assert invalid("intent", head, head, REVIEW) == []
+    assert invalid(versions([], []), (head, head), REVIEW) == []
     assert refused(head) == {("data/train.jsonl", row) for row in (11, 12, 13, 14)} | {("data/test.jsonl", 4)}
 
 
@@ -165,14 +165,27 @@ def test_rows_that_validation_refuses_anew_are_invalid_wherever_the_old_ones_mov
 )
 def test_a_bad_row_is_the_old_one_where_a_line_a_rules_number_or_a_limit_moved(then: str, now: str) -> None:
     base, head = [bad(21, "x", reason=then)], [bad(22, "x", reason=now)]
-    assert invalid("intent", base, head, REVIEW) == []
-    (old,), (new,) = (only(invalid("intent", [], each, REVIEW)).rows for each in (base, head))
+    assert invalid(versions([], []), (base, head), REVIEW) == []
+    (old,), (new,) = (only(invalid(versions([], []), ([], each), REVIEW)).rows for each in (base, head))
     assert old == new
+
+
+def test_a_bad_row_is_the_old_one_where_it_belongs_to_one_that_was_refused() -> None:
+    wrong = {"rule": "label", "column": "label", "value": "foo"}
+    base: list[Row] = [("a", "train", "one", "foo"), ("b", "train", "two", "good")]
+    head: list[Row] = [("b", "train", "two", "foo"), ("a", "test", "one, mended", "foo")]
+    both = versions(base, head)
+    lines = ([bad(1, **wrong)], [bad(1, **wrong), bad(1, **wrong, split="test", file="data/test.jsonl")])
+    found = only(invalid(both, lines, REVIEW))
+    assert (found.split, found.count) == ("train", 1), "a was refused before; b was mended and broken"
+    assert found.rows == [row_digest("intent", "two", None, "foo")], (
+        "another text of the label is another row"
+    )
 
 
 def test_a_bad_row_that_stands_where_it_stood_is_the_old_one() -> None:
     base = [bad(2, "5")]
-    assert only(invalid("intent", base, [bad(1, "5"), bad(2, "5")], REVIEW)).examples[0]["row"] == 1
+    assert only(invalid(versions([], []), (base, [bad(1, "5"), bad(2, "5")]), REVIEW)).examples[0]["row"] == 1
 
 
 def test_columns_that_come_and_go_and_formats_are_told_by_file() -> None:

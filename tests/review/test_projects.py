@@ -92,13 +92,17 @@ def test_every_text_of_the_data_is_redacted_and_places_are_not() -> None:
 
     document = {
         "title": "1 new label: 'secret'",
-        "label_counts": {"secret": [0, 1]},
+        "label_counts": {"secret train": {"a secret": [0, 1], "a [x]": [2, 2]}},
+        "labels": {"base": ["secret"], "head": []},
+        "renamed": {"secret": "secret 2"},
         "examples": [{"file": "secret.csv", "row": 1, "label": ["secret"], "key": "secret", "other": None}],
         "acknowledged": {"reason": "a secret", "until": "secret"},
     }
     assert public(document, redact) == {
         "title": "1 new label: '[x]'",
-        "label_counts": {"[x]": [0, 1]},
+        "label_counts": {"secret train": {"a [x]": [0, 1], "a [x] (2)": [2, 2]}},
+        "labels": {"base": ["[x]"], "head": []},
+        "renamed": {"[x]": "[x] 2"},
         "examples": [{"file": "secret.csv", "row": 1, "label": ["[x]"], "key": "[x]", "other": None}],
         "acknowledged": {"reason": "a [x]", "until": "secret"},
     }

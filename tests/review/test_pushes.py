@@ -95,6 +95,19 @@ def test_a_push_that_takes_the_data_away_is_reviewed_and_one_that_brings_them_sa
     assert reviews_of_push(tmp_path, [(whole, less)]) == ([(whole, less)], [])
 
 
+def test_a_push_from_a_folder_without_a_project_is_told_and_not_passed(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet")
+    (tmp_path / "desk").mkdir()
+    for each in ("data.dvc", "project.yaml"):
+        (tmp_path / "desk" / each).write_text("x")
+    git(tmp_path, "add", "--all")
+    git(tmp_path, "commit", "--quiet", "--message", "one")
+    head = git(tmp_path, "rev-parse", "HEAD")
+    with pytest.raises(InputError, match=r"no project\.yaml in .*--project names the folder"):
+        reviews_of_push(tmp_path, [(None, head)])
+    assert reviews_of_push(tmp_path / "desk", [(head, head)]) == ([], [])
+
+
 @pytest.mark.parametrize(
     ("lines", "wanted"),
     [

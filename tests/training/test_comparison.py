@@ -106,11 +106,31 @@ def test_where_a_model_only_looks_into_contexts_costs_are_those_of_the_rows_that
     config = DoublerouteConfig(backbone=other.config.backbone, tasks={"answers": about}, max_tokens=16)
     assemble(config, other.backbone, seed=1).save_pretrained(folder)
     answerers, folders = (
-        {"routed": Answerer(tiny_model), "champion": Answerer(folder)},
-        {"routed": tiny_model, "champion": folder},
+        {"routed": Answerer(folder), "champion": Answerer(folder)},
+        {"routed": folder, "champion": folder},
     )
     text, question = {"text": "a good film"}, {"text": "good", "text_pair": "a good film"}
     found = costs(answerers, folders, [text, question, {**text, "text_pair": None}])
     assert found is not None
     assert found["texts"] == 1
     assert costs(answerers, folders, [text]) is None
+
+
+def test_one_that_answers_more_tasks_costs_what_those_of_both_cost(tiny_model: Path, tmp_path: Path) -> None:
+    more = load_model(tiny_model)
+    known, *others = more.config.tasks
+    config = DoublerouteConfig(
+        more.config.backbone, more.config.router, {known: more.config.tasks[known]}, more.config.max_tokens
+    )
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "less"))
+    assemble(config, more.backbone, seed=1).save_pretrained(folder)
+    answerers = {"routed": Answerer(tiny_model), "champion": Answerer(folder)}
+    found = costs(answerers, {"routed": tiny_model, "champion": folder}, [{"text": "a good film"}])
+    assert found is not None
+    files = {
+        name: sum(path.stat().st_size for path in each.rglob("*"))
+        for name, each in (("routed", tiny_model), ("champion", folder))
+    }
+    heads = sum(each.nbytes for task in others for each in more.head(task).state_dict().values())
+    assert found["models"]["routed"]["bytes"] == files["routed"] - heads
+    assert found["models"]["champion"]["bytes"] == files["champion"]

@@ -102,12 +102,21 @@ def test_less_is_better_where_the_metric_is_an_error() -> None:
 def test_rows_that_decide_nothing_leave_the_paired_t_test_over_seeds() -> None:
     ours, theirs = [0.80, 0.83, 0.81], [0.70, 0.78, 0.79]
     samples = {
-        name: [Sample(1000, {"accuracy": score}, [{"accuracy": score}] * 10, {}) for score in scores]
+        name: [Sample(1000, {"mae": score}, [{"mae": score}] * 10, {}) for score in scores]
         for name, scores in (("a", ours), ("b", theirs))
     }
-    effect = effects(samples, [("a", "b")], "accuracy", True)[0]
+    effect = effects(samples, [("a", "b")], "mae", False)[0]
     assert effect.rows == pytest.approx(0, abs=1e-30)
     assert effect.p == pytest.approx(ttest_rel(ours, theirs).pvalue, rel=1e-6)
+
+
+@pytest.mark.parametrize(("won", "rows"), [(1, 1), (5, 5), (4, 20), (4, 100)])
+def test_a_handful_of_rows_won_helps_nothing(won: int, rows: int) -> None:
+    right = np.tile(np.arange(rows) < won, (2, 1))
+    samples = samples_of({"router": right, "shared": np.zeros_like(right)})
+    effect = effects(samples, COUPLES[:1], "accuracy", True)[0]
+    assert effect.value == pytest.approx(won / rows)
+    assert effect.p > ALPHA
 
 
 def test_the_spread_of_all_models_tells_more_than_that_of_two() -> None:

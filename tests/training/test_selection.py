@@ -1,6 +1,7 @@
 """Which rows a retraining draws, and how often."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,12 @@ def options(**values: object) -> Retraining:
 def test_recent_rows_are_those_up_to_so_many_days_before_the_newest() -> None:
     found = weights(TIMES, None, options(rows="recent", recent_days=181))
     assert found.tolist() == [0, 1, 0, 1, 1]
+
+
+def test_a_row_of_the_future_does_not_make_the_others_old() -> None:
+    now = datetime.now(UTC)
+    times = [f"{now - timedelta(days=days):%Y-%m-%dT%H:%M:%S}" for days in (3, 40, -9999)]
+    assert weights(times, None, options(rows="recent", recent_days=30)).tolist() == [1, 0, 1]
 
 
 def test_the_weight_of_a_row_halves_with_each_half_life() -> None:

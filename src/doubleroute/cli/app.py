@@ -44,3 +44,15 @@ def load(folder: Path, changes: list[str] | None = None, option: str = "--set") 
 def option_for(project: Path) -> str:
     """The --project option to type for this folder."""
     return "" if project == Path() else f" --project {shlex.quote(str(project))}"
+
+
+def at_commas(text: str) -> list[str]:
+    """Split at the commas that no bracket holds."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in "[{") - (character in "]}")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from doubleroute.cli.app import Debug, Folder, Json, Set, app, load
+from doubleroute.cli.app import Debug, Folder, Json, Set, app, at_commas, load
 from doubleroute.console import progress_of, session
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _routers(folder: Path, changes: list[str], project: "Project", given: str | 
     from doubleroute.errors import InputError
 
     found = {}
-    for entry in (each.strip() for each in _at_commas(given)):
+    for entry in (each.strip() for each in at_commas(given)):
         kind, *keys = re.split(r":(?=\w+=)", entry)  # another colon is a value's
         if not re.fullmatch(r"\w+", kind) or not all("=" in key for key in keys):
             raise InputError(f"--routers '{given}': write it as KIND,KIND:KEY=VALUE:KEY=VALUE")
@@ -83,15 +83,3 @@ def _routers(folder: Path, changes: list[str], project: "Project", given: str | 
         own = [f"router.{key.strip()}" for key in keys]
         found[entry] = load(folder, [*changes, *other, *own], f"--routers {kind}:").router
     return found
-
-
-def _at_commas(text: str) -> list[str]:
-    """Split at the commas that no bracket holds."""
-    parts, depth = [""], 0
-    for character in text:
-        depth += (character in "[{") - (character in "]}")
-        if character == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return parts

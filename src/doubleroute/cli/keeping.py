@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from doubleroute.cli.app import Debug, Folder, Json, Set, app, load
+from doubleroute.cli.app import Debug, Folder, Json, Set, app, at_commas, load
 from doubleroute.console import Terminal, progress_of, session
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _variants(project: Path, changes: list[str], given: list[str]) -> "dict[str,
         name, colon, keys = text.partition(":")
         if not (name.strip() and colon and "=" in keys):
             raise InputError(f"--policy '{text}': write it as NAME:KEY=VALUE,KEY=VALUE")
-        own = [f"retraining.{key.strip()}" for key in keys.split(",")]
+        own = [f"retraining.{key.strip()}" for key in at_commas(keys)]
         option = f"--policy {name.strip()}:"
         found[name.strip()] = load(project, [*changes, *own], option).retraining
     return found

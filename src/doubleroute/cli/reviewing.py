@@ -84,7 +84,9 @@ def review(
             _copy(folder, output)
         if place is not None:
             text = (folder / "review.md").read_text(encoding="utf-8")
-            terminal.line(f"comment: {post_comment(place, document, text)}")
+            url = post_comment(place, document, text)
+            terminal.line(f"comment: {url}")
+            terminal.document |= {"comment": url}
         if accept:
             _accept(terminal, root, document, folder)
         raise typer.Exit(document["verdict"]["exit_code"])
@@ -116,7 +118,7 @@ def _review_push(terminal: Terminal, root: Path, changes: Sequence[str], quick: 
     for base, head in pairs:
         with FitProgress() as progress:
             document, folder = make(root, base, head, progress, quick, False, changes, exact=True)
-        documents.append(document)
+        documents.append({**document, "folder": str(folder)})
         _show(terminal, document, folder)
         code = max(code, document["verdict"]["exit_code"])
     if not documents and not passed_over:
@@ -149,3 +151,4 @@ def _accept(terminal: Terminal, root: Path, document: Mapping[str, Any], folder:
     files = [folder / name for name in FILES if not name.endswith(".jsonl")]
     run = log_review(Registry(root, document["model"]), document, files, by_hand=True)
     terminal.line(f"accepted: run {run} in MLflow leads from the data version to this review")
+    terminal.document |= {"run": run}

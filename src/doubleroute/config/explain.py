@@ -193,10 +193,11 @@ def _close(value: Any, options: list[str]) -> str:
 
 
 def _would_do(value: str, joiner: str) -> str:
-    """A name like this one that keeps the rules, as a suggestion."""
+    """A name like this one that keeps the rules of names, as a suggestion; for one that keeps them, and is
+    wrong for another reason, none."""
     name = (
         re.sub(r"[^a-z0-9]+", joiner, value.lower())
         .strip(joiner)[:63]
         .lstrip("0123456789" if joiner == "_" else "")
-    )
-    return f"; '{name.strip(joiner)}' would do" if name.strip(joiner) else ""
+    ).strip(joiner)
+    return f"; '{name}' would do" if name not in ("", value) else ""

@@ -54,10 +54,11 @@ class HeldOut:
 class Seen(HeldOut):
     """The keys of all rows behind a version, by task: uint64, sorted.
 
-    ``rows[task]``: text and label of all rows; ``texts[task]``: their texts; ``judged[task]``: the texts of
-    those that had a label; ``learned[task]``: text and label of the training rows; ``labelled[task]``: how
-    many of those had a label, which is what was learned from; ``taught[task]``: their texts, and those that
-    the weights that it began with had learned before; ``taught_rows[task]``: text and label of the same.
+    ``rows[task]``: text and label of all rows, and ``copies[task]`` how many rows each of them is;
+    ``texts[task]``: their texts; ``judged[task]``: the texts of those that had a label; ``learned[task]``:
+    text and label of the training rows; ``labelled[task]``: how many of those had a label, which is what was
+    learned from; ``taught[task]``: their texts, and those that the weights that it began with had learned
+    before; ``taught_rows[task]``: text and label of the same.
     """
 
     def __init__(self, table: "pd.DataFrame") -> None:
@@ -66,7 +67,7 @@ class Seen(HeldOut):
 
         super().__init__(table)
         alive = ~table["split"].isin(["former test", "former train"])
-        self.rows = keys("row_key", alive)
+        self.rows, self.copies = _counted(table[alive])
         self.texts = keys("text_key", alive)
         self.judged = keys("text_key", alive & _labelled(table))
         self.learned = keys("row_key", table["split"] == "train")
@@ -86,6 +87,21 @@ class Seen(HeldOut):
     def knows(self, task: str, keys: np.ndarray) -> np.ndarray:
         """Which of these row keys [n] are behind the version: bool [n]."""
         return np.isin(keys, self.rows.get(task, np.empty(0, np.uint64)))
+
+    def are_more(self, task: str, keys: np.ndarray) -> np.ndarray:
+        """Which of these row keys [n] are more than the rows behind the version: those that are none of them,
+        and of a key that comes more often than there the last ones: bool [n]."""
+        known, copies = self.rows.get(task, np.empty(0, np.uint64)), self.copies.get(task, np.empty(0, int))
+        place = np.searchsorted(known, keys)
+        there = np.append(known, np.uint64(0))[place] == keys
+        there &= place < len(known)
+        had = np.where(there, np.append(copies, 0)[place], 0)
+        order = np.argsort(keys, kind="stable")
+        _, first, count = np.unique(keys[order], return_index=True, return_counts=True)
+        number = np.empty(len(keys), int)  # of a key's rows in their order, from zero
+        number[order] = np.arange(len(keys)) - np.repeat(first, count)
+        more: np.ndarray = number >= had
+        return more
 
     def knows_text(self, task: str, keys: np.ndarray) -> np.ndarray:
         """Which of these text keys [n] are behind the version, with whatever label: bool [n]."""
@@ -111,6 +127,14 @@ class Seen(HeldOut):
 def _keys(table: "pd.DataFrame", column: str) -> dict[str, np.ndarray]:
     """The different keys of a column, by task."""
     return {str(task): np.unique(np.asarray(each, np.uint64)) for task, each in table.groupby("task")[column]}
+
+
+def _counted(table: "pd.DataFrame") -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The different row keys, by task, and how many rows each is."""
+    keys, counts = {}, {}
+    for task, each in table.groupby("task")["row_key"]:
+        keys[str(task)], counts[str(task)] = np.unique(np.asarray(each, np.uint64), return_counts=True)
+    return keys, counts
 
 
 def row_texts(frame: "pd.DataFrame") -> list[str]:

@@ -32,6 +32,8 @@ from typing import Any, Literal
 
 from doubleroute.config import Retraining
 
+#: A retraining that began so far in the future was noted by a clock that was wrong, and counts for nothing.
+AHEAD = timedelta(days=1)
 Verdict = Literal["retrain", "wait", "ask"]
 _Effect = Literal["for", "wait", "ask", "label", "note"]
 
@@ -286,6 +288,7 @@ def _pauses(facts: Mapping[str, Any], policy: Retraining, numbers: dict[str, Any
         yield _Finding("wait", f"{text} {tried['verdict']}; `doubleroute retrain --force` tries again")
     now = moment(facts["now"])
     ages = [now - moment(each) for each in facts.get("retrainings") or ()]
+    ages = [age for age in ages if age > -AHEAD]
     since = min(ages, default=None)
     week = sum(age < timedelta(days=7) for age in ages)
     numbers["hours_since_retraining"] = since and since.total_seconds() / 3600

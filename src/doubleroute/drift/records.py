@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from doubleroute.config import Retraining
 from doubleroute.digests import digest_of
-from doubleroute.drift.policy import Decision, decide, heads_alone, moment
+from doubleroute.drift.policy import AHEAD, Decision, decide, heads_alone, moment
 from doubleroute.errors import DataError, InputError
 from doubleroute.workspace import Workspace, write_json
 
@@ -133,6 +133,8 @@ def retrainings(records: Iterable[Mapping[str, Any]]) -> list[str]:
     carried out, those under way included. Of attempts in a row that ended in an error the first does not
     count: one more is made at the next look, and no more than the policy allows after that."""
     carried_out = [each for each in records if each["outcome"] is not None]
+    # One that was given up before it began is none; an older record does not say when it began.
+    carried_out = [each for each in carried_out if each["outcome"].get("began", each["time"]) is not None]
     tried = [  # an older record says neither when it began nor whether it had failed before
         (outcome.get("began") or time, bool(outcome.get("error")), bool(outcome.get("failed")))
         for time, outcome in ((each["time"], each["outcome"]) for each in carried_out)
@@ -151,7 +153,8 @@ def unfinished(
     """The newest decision if it is to retrain this champion (its version) on these data by this policy and
     nothing came of it yet: nobody began, or a kill cut the retraining short. Else None. Of ``data_version``
     the data count, not the commit: an edit of a file or a commit changes no row."""
-    records, _ = read_all(root)
+    now = datetime.now(UTC)
+    records = [each for each in read_all(root)[0] if moment(each["time"]) < now + AHEAD]
     if not records or records[0]["verdict"] != "retrain":
         return None
     outcome = records[0]["outcome"] or {}

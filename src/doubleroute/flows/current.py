@@ -59,15 +59,13 @@ def learned(registry: Registry, project: Project) -> Learned | None:
 
 def arrived(project: Project, validated: Stage, seen: Seen, held: HeldOut | None) -> Frames:
     """The validated rows of each task, all splits together, that the champion has not seen and a training may
-    use (``held_out.usable``)."""
+    use (``held_out.usable``). A row that says what known ones say is new where there are more of them now:
+    what people often say they say again, and without it new rows would seem to lack it."""
     found = {}
     for task in project.tasks:
-        parts = []
-        for split in SPLITS:
-            frame = usable(validated, task, split, held)
-            fresh = ~seen.knows(task, row_keys(frame, text_keys(frame)))
-            parts.append(frame[fresh].assign(split=split))
-        found[task] = pd.concat(parts, ignore_index=True)
+        parts = [usable(validated, task, split, held).assign(split=split) for split in SPLITS]
+        frame = pd.concat(parts, ignore_index=True)
+        found[task] = frame[seen.are_more(task, row_keys(frame, text_keys(frame)))].reset_index(drop=True)
     return found
 
 
@@ -79,15 +77,17 @@ def unlearned(frames: Frames, validated: Stage, seen: Seen) -> tuple[Frames, dic
     still: then it is another row that says the same. Where a label was corrected there may be something to
     learn, but no new text came, and the champion, which was taught, chosen or judged by the old label, would
     seem to fail. Rows without their label, and those that left the data and came back as they were, are no
-    arrivals either. A label that comes later for a row that had none taught, chose and judged nothing: that
-    row is an arrival.
+    arrivals either; one more of a row that is there still is. A label that comes later for a row that had
+    none taught, chose and judged nothing: that row is an arrival.
     """
     found, relabelled = {}, {}
     for task, frame in frames.items():
         texts = text_keys(frame)
         known = seen.was_taught(task, texts) | seen.knows_label(task, texts)
-        same = seen.was_taught_row(task, row_keys(frame, texts))
+        rows = row_keys(frame, texts)
+        same = seen.was_taught_row(task, rows)
         if known.any():
+            known &= ~seen.knows(task, rows)
             known &= same | ~np.isin(texts, _standing_texts(validated, task, seen))
         relabelled[task] = int((known & ~same & frame["label"].notna().to_numpy()).sum())
         found[task] = frame[~known].reset_index(drop=True)

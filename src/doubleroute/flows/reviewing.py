@@ -159,7 +159,7 @@ def find(found: Review) -> None:
     if found.head.error is not None:
         found.findings.append(files.unreadable(found.head.error, rules))
     for task in found.tasks:
-        found.findings += files.invalid(task, *found.bad[task], rules)
+        found.findings += files.invalid(found.tasks[task], found.bad[task], rules)
         old, new = (side.answers.get(task, {}) for side in (found.base, found.head))
         found.findings += files.answers(task, old, new, rules)
     finders = {word: _finder(word) for word in DEFAULT}

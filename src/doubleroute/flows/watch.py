@@ -16,7 +16,7 @@ from doubleroute.digests import digest_of
 from doubleroute.drift import records
 from doubleroute.environment import set_defaults
 from doubleroute.errors import InputError
-from doubleroute.flows.timeline import FitProgress, Timeline
+from doubleroute.flows.timeline import FitProgress, Timeline, say_trimmed
 from doubleroute.workspace import Stage, Workspace
 
 if TYPE_CHECKING:
@@ -44,11 +44,16 @@ def watch(project: str = ".", changes: list[str] | None = None, from_log: bool =
     5. tell: artifacts, the webhook, and the event that starts a retraining
     """
     set_defaults()
+    loaded = load_project(Path(project), changes or ())
+    workspace, clock = Workspace(loaded.root), Timeline()
+    with workspace.bounded(loaded.workspace.max_gb * 1e9, say_trimmed, others=("train",)):
+        return _watch(loaded, workspace, clock, from_log)
+
+
+def _watch(loaded: Project, workspace: Workspace, clock: Timeline, from_log: bool) -> dict[str, Any]:
     from doubleroute.flows import steps
     from doubleroute.integrations.registry import Registry
 
-    loaded = load_project(Path(project), changes or ())
-    workspace, clock = Workspace(loaded.root), Timeline()
     registry = Registry(loaded.root, loaded.model_name)
     data = clock(steps.pull_data, loaded.root, loaded.all_paths)
     validated = clock(steps.validate_rows, loaded, workspace)
@@ -62,7 +67,7 @@ def watch(project: str = ".", changes: list[str] | None = None, from_log: bool =
         attempts = records.most_attempts(loaded.root, data.as_dict(), serving, loaded.retraining)
         if attempts < MOST_ATTEMPTS:
             resource = {"prefect.resource.id": f"doubleroute.project.{label(loaded)}"}
-            emit_event(RETRAIN, resource, payload={"decision": record["id"], "project": project})
+            emit_event(RETRAIN, resource, payload={"decision": record["id"], "project": str(loaded.root)})
         else:
             error = f"began {attempts} times and never ended; `doubleroute retrain --force` tries once more"
             record = records.set_outcome(loaded.root, record["id"], {"error": error})

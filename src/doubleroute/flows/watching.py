@@ -45,7 +45,10 @@ class Known:
     sample: Frames
 
 
-_CODE = tuple(f"training/{name}" for name in ("answers", "embeddings", "intervals"))
+_CODE = (
+    *("corrections", "data/tags", "drift", "kinds", "flows/watching", "modeling"),
+    *(f"training/{name}" for name in ("answers", "embeddings", "intervals", "pooled")),
+)
 
 
 def check(
@@ -72,7 +75,9 @@ def check(
         "backbone": project.backbone.model_dump(mode="json"),
         "files": source_digest(locate(project.backbone.source, project.root)),
         "seed": project.seed,
-        "code": code_digest("data/tags", "drift", "kinds", "flows/watching", *_CODE),
+        "code": code_digest(
+            "corrections", "data/tags", "drift", "kinds", "flows/watching", "modeling", *_CODE
+        ),
         "versions": versions_of("numpy", "scipy", "torch"),
     }
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from doubleroute.errors import InputError
 from doubleroute.integrations.git import ask
 from doubleroute.integrations.revisions import NAMES
 
@@ -15,9 +16,20 @@ def reviews_of_push(
 
     A branch that is new on the remote, or whose remote commit is not here, is compared with the newest of
     its commits that some remote is known to have. There may be none, or one that has no project or no data
-    yet. A head that took them away is to be reviewed, which ends in an error.
+    yet. A head that took them away is to be reviewed, which ends in an error. Raises InputError where neither
+    the folder nor what is pushed has a project.
     """
     found, said = [], []
+    pairs = list(pairs)
+    if pairs and not (root / "project.yaml").is_file():
+        commits = {
+            commit for pair in pairs for commit in pair if commit is not None and _is_here(root, commit)
+        }
+        if not any(_holds(root, commit, "project.yaml") for commit in commits):
+            raise InputError(
+                f"there is no project.yaml in {root}, here or in what is pushed, so that nothing would be "
+                "reviewed; --project names the folder of the project"
+            )
     for given, head in pairs:
         base = given if given is not None and _is_here(root, given) else _known_to_a_remote(root, head)
         if base is None:
@@ -52,8 +64,11 @@ def _known_to_a_remote(root: Path, head: str) -> str | None:
 
 
 def _has_data(root: Path, commit: str) -> bool:
-    files = [f"{commit}:./{name}" for name in ("project.yaml", "data.dvc")]
-    return all(ask(root, "cat-file", "-e", file).returncode == 0 for file in files)
+    return all(_holds(root, commit, name) for name in ("project.yaml", "data.dvc"))
+
+
+def _holds(root: Path, commit: str, name: str) -> bool:
+    return ask(root, "cat-file", "-e", f"{commit}:./{name}").returncode == 0
 
 
 def _changes(root: Path, base: str, head: str) -> bool:

@@ -41,9 +41,14 @@ def log_review(
     that learned from the data name the run afterwards (tag REVIEWS). Safe to kill anywhere and to run twice
     at once.
 
-    Raises GateError for a verdict of block, and of look unless a person accepted it; MachineError for the
-    store.
+    Raises GateError for a verdict of block, of look unless a person accepted it, and for a review of a
+    commit against itself; MachineError for the store.
     """
+    if is_of_nothing(document):
+        raise GateError(
+            "base and head are one commit, so that nothing was compared and there is nothing to accept; name "
+            "the two that differ"
+        )
     verdict = document["verdict"]["verdict"]
     if verdict != "approve" and not (verdict == "look" and by_hand):
         right = "a person may accept it with --accept" if verdict == "look" else "nothing accepts it"
@@ -69,6 +74,12 @@ def log_review(
         )
         lead(client, registry.name, md5)
     return str(run.info.run_id)
+
+
+def is_of_nothing(document: Mapping[str, Any]) -> bool:
+    """Whether a review compared a commit with itself."""
+    base, head = (document[side]["commit"] for side in ("base", "head"))
+    return base is not None and base == head
 
 
 def reviews_of(registry: "Registry", dvc_md5: str) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ An entry counts up to its day, that day included. One about a change of the rule
 accepts, and counts where base has it already: a change does not accept what it makes of them.
 """
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -24,6 +25,12 @@ from doubleroute.review.findings import OF_RULES, Finding, counted
 FILE = "acknowledged.yaml"
 _KEYS = ("finding", "task", "rows", "reason", "until")
 _NEEDED = ("finding", "reason", "until")
+#: What no entry accepts, what is of no task, and what names no rows.
+_NEVER = frozenset({"unreadable"})
+_OF_NO_TASK = frozenset({*OF_RULES, "columns", "reordered", "untrained"})
+_WITHOUT_ROWS = frozenset(
+    {"columns", "reordered", "untrained", "imbalance", "answers", "drift", "worse", "worse-loss"}
+)
 _SHAPE = "a list of entries, each with the keys finding, reason and until"
 
 
@@ -36,7 +43,7 @@ class Entry:
     line: int | None
     finding: str
     task: str | None
-    rows: frozenset[str] | None
+    rows: tuple[str, ...] | None
     reason: str
     until: date
 
@@ -82,7 +89,8 @@ def acknowledge(
     ``looked_for``: the names of the findings that there could have been; of entries about others nobody knows
     whether they match. ``before``: the entries of base.
 
-    Entries with ``rows`` accept a finding when they name all of its rows between them.
+    Entries with ``rows`` accept a finding when they name all of its rows between them, each as often as it is
+    there: one more copy of a row is not accepted by its name.
     """
     said = [
         f"{each} was over on {each.until.isoformat()} and does not count; look again, then renew or delete it"
@@ -108,8 +116,8 @@ def acknowledge(
         if whole is not None:
             marked.append(_marked(finding, [whole]))
             continue
-        named = {row for each in mine for row in each.rows or ()}
-        missing = sum(row not in named for row in finding.rows)
+        named = Counter(row for each in mine for row in each.rows or ())
+        missing = (Counter(finding.rows) - named).total()
         marked.append(_marked(finding, mine) if mine and not missing else finding)
         if mine and missing:
             of = f" in {finding.task}" if finding.task else ""
@@ -136,7 +144,7 @@ def _written(entry: Entry) -> Entry:
 def _is_about(entry: Entry, finding: Finding) -> bool:
     if entry.finding != finding.name or entry.task not in (None, finding.task):
         return False
-    return entry.rows is None or not entry.rows.isdisjoint(finding.rows)
+    return entry.rows is None or not set(entry.rows).isdisjoint(finding.rows)
 
 
 def _marked(finding: Finding, by: Sequence[Entry]) -> Finding:
@@ -168,6 +176,11 @@ def _entry(
     if "finding" in value and not (isinstance(name, str) and name in FINDINGS):
         hint = near(str(name), FINDINGS) or f"; there are: {', '.join(FINDINGS)}"
         wrong(f"there is no finding {short(str(name))!r}{hint}", "finding")
+    if str(name) in _NEVER:
+        wrong(f"nothing accepts {name}: what could not be read was not compared; mend it", "finding")
+    for key, without in (("task", _OF_NO_TASK), ("rows", _WITHOUT_ROWS)):
+        if key in value and str(name) in without:
+            wrong(f"the finding {name} has no {key}; leave it out", key)
     if task is not None and not (isinstance(task, str) and task in tasks):
         wrong(f"there is no task {short(str(task))!r}; there are: {listed(tasks)}", "task")
     if "reason" in value and not (isinstance(reason, str) and reason.strip()):
@@ -198,12 +211,12 @@ _WHAT = {
 }
 
 
-def _rows(value: Any, index: int, notes: Notes) -> frozenset[str]:
+def _rows(value: Any, index: int, notes: Notes) -> tuple[str, ...]:
     """The rows as they are written; empty where they are no list of words."""
     if not isinstance(value, tuple):
-        return frozenset()
+        return ()
     found = [notes.written.get((index, "rows", place), each) for place, each in enumerate(value)]
-    return frozenset(found) if all(isinstance(each, str) and each for each in found) else frozenset()
+    return tuple(found) if all(isinstance(each, str) and each for each in found) else ()
 
 
 def _day(value: Any) -> date | None:

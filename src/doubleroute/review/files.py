@@ -8,9 +8,10 @@ from typing import Any
 
 from doubleroute.config import Review
 from doubleroute.data.raw import columns_listed
-from doubleroute.review.findings import Finding, counted, row_digest, severity_of, where
-from doubleroute.review.rows import Changes
+from doubleroute.review.findings import Finding, counted, digests, row_digest, severity_of, where
+from doubleroute.review.rows import Changes, VersionRows
 from doubleroute.review.sampling import Places, Sides
+from doubleroute.review.versions import Versions
 
 #: Lines of quarantine.jsonl about one task, of base and of head.
 Bad = tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]
@@ -61,17 +62,21 @@ def taken_out(quarantined: Bad, known: tuple[bool, bool], sides: Sides, changes:
     return found[0], found[1]
 
 
-def invalid(
-    task: str, base: Sequence[Mapping[str, Any]], head: Sequence[Mapping[str, Any]], review: Review
-) -> list[Finding]:
-    """The finding ``invalid`` for each split: rows that validation refuses in head, beyond those of base.
+def invalid(versions: Versions, quarantined: Bad, review: Review) -> list[Finding]:
+    """The finding ``invalid`` for each split: rows that validation refuses in head, and that were not refused
+    in base or not there.
 
-    base, head: the lines of quarantine.jsonl of one task. Rows are told apart by what was wrong and with
-    which value, not by their numbers, which shift; leaks, conflicts and duplicates have their own findings.
+    quarantined: the lines of quarantine.jsonl of the task, of base and of head. What could not be read as a
+    row is told apart by what was wrong and with which value, not by its number, which shifts; leaks,
+    conflicts and duplicates have their own findings.
     """
-    before = Counter(_identity(each) for each in base)
-    known = {(each["file"], each["row"], _identity(each)) for each in base}
-    mine = [each for each in head if each["rule"] not in OWN_FINDING]
+    base, mine = ([each for each in side if each["rule"] not in OWN_FINDING] for side in quarantined)
+    places = [_rows_by_place(side) for side in (versions.base, versions.head)]
+    old = {places[0].get((each["file"], each["row"])) for each in base}
+    partner = {row: was for was, row in versions.changes.pairs.tolist() if min(was, row) >= 0}
+    unread = [each for each in base if (each["file"], each["row"]) not in places[0]]
+    before = Counter(_identity(each) for each in unread)
+    known = {(each["file"], each["row"], _identity(each)) for each in unread}
     new: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
     # Rows that stand where they stood are taken for the old ones first.
     order = sorted(
@@ -79,15 +84,30 @@ def invalid(
         key=lambda at: (mine[at]["file"], mine[at]["row"], _identity(mine[at])) not in known,
     )
     for place in order:
-        identity = _identity(mine[place])
-        if before[identity] > 0:
-            before[identity] -= 1
+        identity, row = _identity(mine[place]), places[1].get((mine[place]["file"], mine[place]["row"]))
+        if row is not None:
+            was_refused = partner.get(row, -1) in old
         else:
+            was_refused = before[identity] > 0
+            before[identity] -= was_refused
+        if not was_refused:
             new.setdefault(mine[place]["split"], []).append((place, mine[place]))
     return [
-        _invalid(task, split, [each for _, each in sorted(rows, key=lambda at: at[0])], len(mine), review)
+        _invalid(
+            versions,
+            places[1],
+            split,
+            [each for _, each in sorted(rows, key=lambda at: at[0])],
+            len(mine),
+            review,
+        )
         for split, rows in sorted(new.items())
     ]
+
+
+def _rows_by_place(side: VersionRows) -> dict[tuple[str, int], int]:
+    """The rows of a version by file and number."""
+    return {place: row for row, place in enumerate(zip(side.files, side.numbers, strict=True))}
 
 
 def _identity(bad: Mapping[str, Any]) -> tuple[str, ...]:
@@ -99,7 +119,12 @@ def _identity(bad: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _invalid(
-    task: str, split: str, rows: Sequence[Mapping[str, Any]], all_rows: int, review: Review
+    versions: Versions,
+    places: Mapping[tuple[str, int], int],
+    split: str,
+    rows: Sequence[Mapping[str, Any]],
+    all_rows: int,
+    review: Review,
 ) -> Finding:
     reasons = Counter(f"{each['column']}: {each['reason']}".removeprefix(": ") for each in rows)
     most = sorted(reasons.items(), key=lambda at: (-at[1], at[0]))
@@ -118,7 +143,7 @@ def _invalid(
     return Finding(
         "invalid",
         severity_of("invalid", review),
-        task,
+        versions.task,
         split,
         len(rows),
         f"{counted(len(rows), 'row')} of {split} that validation refuses",
@@ -126,8 +151,17 @@ def _invalid(
         "\n".join(f"{count:,} × {reason}" for reason, count in most[:10]),
         examples=examples,
         numbers={"refused_in_all": all_rows},
-        rows=[row_digest(task, each["value"], None, _identity(each)[1:4]) for each in rows],
+        rows=[_digest(versions, places, each) for each in rows],
     )
+
+
+def _digest(versions: Versions, places: Mapping[tuple[str, int], int], bad: Mapping[str, Any]) -> str:
+    """What names a refused row: what it says, or what was wrong with it where it could not be read."""
+    row = places.get((bad["file"], bad["row"]))
+    if row is None:
+        return row_digest(versions.task, bad["value"], None, _identity(bad)[1:4])
+    (found,) = digests(versions.task, versions.head, [row])
+    return found
 
 
 def columns(

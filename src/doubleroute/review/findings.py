@@ -1,5 +1,6 @@
 """What a review finds: one thing that a change of the data brought, how many rows it is, and what to do."""
 
+import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -134,18 +135,39 @@ def publishable(finding: Finding, redact: Callable[[str], str]) -> Finding:
 _OURS = frozenset(
     {"file", "split", "task", "name", "severity", "rows", "kinds", "kind", "verdict", "metric", "until"}
 )
+#: Whose keys are labels, and how many levels of keys of ours stand above these.
+_OF_LABELS = {"labels": 0, "renamed": 0, "label_counts": 1}
 
 
-def public(value: Any, redact: Callable[[str], str]) -> Any:
-    """A part of a document with every text of the data redacted, labels, keys and names of groups too."""
+def public(value: Any, redact: Callable[[str], str], labels_below: int | None = None) -> Any:
+    """A part of a document with every text of the data redacted, labels and names of groups too.
+    ``labels_below``: how many levels of keys of ours stand above labels that are keys; None: there are none.
+    Of labels that are redacted alike each stays, numbered."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, dict):
-        return {
-            redact(key) if isinstance(key, str) else key: each if key in _OURS else public(each, redact)
-            for key, each in value.items()
-        }
+        found: dict[Any, Any] = {}
+        for key, each in value.items():
+            if labels_below == 0:
+                found[_apart(redact(key), found)] = public(each, redact)
+            elif key in _OURS:
+                found[key] = each
+            else:
+                below = None if labels_below is None else labels_below - 1
+                if key in _OF_LABELS and not (isinstance(each, dict) and each.keys() == {"base", "head"}):
+                    below = _OF_LABELS[key]
+                found[key] = public(each, redact, below)
+        return found
     return [public(each, redact) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _apart(key: str, others: Mapping[Any, Any]) -> str:
+    """The key, with a number where it is there already."""
+    numbers = itertools.count(2)
+    found = key
+    while found in others:
+        found = f"{key} ({next(numbers)})"
+    return found
 
 
 def counted(count: int, noun: str) -> str:

@@ -157,14 +157,17 @@ def costs(
 ) -> dict[str, Any] | None:
     """What answering costs: {"texts", "threads", "models": {name: {"seconds", "rounds", "bytes"}}}.
 
-    Every model answers the same texts (TEXTS at most) as one batch for all its tasks, in turns, on one
-    thread, ROUNDS times after a first one that does not count. ``seconds``: the median; ``rounds``: each;
-    ``bytes``: all files of the model's folder. A model that only looks for answers in a context refuses a row
-    without one: where there is such a model, the texts are those with a context; None when there are none.
+    Every model answers the same texts (TEXTS at most) as one batch for the tasks that all have, in turns, on
+    one thread, ROUNDS times after a first one that does not count: one that answers a task more does not cost
+    more for it. ``seconds``: the median; ``rounds``: each; ``bytes``: all files of the model's folder,
+    without the heads of other tasks. Tasks that only look for answers in a context refuse a row without one:
+    where all are such, the texts are those with a context; None when there are none, and no task either.
     """
-    if any(_needs_contexts(answerer) for answerer in answerers.values()):
+    every = [answerer.tasks for answerer in answerers.values()]
+    tasks = [task for task in every[0] if all(task in each for each in every)]
+    if all(kind(every[0][task]["kind"]).windowed for task in tasks):
         rows = [row for row in rows if row.get("text_pair") is not None]
-    if not rows:
+    if not rows or not tasks:
         return None
     chosen, threads = list(rows[:TEXTS]), torch.get_num_threads()
     rounds: dict[str, list[float]] = {name: [] for name in answerers}
@@ -176,7 +179,7 @@ def costs(
                 break
             for name, answerer in answerers.items():
                 start = time.perf_counter()
-                answerer.answer(chosen)
+                answerer.answer(chosen, tasks)
                 if number:
                     rounds[name].append(time.perf_counter() - start)
     finally:
@@ -188,12 +191,15 @@ def costs(
             name: {
                 "seconds": round(median(each), 6),
                 "rounds": [round(seconds, 6) for seconds in each],
-                "bytes": sum(path.stat().st_size for path in folders[name].rglob("*") if path.is_file()),
+                "bytes": sum(path.stat().st_size for path in folders[name].rglob("*") if path.is_file())
+                - _heads(answerers[name], tasks),
             }
             for name, each in rounds.items()
         },
     }
 
 
-def _needs_contexts(answerer: "Answerer") -> bool:
-    return all(kind(about["kind"]).windowed for about in answerer.tasks.values())
+def _heads(answerer: "Answerer", without: Sequence[str]) -> int:
+    """Bytes of the heads of all other tasks."""
+    others = (answerer.model.head(task) for task in answerer.tasks if task not in without)
+    return sum(each.nbytes for head in others for each in head.state_dict().values())

@@ -5,7 +5,8 @@ were asked about, by a bootstrap of the rows that all models and seeds share (pa
 drawn. Three seeds cannot be resampled honestly, so their part is that of a randomised block design with the
 seeds as blocks: the spread that all models of a task have around the means of models and seeds, with
 (models - 1)(seeds - 1) degrees of freedom, or the pair's own spread where that is larger. The half-widths of
-the two parts add as squares (Howe 1974, JASA 69:789).
+the two parts add as squares (Howe 1974, JASA 69:789). A bootstrap is too sure where few rows speak: the part
+of the rows has two more that speak either way, and on fewer than FEWEST rows nothing is told.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from doubleroute.corrections import holm
-from doubleroute.training.intervals import Sample
+from doubleroute.training.intervals import FEWEST, Sample
 
 #: The chance that any verdict of a comparison is a false alarm, and that of one interval.
 ALPHA = 0.05
@@ -70,13 +71,16 @@ def effects(
     }
     noise, freedom = _noise(np.array(list(whole.values())))
     rows = next(iter(samples.values()))[0].rows
+    # Of a score in [0, 1]: the two rows that Bonett and Price add (``intervals``).
+    least = 2 / (rows + 2) ** 2 if higher_is_better else 0.0
     found = []
     for ours, theirs in couples:
         gains = whole[ours] - whole[theirs]
         spread = max(float(gains.var(ddof=1)), 2 * noise)
         resampled = drawn[ours] - drawn[theirs]
         known = resampled[np.isfinite(resampled)]
-        over_rows = float(known.var(ddof=1)) if 2 * known.size > len(resampled) else float("nan")
+        told = rows >= FEWEST and 2 * known.size > len(resampled)
+        over_rows = float(known.var(ddof=1)) + least if told else float("nan")
         found.append(Effect(float(gains.mean()), spread / len(gains), freedom, over_rows, max(1, rows - 1)))
     return found
 

@@ -10,6 +10,9 @@ the number of rows and the seed alone: every model meets the same ones, which is
 between two models paired. A bootstrap is too sure where few rows speak, so it says nothing on fewer than
 FEWEST rows.
 
+A bootstrap of a difference in such a score is no narrower than Bonett and Price's interval where no row
+tells the two apart: of ten rows none of which does, an F1 may still be 0.23 off.
+
 A difference of either sort that rests on fewer than FEWEST rows reaches to zero: a handful of rows won does
 not make a model certainly better. How many rows a bootstrap's difference rests on is estimated, from how many
 resamples hold none of them and show no difference at all.
@@ -112,6 +115,9 @@ def difference(a: Sample, b: Sample, metric: str, higher_is_better: bool) -> Dif
         pairs = zip(a.drawn, b.drawn, strict=True)
         drawn = [sign * (one[metric] - other[metric]) for one, other in pairs]
         low, high = _bounds(drawn, a.rows)
+        if higher_is_better and not math.isnan(low):  # a score in [0, 1]
+            least = Z * math.sqrt(2) / (a.rows + 2)
+            low, high = min(low, value - least), max(high, value + least)
         few = drawn.count(0) > _untold(a.rows) * len(drawn)
     if few and not math.isnan(low):
         low, high = min(low, 0.0), max(high, 0.0)

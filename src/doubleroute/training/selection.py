@@ -1,6 +1,7 @@
 """Which rows a retraining draws, and how often: all, those of late, or by their age; new ones more often."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,8 @@ def weights(times: Sequence[str | None], known: np.ndarray | None, options: Retr
     """How often each of n training rows of a task is drawn in an epoch: float64 [n], 0 leaves it out.
 
     ``times`` [n]: ISO 8601 in UTC, None where a row has none: it counts as old as the oldest, and without
-    any time all rows count as of today. Ages are those before the newest of the rows.
+    any time all rows count as of today. Ages are those before the newest of the rows that is not of the
+    future: one wrong date does not make all others old.
     ``known`` bool [n]: the champion has learned from it; None: not known of any, and all count alike.
 
     rows ``all``: 1; ``recent``: 1 up to ``recent_days`` of age, then 0; ``weighted``: 2^(-age/half_life);
@@ -40,13 +42,14 @@ def weights(times: Sequence[str | None], known: np.ndarray | None, options: Retr
 
 
 def _ages(times: Sequence[str | None]) -> np.ndarray:
-    """Days before the newest row: float64 [n]."""
+    """Days before the newest row, at least 0: float64 [n]."""
     said = np.array([each or "NaT" for each in times], "datetime64[s]")
     if np.isnat(said).all():
         return np.zeros(len(times))
     said = np.where(np.isnat(said), np.nanmin(said), said)
-    ages: np.ndarray = (said.max() - said).astype(np.float64) / _DAY
-    return ages
+    newest = min(said.max(), np.datetime64(datetime.now(UTC).replace(tzinfo=None), "s"))
+    ages: np.ndarray = (newest - said).astype(np.float64) / _DAY
+    return ages.clip(min=0)
 
 
 def selection(project: Project, workspace: Workspace, validated: Stage, seen: Seen | None) -> Stage | None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from doubleroute.config import LOWER_IS_BETTER, Project
-from doubleroute.kinds import Scorer, kind
+from doubleroute.kinds import kind
 from doubleroute.training.comparison import Pair, calibration_difference, slice_differences
 from doubleroute.training.intervals import Sample, difference, interval, members, sample
 from doubleroute.training.scoring import Truths
@@ -28,12 +28,13 @@ def slice_columns(project: Project, task: str, truths: Truths) -> list[str]:
 
 
 def draws_for(project: Project, truths: Mapping[str, Truths]) -> int:
-    """How long a randomisation test may go on: Holm's correction over all slices and calibration errors
-    must be able to say that one of them is worse."""
+    """How long a randomisation test may go on: Holm's correction over all slices that the promotion gate
+    compares, and calibration errors, must be able to say that one of them is worse."""
     slices = [
-        len(members(each.frame[f"slice_{column}"].tolist()))
+        len(rows) >= project.promotion.slice_rows
         for task, each in truths.items()
         for column in slice_columns(project, task, each)
+        for rows in members(each.frame[f"slice_{column}"].tolist()).values()
     ]
     return max(2000, 80 * (sum(slices) + len(truths)))
 
@@ -63,9 +64,22 @@ class Scored:
             column: members(truths.frame[f"slice_{column}"].iloc[rows].tolist())
             for column in slice_columns(project, task, truths)
         }
-        self.sliced = {
-            name: _sliced(each, metric, self.parts, resamples, seed) for name, each in self.scorers.items()
+        self.sliced: dict[str, Sliced] = {
+            name: {
+                column: {value: self._part(name, chosen, metric, project) for value, chosen in values.items()}
+                for column, values in self.parts.items()
+            }
+            for name in self.scorers
         }
+
+    def _part(self, name: str, rows: np.ndarray, metric: str, project: Project) -> Sample:
+        """The sample of these of the rows, for this metric alone, by a scorer of theirs: resamples of a few
+        rows then cost a few."""
+        answers, values = self.given[name], self.values
+        scorer = kind(self.kind).scorer(
+            [answers[row] for row in rows], [values[row] for row in rows], self.labels
+        )
+        return sample(scorer, np.arange(len(rows)), project.evaluation.bootstrap, project.seed, metric)
 
 
 def score_task(
@@ -112,20 +126,6 @@ def score_task(
     if {"routed", "champion"} <= given.keys():
         found["against_champion"] = _against_champion(rest, metric, higher, draws, project.seed)
     return found
-
-
-def _sliced(
-    scorer: Scorer,
-    metric: str,
-    parts: Mapping[str, Mapping[str, np.ndarray]],
-    resamples: int,
-    seed: int,
-) -> Sliced:
-    """The samples of each slice, for this metric alone."""
-    return {
-        column: {value: sample(scorer, rows, resamples, seed, metric) for value, rows in values.items()}
-        for column, values in parts.items()
-    }
 
 
 def _model(scored: Scored, name: str, metric: str) -> dict[str, Any]:
