@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,15 +74,21 @@ def test_a_failed_stage_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "word"), [(errno.ENOSPC, "no space"), (errno.EROFS, "read-only"), (errno.EACCES, "permission")]
+    ("why", "word"),
+    [
+        ((errno.ENOSPC, "refused", "a.txt"), "no space"),
+        ((errno.EROFS, "refused", "a.txt"), "read-only"),
+        ((errno.EACCES, "refused", "a.txt"), "permission"),
+        (("1048576 requested and 262112 written",), "no space"),  # as numpy says it
+    ],
 )
 def test_a_disk_that_does_not_take_it_is_said_to_be_the_reason(
-    tmp_path: Path, number: int, word: str
+    tmp_path: Path, why: tuple[Any, ...], word: str
 ) -> None:
     workspace = Workspace(tmp_path)
 
-    def fails(folder: Path) -> None:
-        raise OSError(number, "refused", str(folder / "a.txt"))
+    def fails(_: Path) -> None:
+        raise OSError(*why)
 
     with pytest.raises(MachineError, match=word):
         workspace.build("fit", {}, fails)

@@ -263,7 +263,7 @@ class _Server:
             if order["kill"] in self.children:
                 os.kill(order["kill"], signal.SIGKILL)
             return
-        with contextlib.suppress(ImportError):  # the child meets it too
+        with contextlib.suppress(Exception):  # the child meets it too, and can tell
             _import(order["libraries"])
         parent, child = os.getpid(), os.fork()
         if child == 0:

@@ -4,17 +4,21 @@ Classification and tagging: multinomial logistic regression; multilabel: a logis
 regression: ridge. Fitted by L-BFGS (Liu & Nocedal 1989) or, ridge, exactly.
 """
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+#: The quota of the container that this process is in, if it is in one.
+_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 #: Penalties that ``penalty`` tries; the features vary by 1 on average.
 PENALTIES = (100.0, 30.0, 10.0, 3.0, 1.0)
 #: A fit ends when a step lowers the mean loss by less than this.
@@ -168,8 +172,19 @@ def one_thread() -> AbstractContextManager[object]:
 
 
 def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    """Processors that this process may use: by its affinity, and in a container by the quota of its cgroup
+    (version 2), rounded up."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    return min(found, _quota(_CPU_MAX) or found)
+
+
+def _quota(file: Path) -> int | None:
+    """Processors by a file like "200000 100000" (microseconds of every so many); None without a limit."""
+    try:
+        most, period = file.read_text(encoding="ascii").split()
+        return max(1, math.ceil(int(most) / int(period)))
+    except (OSError, ValueError, ZeroDivisionError):  # no such file, or "max"
+        return None
 
 
 def _ridge(features: np.ndarray, targets: np.ndarray, weights: np.ndarray, strength: float) -> np.ndarray:

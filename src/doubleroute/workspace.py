@@ -10,6 +10,7 @@ want the same stage wait for each other at a lock that the system frees when a p
 import errno
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -27,6 +28,8 @@ import filelock
 from doubleroute.digests import digest_of, file_digest
 from doubleroute.errors import MachineError
 
+#: What numpy says, without a number, when a disk takes no more of an array.
+_CUT = re.compile(r"\d+ requested and \d+ written")
 MANIFEST = "manifest.json"
 #: Seconds after its last use in which a stage or a copy of a model is never removed.
 _IN_USE = 86400
@@ -349,6 +352,8 @@ def _disk_errors(place: Path) -> Iterator[None]:
             errno.EEXIST: "a file stands where a folder must be; move it aside",
             errno.ENOTDIR: "a file stands where a folder must be; move it aside",
         }
+        if error.errno is None and _CUT.fullmatch(str(error)):
+            error.errno = errno.ENOSPC
         if error.errno in reasons:
             raise MachineError(f"cannot write {error.filename or place}: {reasons[error.errno]}") from error
         raise

@@ -49,6 +49,54 @@ def test_a_users_expectation_about_rows_quarantines_and_one_about_a_table_refuse
         run(tmp_path, task)
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [
+        '@pd.io.common.os.system("touch {}") == 0 or text == text',
+        'text.to_csv("{}") is None',
+        "__import__('os').system('touch {}') == 0",
+        '(lambda: open("{}", "w"))() == 0',
+        {"type": "or", "conditions": [{"type": "nullity", "column": {"name": "a` @pd `b"}, "is_null": True}]},
+        {"type": "pass_through", "pass_through_filter": '@pd.io.common.os.system("touch {}") == 0'},
+        "text == text or text.str.replace.__globals__ == 1",
+    ],
+)
+def test_a_condition_that_is_more_than_a_comparison_is_refused_and_never_run(
+    tmp_path: Path, condition: Any
+) -> None:
+    jsonl(tmp_path / "a.jsonl", reviews(40))
+    task = {"sentiment": {"kind": "classification", "files": {"train": "a.jsonl"}}}
+    said = json.loads(json.dumps(condition).replace("{}", str(tmp_path / "ran")))
+    about = {"column": "text", "condition_parser": "pandas", "row_condition": said}
+    expect(tmp_path, {"type": "expect_column_values_to_not_be_null", "kwargs": about})
+    with pytest.raises(InputError, match=r"sentiment\.json: expectation 1: kwargs\.row_condition"):
+        run(tmp_path, task)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*(condition_parser|row_condition) parameter:DeprecationWarning")
+@pytest.mark.parametrize(
+    "condition",
+    [
+        'label == "good"',
+        "`label` == 'good' and not text.str.contains('x y z')",
+        {"type": "comparison", "column": {"name": "label"}, "operator": "==", "parameter": "good"},
+    ],
+)
+def test_a_condition_says_which_rows_an_expectation_is_about(tmp_path: Path, condition: Any) -> None:
+    jsonl(tmp_path / "a.jsonl", reviews(40))
+    task = {"sentiment": {"kind": "classification", "files": {"train": "a.jsonl"}}}
+    of_all = {"column": "label", "value_set": ["good"]}
+    some = {**of_all, "row_condition": condition}
+    some |= {"condition_parser": "pandas"} if isinstance(condition, str) else {}
+    expect(tmp_path, {"type": "expect_column_values_to_be_in_set", "kwargs": some})
+    _, summary = run(tmp_path, task)
+    assert sum(split["quarantined"] for split in summary["tasks"]["sentiment"].values()) == 0
+    meta = {"severity": "warning"}
+    expect(tmp_path, {"type": "expect_column_values_to_be_in_set", "kwargs": of_all, "meta": meta})
+    assert run(tmp_path, task)[1]["warnings"]
+
+
 @pytest.mark.costly
 @pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl"])
 @pytest.mark.parametrize("slices", [[], ["stars"]])

@@ -53,6 +53,20 @@ def test_of_the_legal_sequences_the_one_with_the_largest_logits_is_answered(word
         assert answer["tags"] == [LABELS[tag] for tag in best]
 
 
+@pytest.mark.parametrize("cut", [[3, 4], [1], [0, 1, 2, 3, 4]])
+def test_words_that_were_not_read_are_outside_and_change_no_others_tags(cut: list[int]) -> None:
+    emissions, learned = drawn(5, 3)
+    kept = learned._asdict()
+    kept["transitions"][0] -= 9  # after an O nothing is likely
+    rest = np.delete(emissions, cut, axis=0).astype(np.float32)
+    marked = emissions.astype(np.float32)
+    marked[cut] = np.eye(1, SIZE)
+    (some,), (all_of_them,) = (TaggingKind().decode([each], LABELS, kept) for each in (rest, marked))
+    assert [all_of_them["tags"][place] for place in cut] == ["O"] * len(cut)
+    assert np.delete(np.array(all_of_them["tags"]), cut).tolist() == some["tags"]
+    np.testing.assert_allclose(np.delete(all_of_them["confidences"], cut), some["confidences"])
+
+
 @pytest.mark.parametrize("words", [1, 3])
 def test_marginals_are_the_shares_of_all_sequences(words: int) -> None:
     emissions, learned = drawn(words, words)

@@ -1,5 +1,7 @@
 """Quick models against scikit-learn's and small cases by hand."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from clouds import points
@@ -13,6 +15,20 @@ CLASSES = np.arange(300) % 3
 @pytest.fixture
 def ready() -> np.ndarray:
     return linear.scaling(CLOUD).of(CLOUD)
+
+
+@pytest.mark.parametrize(
+    ("said", "found"), [("max 100000", None), ("200000 100000", 2), ("150000 100000", 2), ("5000 100000", 1)]
+)
+def test_a_containers_quota_bounds_the_processors(
+    said: str, found: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "cpu.max"
+    place.write_text(f"{said}\n")
+    monkeypatch.setattr(linear, "_CPU_MAX", tmp_path / "none")
+    all_of_them = linear.cores()
+    monkeypatch.setattr(linear, "_CPU_MAX", place)
+    assert linear.cores() == min(all_of_them, found or all_of_them)
 
 
 def test_scaled_features_vary_by_one_on_average(ready: np.ndarray) -> None:

@@ -19,6 +19,8 @@ def test_half_a_pair_is_refused_where_all_that_is_asked_reads_pairs(tiny_model: 
     rows = pd.DataFrame([{"text": "a", "text_pair": "a film"}, {"text": "a", "text_pair": None}])
     with pytest.raises(MlflowException, match="row 2: task 'stars' reads pairs: a second text is needed"):
         served.predict(None, rows, {"tasks": "stars"})
+    with pytest.raises(MlflowException, match="row 1: 'text_pair' is not text"):
+        served.predict(None, pd.DataFrame([{"text": "a", "text_pair": 5}]), {"tasks": "topics"})
     pair, half = served.predict(None, rows, {"tasks": "stars,topics"})
     assert pair["topics"] == half["topics"]
     assert pair["stars"] != half["stars"]

@@ -116,6 +116,30 @@ def test_a_model_that_began_with_the_champions_weights_is_not_scored_on_what_the
     )
 
 
+def test_answers_that_differ_in_their_last_bits_are_those_of_one_function(
+    folder: Path, evaluation: dict[str, Any]
+) -> None:
+    project, task = load_project(folder.parents[2], SETTINGS), evaluation["tasks"]["sentiment"]
+    workspace = Workspace(project.root)
+    validated = validate(project, workspace)
+    encoded = load_split(encode(project, workspace, validated).path, "test")["sentiment"]
+    truths = Truths(validated.path, "sentiment", "test", encoded, task["labels"])
+    routed = [each["answer"] for each in answers(folder, "routed", "sentiment")]
+
+    def ends(by: float) -> list[tuple[float, float]]:
+        other = [
+            {**each, "probabilities": {name: p + by for name, p in each["probabilities"].items()}}
+            for each in routed
+        ]
+        given = {"routed": {"sentiment": routed}, "champion": {"sentiment": other}}
+        found = score_task(project, "sentiment", task, truths, given)["differences"]
+        return [(each["low"], each["high"]) for each in found]
+
+    assert ends(1e-7) == [(0, 0)]
+    ((low, high),) = ends(1e-3)
+    assert low < 0 < high
+
+
 @pytest.mark.costly
 def test_neither_side_is_scored_on_what_the_start_of_a_retraining_learned_before_another_was_champion(
     folder: Path, tiny_model: Path, tmp_path: Path

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from doubleroute.data.raw import listed, near, shown
 from doubleroute.errors import InputError
+from doubleroute.integrations.conditions import refused
 from doubleroute.integrations.suites import Check, Severity
 
 if TYPE_CHECKING:
@@ -128,6 +129,9 @@ def _check_entry(entry: Any, where: str) -> None:
             raise InputError(f"{where}: key '{key}' is not known{near(key, _ENTRY_KEYS)}")
     if not isinstance(entry.get("kwargs", {}), dict) or not isinstance(entry.get("meta") or {}, dict):
         raise InputError(f'{where}: "kwargs" and "meta" must be objects')
+    wrong = refused(entry.get("kwargs", {}).get("row_condition", "text == text"))
+    if wrong is not None:
+        raise InputError(f"{where}: kwargs.row_condition {wrong}")
     meta = entry.get("meta") or {}
     if meta.get("severity") not in (None, "error", "warning"):
         raise InputError(f"{where}: meta.severity must be error or warning, not {meta['severity']!r}")

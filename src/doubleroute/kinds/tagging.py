@@ -110,22 +110,32 @@ class TaggingKind(Kind):
 
 def _answer(emissions: np.ndarray, labels: Sequence[str], chain: Chain, learned: bool) -> dict[str, Any]:
     """The tags of one row [words, tags]; ``learned``: the chain has transitions of its own."""
-    if learned:
+    read = (emissions != np.eye(1, emissions.shape[1])).any(-1)  # not as ``by_word`` marks what was cut off
+    if learned and not read.all():  # what nobody read has no part in the transitions, as in training
+        path, shares = np.zeros(len(emissions), np.int64), _softmax(emissions)
+        if read.any():
+            path[read], shares[read] = viterbi(emissions[read], chain), marginals(emissions[read], chain)
+    elif learned:
         path, shares = viterbi(emissions, chain), marginals(emissions, chain)
     else:
         path = emissions.argmax(-1)
         tags = [labels[each] for each in path]
         if legal(tags) != tags:  # else the largest logits are the best legal sequence already
             path = viterbi(emissions, chain)
-        powers = np.exp(emissions - emissions.max(-1, keepdims=True))
-        shares = powers / powers.sum(-1, keepdims=True)
-    tags = [labels[each] for each in path]
+        shares = _softmax(emissions)
+    tags = [labels[each] for each in path.tolist()]
     confidences = np.take_along_axis(shares, path[:, None], 1)[:, 0]
     found = [
         {**entity._asdict(), "confidence": float(confidences[entity.start : entity.end].min())}
         for entity in entities(tags)
     ]
     return {"tags": tags, "confidences": confidences.tolist(), "entities": found}
+
+
+def _softmax(emissions: np.ndarray) -> np.ndarray:
+    powers = np.exp(emissions - emissions.max(-1, keepdims=True))
+    shares: np.ndarray = powers / powers.sum(-1, keepdims=True)
+    return shares
 
 
 class TaggingScorer(Scorer):

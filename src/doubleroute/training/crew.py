@@ -98,7 +98,8 @@ def fit_orders(
         stage = workspace.find("fit", each)
         if stage is not None:
             found[name] = stage
-            shutil.rmtree(workspace.partial("fit", each))  # a kill between the last two steps left it
+            # A kill between the last two steps left it, or another command is removing it.
+            shutil.rmtree(workspace.partial("fit", each), ignore_errors=True)
             done(name, stage)
         else:  # without a router the routed model is the plain one: fit it once
             missing.setdefault(digest_of(each), name)

@@ -14,6 +14,8 @@ from doubleroute.training.scoring import Truths
 from doubleroute.training.worst import worst_errors
 
 Answers = dict[str, list[dict[str, Any]]]
+#: How far two numbers of one function may lie apart.
+SAME = 1e-5
 #: Rows behind an interval at the least where others were left out: what is left may be like no other rows.
 LEAST = 30
 #: Samples of one model by slice column and value.
@@ -146,12 +148,12 @@ def _model(scored: Scored, name: str, metric: str) -> dict[str, Any]:
 
 
 def _difference(scored: Scored, subject: str, name: str, metric: str, higher: bool) -> dict[str, Any]:
-    """The model that this is about against another, on the same rows; ``scores``: of both there. Where every
-    answer is the same to the last bit of its probabilities, both are one function for this task, as when its
-    head and all below it were kept: the difference is zero, however few rows there are."""
+    """The model that this is about against another, on the same rows; ``scores``: of both there. Where all
+    answers are ``_alike``, both are one function for this task, as when its head and all below it were kept:
+    the difference is zero, however few rows there are."""
     ours, theirs = scored.samples[subject], scored.samples[name]
     found = difference(ours, theirs, metric, higher)
-    if scored.rows and scored.given[subject] == scored.given[name]:
+    if scored.rows and _alike(scored.given[subject], scored.given[name]):
         found = found._replace(low=found.value, high=found.value)
     elif scored.few:
         found = found._replace(low=math.nan, high=math.nan, verdict="cannot tell")
@@ -163,6 +165,26 @@ def _difference(scored: Scored, subject: str, name: str, metric: str, higher: bo
         "scores": [ours.values[metric], theirs.values[metric]],
         **found._asdict(),
     }
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two models' answers are those of one function: the same but for the last bits of their numbers,
+    which the rows that shared a pass move."""
+    if isinstance(one, dict):
+        return (
+            isinstance(other, dict)
+            and one.keys() == other.keys()
+            and all(_alike(each, other[key]) for key, each in one.items())
+        )
+    if isinstance(one, list):
+        return (
+            isinstance(other, list)
+            and len(one) == len(other)
+            and all(_alike(each, its) for each, its in zip(one, other, strict=True))
+        )
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=SAME, abs_tol=SAME)
+    return bool(one == other)
 
 
 def _against_champion(scored: Scored, metric: str, higher: bool, draws: int, seed: int) -> dict[str, Any]:
