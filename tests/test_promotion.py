@@ -156,6 +156,18 @@ def test_a_mean_gain_below_min_gain_keeps_the_champion() -> None:
     assert decide(both, rule).verdict == "promote"
 
 
+def test_an_error_in_the_labels_unit_counts_as_a_share_in_the_mean() -> None:
+    risk = task(2.0, 1.0, 3.0, metric="mae")
+    risk["differences"][-1]["scores"] = [10.0, 12.0]
+    mood = task(-0.3, -0.5, 0.0, metric="macro_f1")
+    mean = decide(evaluation(risk=risk, mood=mood), RULE).numbers["mean_gain"]
+    assert mean == pytest.approx((2 / 11 - 0.3) / 2)
+    back = task(-2.0, -3.0, -1.0, metric="mae")
+    back["differences"][-1]["scores"] = [12.0, 10.0]
+    other_way = decide(evaluation(risk=back, mood=task(0.3, 0.0, 0.5, metric="macro_f1")), RULE)
+    assert other_way.numbers["mean_gain"] == pytest.approx(-mean), "no two models replace each other in turns"
+
+
 def test_the_same_weights_keep_the_champion() -> None:
     for rule in (RULE, Promotion(max_loss=0.01, min_gain=0.03)):
         decision = decide(evaluation({"digest": "aa"}, a=task(0.0, 0.0, 0.0)), rule)

@@ -56,6 +56,7 @@ def test_the_same_decision_is_written_once_and_keeps_its_outcome(tmp_path: Path)
 
     outcome = records.read(tmp_path, made["id"])["outcome"]
     nothing = {"began": None, "reasons": [], "seconds": None, "error": None, "attempts": 0, "failed": False}
+    nothing |= {"forced": False}
     assert outcome == {**nothing, "version": "2", "verdict": "promote"}
     assert len(list((tmp_path / "decisions").iterdir())) == 1
 

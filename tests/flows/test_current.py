@@ -11,7 +11,7 @@ from doubleroute.config import Project, load_project
 from doubleroute.data.arrivals import ROWS, Seen, hold_out, remember, row_keys, text_keys
 from doubleroute.data.tables import read_validated
 from doubleroute.flows import watching
-from doubleroute.flows.current import arrived, as_logged, asked, given, unlearned
+from doubleroute.flows.current import arrived, as_logged, asked, given, new_labels, unlearned
 from doubleroute.integrations.validation import validate
 from doubleroute.serving.log import RequestLog
 from doubleroute.workspace import Stage, Workspace
@@ -206,7 +206,9 @@ def test_of_rows_that_say_the_same_as_many_are_known_as_there_were(
     same = arrived(project, before, seen, None)
     assert all(frame.empty for frame in same.values())
     _, stage = desk([*rows[1:], *[("thanks", "good")] * 5, ("new", "bad")])
-    frames, relabelled = unlearned(arrived(project, stage, seen, None), stage, seen)
+    fresh = arrived(project, stage, seen, None)
+    assert new_labels("mood", fresh["mood"], seen) == 1, "a copy is nothing to learn from"
+    frames, relabelled = unlearned(fresh, stage, seen)
     assert sorted(frames["mood"]["text"]) == ["new", "thanks", "thanks", "thanks"]
     assert relabelled["mood"] == 0
 

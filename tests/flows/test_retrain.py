@@ -177,6 +177,7 @@ def test_a_version_that_did_not_win_is_not_tried_again_on_the_same_data(root: Pa
 
 def test_the_same_look_again_is_found_and_a_forced_retraining_makes_no_second_version(root: Path) -> None:
     result = retrain(load_project(root, CHANGES), CHANGES, force=True)
+    assert result["record"]["outcome"]["forced"]
     assert result["trained"]["version"] == "2"
     assert len(Registry(root, "tiny").versions()) == 2
 

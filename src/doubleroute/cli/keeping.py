@@ -98,7 +98,8 @@ def _show_decisions(terminal: Terminal, root: Path) -> None:
     terminal.document = {"decisions": found, "damaged": damaged}
     for record in found:
         outcome = record["outcome"] or {}
-        after = f", then {outcome['error'] or outcome['verdict'] or 'not finished'}" if outcome else ""
+        after = ", forced by hand" if outcome.get("forced") else ""
+        after += f", then {outcome['error'] or outcome['verdict'] or 'not finished'}" if outcome else ""
         terminal.line(f"{record['id']}  {record['verdict']}{after}")
     for sentence in damaged:
         terminal.note(f"warning: {sentence}")

@@ -86,7 +86,9 @@ def retrain(
 @app.command()
 def schedule(
     project: Folder = Path(),
-    cron: Annotated[str, typer.Option(metavar="CRON", help="When to look, in UTC.")] = "0 2 * * *",
+    cron: Annotated[
+        str | None, typer.Option(metavar="CRON", help="When to look, in UTC; by default '0 2 * * *'.")
+    ] = None,
     every: Annotated[
         float | None, typer.Option(metavar="SECONDS", min=1, help="Look so often instead.")
     ] = None,
@@ -96,9 +98,12 @@ def schedule(
     """Look every night, retrain when the policy says so, until stopped."""
     ends = "nothing is scheduled any more"
     with session(as_json=as_json, debug=debug, goes_on=lambda: ends) as terminal:
+        if cron is not None and every is not None:
+            raise InputError("--cron and --every are two times to look at; give one of them")
         loaded = load(project)
         from doubleroute.flows.schedule import serve
 
+        cron = cron or "0 2 * * *"
         terminal.document = {"project": loaded.name, "cron": None if every else cron, "every": every}
         serve(loaded, cron, every, terminal.line)
 

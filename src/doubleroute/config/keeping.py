@@ -133,7 +133,9 @@ class Promotion(Section):
         description="max_loss of a task, by name, where it differs: of a share such as accuracy a fraction, "
         "of mae and rmse in the label's unit",
     )
-    min_gain: float = Field(0.0, ge=0, le=1, description="mean gain over the tasks that it must reach")
+    min_gain: float = Field(
+        0.0, ge=0, le=1, description="mean gain over the tasks that it must reach; of mae and rmse as a share"
+    )
     slice_margin: NotNegative = Field(
         0.02,
         description="refused when a slice of a task is certainly worse and lost more than this, in the "

@@ -101,22 +101,24 @@ def read_all(root: Path) -> tuple[list[Record], list[str]]:
     return sorted(records, key=lambda record: record["id"], reverse=True), damaged
 
 
-def begin(root: Path, name: str) -> Record:
+def begin(root: Path, name: str, forced: bool = False) -> Record:
     """Note in a record that it is carried out from now on, which is when it began also where an earlier
-    attempt did not end well. Gives the record. Raises as ``read`` does."""
-    return set_outcome(root, name, {"began": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"})
+    attempt did not end well; ``forced``: by hand, against what was decided. Gives the record. Raises as
+    ``read`` does."""
+    began = {"began": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"}
+    return set_outcome(root, name, began | ({"forced": True} if forced else {}))
 
 
 def set_outcome(root: Path, name: str, outcome: Mapping[str, Any]) -> Record:
-    """Note in a record what became of it: {"began", "version", "verdict", "reasons", "seconds", "error"},
-    those that are known. When it began stays where ``outcome`` does not say; ``attempts`` counts how often it
+    """Note in a record what became of it: {"began", "version", "verdict", "reasons", "seconds", "error",
+    "forced"}, those that are known. When it began, and by force, stays where ``outcome`` does not say; ``attempts`` counts how often it
     began since the last error, ``failed`` says whether an earlier attempt ended in one. Gives the record.
     Raises as ``read`` does."""
     with Workspace(root).lock(FOLDER):
         record = read(root, name)
         before = record["outcome"] or {}
         empty: Record = {"began": before.get("began"), "version": None, "verdict": None, "reasons": []}
-        empty |= {"seconds": None, "error": None}
+        empty |= {"seconds": None, "error": None, "forced": bool(before.get("forced"))}
         unknown = sorted(set(outcome) - set(empty))
         if unknown:
             raise InputError(f"an outcome has no '{unknown[0]}'; it has: {', '.join(empty)}")

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ from doubleroute.digests import code_digest, digest_of, versions_of
 from doubleroute.integrations.registry import Candidate, DatasetUse, Registry, Version
 from doubleroute.integrations.versions import DataVersion
 from doubleroute.reports.evaluation import write_report
+from doubleroute.serving.redaction import NotRedactedError, redactor
 from doubleroute.training.evaluate import Champion, read_evaluation
 from doubleroute.training.history import read_history
-from doubleroute.workspace import Stage, Workspace
+from doubleroute.workspace import Stage, Workspace, write_json
 
 #: Test rows of each task whose answers a registered model must give again in a new process.
 GOLDEN = 4
 #: Tag of a version: the decision to retrain that it comes of.
 RETRAINING_DECISION = "retraining_decision"
+_REPORT = ("flows/candidate", "reports", "serving/redaction")
 _LIBRARIES = (
     "torch",
     "transformers",
@@ -60,7 +63,8 @@ def report(
     counts: dict[str, Any],
     kept_out: Mapping[str, int] | None = None,
 ) -> Stage:
-    """Give the stage with report.html and report.md."""
+    """Give the stage with report.html, report.md and evaluation.json; texts that they quote are redacted by
+    ``serving.redact``."""
     provenance = {
         "project": project.name,
         "data version": data.as_dict(),
@@ -74,13 +78,30 @@ def report(
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
         "configuration": project.model_dump_json(indent=1),
     }
-    inputs = {"evaluation": evaluated.digest, "provenance": provenance, "code": code_digest("reports")}
+    inputs = {"evaluation": evaluated.digest, "provenance": provenance, "code": code_digest(*_REPORT)}
 
     def make(folder: Path) -> None:
         histories = {name: read_history(stage.path) for name, stage in fits.items()}
-        write_report(folder, read_evaluation(evaluated), histories, provenance, counts, kept_out)
+        quoted = _redacted(read_evaluation(evaluated), project)
+        write_json(folder / "evaluation.json", quoted)
+        write_report(folder, quoted, histories, provenance, counts, kept_out)
 
     return workspace.build("report", inputs, make)
+
+
+def _redacted(evaluation: dict[str, Any], project: Project) -> dict[str, Any]:
+    """The evaluation with the texts of the worst errors redacted; what cannot be is left out."""
+    redact = redactor(project.serving.redact, home=project.root)
+    for task in evaluation["tasks"].values():
+        kept = []
+        for error in task["errors"]:
+            with suppress(NotRedactedError):
+                said = {key: error[key] for key in ("text", "truth", "answer") if isinstance(error[key], str)}
+                # A label of one word is no text of anybody's.
+                said = {key: value for key, value in said.items() if key == "text" or task["kind"] == "span"}
+                kept.append({**error, **{key: redact(value) for key, value in said.items()}})
+        task["errors"] = kept
+    return evaluation
 
 
 def candidate(
@@ -113,7 +134,7 @@ def candidate(
         artifacts={
             "report.html": reported.path / "report.html",
             "report.md": reported.path / "report.md",
-            "evaluation.json": evaluated.path / "evaluation.json",
+            "evaluation.json": reported.path / "evaluation.json",
             "history.json": fit.path / "history.json",
             ROWS: remembered.path / ROWS,
             REFERENCE: remembered.path / REFERENCE,

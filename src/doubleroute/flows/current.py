@@ -69,6 +69,13 @@ def arrived(project: Project, validated: Stage, seen: Seen, held: HeldOut | None
     return found
 
 
+def new_labels(task: str, arrived: pd.DataFrame, seen: Seen) -> int:
+    """How many labelled training rows among those that arrived the champion has not seen: one more copy of a
+    row that it knows is nothing to learn from."""
+    rows = arrived[(arrived["split"] == "train") & arrived["label"].notna()]
+    return int((~seen.knows(task, row_keys(rows, text_keys(rows)))).sum())
+
+
 def unlearned(frames: Frames, validated: Stage, seen: Seen) -> tuple[Frames, dict[str, int]]:
     """Of rows that arrived those that do not stand in the place of a row that the champion knows with a
     label, and by task how many of the others have another label than it knows.

@@ -61,9 +61,7 @@ def look(
     stage, arrived, relabelled, new = None, dict[str, int](), dict[str, int](), dict[str, int]()
     if champion is not None:
         fresh = current.arrived(project, validated, champion.seen, held)
-        new = {
-            task: int((each[each["split"] == "train"]["label"].notna()).sum()) for task, each in fresh.items()
-        }
+        new = {task: current.new_labels(task, each, champion.seen) for task, each in fresh.items()}
         labels = json.loads((validated.path / "labels.json").read_text(encoding="utf-8"))
         known = champion
         if from_log:

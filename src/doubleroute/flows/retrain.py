@@ -79,7 +79,7 @@ def retrain(
         overtaken = records.is_overtaken(record, champion.number if champion else None)
         done = (record["outcome"] or {}).get("version") or overtaken
         if force or (record["verdict"] == "retrain" and not done):
-            records.begin(loaded.root, record["id"])
+            records.begin(loaded.root, record["id"], forced=record["verdict"] != "retrain" or bool(done))
             try:
                 trained = produce.challenger(loaded, workspace, registry, data, validated, record, clock)
             except Exception as error:  # a kill or Ctrl-C notes nothing, and is gone on with

@@ -13,9 +13,9 @@ then, the difference has no interval.
    worse, and the challenger refused, when the whole interval lies below zero and the difference below
    -margin. Anything between: cannot tell.
 4. The mean difference over the compared tasks must reach ``min_gain`` and be above zero, or zero where the
-   challenger answers a task that the champion does not. When even
-   the mean of the upper ends stays below ``min_gain`` the challenger is refused; otherwise a mean that
-   is too small is: cannot tell.
+   challenger answers a task that the champion does not. One in mae or rmse, which have the label's unit,
+   counts as a share of the mean of both errors, beside scores in [0, 1]. When even the mean of the upper ends
+   stays below ``min_gain`` the challenger is refused; otherwise a mean that is too small is: cannot tell.
 5. A slice of a task that is certainly worse and lost more than ``slice_margin``, or a task whose
    calibration error certainly grew, and by more than ``max_calibration_loss`` and what its metric certainly
    gained: refuse. "Certainly" is an
@@ -38,9 +38,8 @@ Only "promote" moves the champion. The mean must be above zero even with ``min_g
 difference of two models changes its sign when they change places: on the same test rows at most one of
 the two can replace the other, so equal models never take turns; where one answers more tasks, part 2 keeps
 the other from coming back. A task that the champion cannot answer
-is not compared and stands in nobody's way. The mean weighs tasks as their metrics are scaled, so
-``max_loss``, ``margins``, ``slice_margin`` and ``min_gain`` for a task judged by mae or rmse are in units
-of its label.
+is not compared and stands in nobody's way. ``max_loss``, ``margins`` and ``slice_margin`` of a task judged by
+mae or rmse are in units of its label.
 
 Many tests, and what they can see. That all tasks must hold needs no correction: the chance to promote a
 challenger that is inferior in any of them is at most that of one test (Berger 1982, intersection-union).

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from doubleroute.config import Promotion
+from doubleroute.config import LOWER_IS_BETTER, Promotion
 from doubleroute.promotion.findings import Finding, Verdict, finite
 from doubleroute.promotion.guards import (
     cost_findings,
@@ -166,8 +166,11 @@ def _mean_finding(numbers: dict[str, Any], min_gain: float) -> Finding:
     numbers["mean_gain"] = None
     if not compared:
         return Finding("cannot tell", "no task could be compared with the champion")
-    mean = math.fsum(task["value"] for task in compared) / len(compared)
-    highest = math.fsum(task["high"] for task in compared) / len(compared)
+    scales = [_scale(task) for task in compared]
+    mean, highest = (
+        math.fsum(task[end] / scale for task, scale in zip(compared, scales, strict=True)) / len(compared)
+        for end in ("value", "high")
+    )
     numbers["mean_gain"] = mean
     over = "1 task" if len(compared) == 1 else f"{len(compared)} tasks"
     text = f"mean gain over {over} {mean:+.4f}"
@@ -180,6 +183,14 @@ def _mean_finding(numbers: dict[str, Any], min_gain: float) -> Finding:
         return Finding("refuse", f"{text}, at most {highest:+.4f}: stays below min_gain {min_gain:g}")
     wanted = f"min_gain {min_gain:g}" if min_gain else "a gain above zero"
     return Finding("cannot tell", f"{text}: does not reach {wanted}")
+
+
+def _scale(task: Mapping[str, Any]) -> float:
+    """What a gain is divided by before the mean: of an error, which has the label's unit, the mean of the
+    error before and after, so that each of two models gains as much over the other as it loses; else 1."""
+    if task["metric"] not in LOWER_IS_BETTER:
+        return 1.0
+    return (task["challenger"] + task["champion"]) / 2 or 1.0
 
 
 def _number(value: Any) -> str:

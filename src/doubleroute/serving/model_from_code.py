@@ -86,12 +86,10 @@ def _row(number: int, record: dict[str, Any]) -> dict[str, str]:
         value = record.get(column)
         if isinstance(value, str) and value.strip():
             row[column] = value
+        elif not (value is None or isinstance(value, str) or value != value):  # NaN: a table's empty cell
+            raise MlflowException.invalid_parameter_value(f"row {number + 1}: '{column}' is not text")
         elif column == "text":
             raise MlflowException.invalid_parameter_value(f"row {number + 1}: 'text' is empty or missing")
-        elif not (
-            value is None or isinstance(value, str) or value != value
-        ):  # NaN: a cell of a table without one
-            raise MlflowException.invalid_parameter_value(f"row {number + 1}: '{column}' is not text")
     return row
 
 
