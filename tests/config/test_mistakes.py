@@ -75,7 +75,7 @@ ONE_MISTAKE = {
     ),
     "checks of a gate that is not there": (
         "router: {kind: linear}\npromotion: {router_checks: {max_dead: 0.2}}",
-        "line 1: promotion.router_checks: the router, linear, has no gate to check; use kind experts, or "
+        "line 5: promotion.router_checks: the router, linear, has no gate to check; use kind experts, or "
         "take the checks out",
     ),
     "a key of an optional section": (
@@ -93,7 +93,7 @@ ONE_MISTAKE = {
     ),
     "a fall of a task that is not there": (
         "retraining: {max_falls: {modo: 3}}",
-        "line 1: retraining.max_falls: there is no task 'modo'; there are: mood",
+        "line 4: retraining.max_falls.modo: there is no task 'modo'; there are: mood",
     ),
     "no for a boolean": (
         "router: {kind: experts, by_task: no}",
@@ -171,6 +171,18 @@ ONE_MISTAKE = {
         "line 4: serving.redact: 're:[' is no regular expression: unterminated character set at position 0",
     ),
 }
+
+
+def test_sections_that_do_not_fit_each_other_are_all_told_at_their_lines(tmp_path: Path) -> None:
+    text = "retraining:\n  max_falls: {modo: 3}\n  rows: recent\npromotion: {margins: {modo: 1, moody: 2}}\n"
+    assert [
+        each.partition(": ")[0] + ": " + each.split(": ")[1] for each in mistakes(tmp_path, MINIMAL + text)
+    ] == [
+        "line 5: retraining.max_falls.modo",
+        "line 6: retraining.rows",
+        "line 7: promotion.margins.modo",
+        "line 7: promotion.margins.moody",
+    ]
 
 
 @pytest.mark.parametrize(("text", "line"), ONE_MISTAKE.values(), ids=ONE_MISTAKE)

@@ -1,5 +1,6 @@
 """What project.yaml may say: frozen pydantic models, one a section, with their defaults and bounds."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -8,6 +9,7 @@ from pydantic import (
     PrivateAttr,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from doubleroute.config.keeping import (
     Drift,
@@ -30,6 +32,9 @@ from doubleroute.config.values import (
     Text,
 )
 from doubleroute.config.words import Words
+
+#: The type of pydantic's error where sections do not fit each other.
+ACROSS = "across_sections"
 
 
 class Backbone(Section):
@@ -101,48 +106,50 @@ class Project(Section):
     _root: Path = PrivateAttr(default=Path())
 
     @model_validator(mode="after")
-    def _names_and_columns_are_there(self) -> "Project":
+    def _sections_fit_each_other(self) -> "Project":
+        found = [*self._wrong_names(), *self._wrong_modes()]
+        if found:  # ``explain`` tells each at its own key
+            raise PydanticCustomError(ACROSS, "sections do not fit each other", {"mistakes": found})
+        return self
+
+    def _wrong_names(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Keys and what is wrong with names of tasks, there and where they are named."""
         if "data_docs" in self.tasks:
-            raise ValueError(
-                "tasks.data_docs: Great Expectations' pages have this name; give the task another"
-            )
-        taken = sorted(OF_MODULES & self.tasks.keys())
-        if taken:
-            raise ValueError(
-                f"tasks.{taken[0]}: PyTorch's containers have something of this name; give the task another, "
-                f"such as {taken[0]}_task"
-            )
+            yield ("tasks", "data_docs"), "Great Expectations' pages have this name; give the task another"
+        for task in sorted(OF_MODULES & self.tasks.keys()):
+            other = f"give the task another, such as {task}_task"
+            yield ("tasks", task), f"PyTorch's containers have something of this name; {other}"
         of_tasks = {
-            "promotion.margins": self.promotion.margins,
-            "retraining.max_falls": self.retraining.max_falls,
+            ("promotion", "margins"): self.promotion.margins,
+            ("retraining", "max_falls"): self.retraining.max_falls,
         }
         for key, named in of_tasks.items():
-            unknown = sorted(set(named) - set(self.tasks))
-            if unknown:
-                raise ValueError(
-                    f"{key}: there is no task '{unknown[0]}'; there are: {', '.join(self.tasks)}"
-                )
-        modes: dict[str, str | None] = {"training.mode": self.training.mode}
-        if self.retraining.start == "champion":
-            modes["retraining.mode"] = self.retraining.mode
+            for task in sorted(set(named) - set(self.tasks)):
+                yield (*key, task), f"there is no task '{task}'; there are: {', '.join(self.tasks)}"
+
+    def _wrong_modes(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Keys and why what they ask for cannot be had with the other sections."""
+        modes = {"training": self.training.mode}
+        if self.retraining.start == "champion" and self.retraining.mode is not None:
+            modes["retraining"] = self.retraining.mode
         unsolved = next((name for name, task in self.tasks.items() if not task.has_linear_head), None)
-        asks = next((key for key, mode in modes.items() if mode == "heads"), None)
-        if asks and unsolved:
-            raise ValueError(
-                f"{asks}: heads has no solution for tasks.{unsolved}: it is of kind "
-                f"{self.tasks[unsolved].kind}, or has a CRF or weights of its labels; write auto or full"
-            )
-        checks = self.promotion.router_checks
+        for section, mode in modes.items():
+            if mode == "heads" and unsolved is not None:
+                kind = self.tasks[unsolved].kind
+                yield (
+                    (section, "mode"),
+                    f"heads has no solution for tasks.{unsolved}: it is of kind {kind}, or has a CRF or "
+                    "weights of its labels; write auto or full",
+                )
         routers = self.router.routers if self.router.kind == "stack" else (self.router,)
-        if checks != RouterChecks() and all(each.kind != "experts" for each in routers):
-            raise ValueError(
-                f"promotion.router_checks: the router, {self.router.kind}, has no gate to check; use kind "
-                "experts, or take the checks out"
+        if self.promotion.router_checks != RouterChecks() and all(each.kind != "experts" for each in routers):
+            yield (
+                ("promotion", "router_checks"),
+                f"the router, {self.router.kind}, has no gate to check; use kind experts, or take the checks "
+                "out",
             )
-        timed = any(task.columns.time for task in self.tasks.values())
-        if self.retraining.rows != "all" and not timed:
-            raise ValueError(f"retraining.rows: {self.retraining.rows} needs columns.time in a task")
-        return self
+        if self.retraining.rows != "all" and not any(task.columns.time for task in self.tasks.values()):
+            yield ("retraining", "rows"), f"{self.retraining.rows} needs columns.time in a task"
 
     def at(self, root: Path) -> "Project":
         """Say which folder project.yaml is in."""

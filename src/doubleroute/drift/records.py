@@ -111,9 +111,9 @@ def begin(root: Path, name: str, forced: bool = False) -> Record:
 
 def set_outcome(root: Path, name: str, outcome: Mapping[str, Any]) -> Record:
     """Note in a record what became of it: {"began", "version", "verdict", "reasons", "seconds", "error",
-    "forced"}, those that are known. When it began, and by force, stays where ``outcome`` does not say; ``attempts`` counts how often it
-    began since the last error, ``failed`` says whether an earlier attempt ended in one. Gives the record.
-    Raises as ``read`` does."""
+    "forced"}, those that are known. When it began, and whether by force, stays where ``outcome`` does not
+    say; ``attempts`` counts how often it began since the last error, ``failed`` says whether an earlier
+    attempt ended in one. Gives the record. Raises as ``read`` does."""
     with Workspace(root).lock(FOLDER):
         record = read(root, name)
         before = record["outcome"] or {}
