@@ -31,10 +31,10 @@ def rows(count: int, seed: int, spoilt: bool = False) -> str:
     return "\n".join(lines) + "\n"
 
 
-def project(root: Path, backbone: Path, train: str, epochs: int) -> Path:
+def project(root: Path, backbone: Path, train: str, epochs: int, validation: str | None = None) -> Path:
     (root / "data").mkdir(parents=True)
     (root / "data" / "train.csv").write_text(train, encoding="utf-8")
-    (root / "data" / "validation.csv").write_text(rows(60, 8), encoding="utf-8")
+    (root / "data" / "validation.csv").write_text(validation or rows(60, 8), encoding="utf-8")
     (root / "data" / "test.csv").write_text(rows(240, 9), encoding="utf-8")
     (root / "project.yaml").write_text(
         f"""\
@@ -73,7 +73,9 @@ def test_a_model_trained_on_spoilt_chats_is_refused_by_that_name_and_the_clean_o
     clean, _, evaluation = trained(project(tmp_path / "clean", tiny_backbone, rows(600, 1), 6), None)
     assert evaluation["tasks"]["mood"]["models"]["routed"]["scores"]["accuracy"]["value"] > 0.9
     champion = Champion(clean.path / "model", clean.digest, ABOUT)
-    spoilt = project(tmp_path / "spoilt", tiny_backbone, rows(600, 1, spoilt=True), 6)
+    # Validation is spoilt too: by a clean one the best epoch is one that has learned nothing.
+    wrong = [rows(count, seed, spoilt=True) for count, seed in ((600, 1), (60, 8))]
+    spoilt = project(tmp_path / "spoilt", tiny_backbone, wrong[0], 6, wrong[1])
     fitted, decision, _ = trained(spoilt, champion)
     assert decision.verdict == "refuse"
     named = [reason for reason in decision.reasons if "this slice is worse" in reason]
