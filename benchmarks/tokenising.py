@@ -1,6 +1,6 @@
 """What tokenising costs against the usual call of a tokenizer; the ids are the same.
 
-python benchmarks/tokenising.py [--rounds 3]
+python benchmarks/tokenising.py [--rounds 5]
 """
 
 import argparse
@@ -26,7 +26,7 @@ from doubleroute.modeling.source import locate
 def main() -> None:
     """Print a line for short texts and two for long reviews."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
     tokenizer = load_tokenizer(locate(SOURCE, Path()))
     texts = {source: found[0] for source, found in read().items()}
