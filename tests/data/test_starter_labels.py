@@ -52,6 +52,22 @@ def test_cells_in_brackets_that_are_no_lists_are_a_doubt(tmp_path: Path) -> None
     assert "they are kind: multilabel" in starter.doubts[0]
 
 
+def test_numbers_beside_a_few_words_are_a_doubt(tmp_path: Path) -> None:
+    score = [f"{n % 23 / 10}" if n % 20 else "n/a" for n in range(80)]
+    rows = [{"text": f"{TEXTS[n % 40]} {n}", "score": score[n]} for n in range(80)]
+    project, starter = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))
+    assert project.tasks["score"].kind == "classification"
+    (doubt,) = starter.doubts
+    assert doubt.startswith("'score' holds numbers, but 4 times 'n/a'; leave the cells of these blank")
+
+
+def test_no_label_at_all_is_an_answer_where_there_may_be_several(tmp_path: Path) -> None:
+    topics: list[list[str] | None] = [["war", "love"], [], ["love"], ["war"]]
+    rows = [{"text": TEXTS[n], "topics": topics[n % 4]} for n in range(40)]
+    _, starter = started(tmp_path, jsonl(tmp_path / "train.jsonl", rows))
+    assert starter.doubts == []
+
+
 def test_blank_labels_are_not_listed(tmp_path: Path) -> None:
     topics = [["war", "love"], ["war"], [""], ["love", " "]]
     rows = [{"text": TEXTS[n], "topics": topics[n % 4]} for n in range(40)]

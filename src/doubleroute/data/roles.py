@@ -3,6 +3,7 @@
 A guess from names and values, for `doubleroute init`; whatever could be read in two ways is a doubt.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 
 from doubleroute.data.formats_text import BIO
 from doubleroute.data.label_cells import in_brackets, read_list
+from doubleroute.data.raw import short
 from doubleroute.data.rows import as_label, is_blank, is_null
 from doubleroute.data.spans import misplaced, read_answers
 
@@ -297,10 +299,13 @@ def _label(columns: Mapping[str, Column], roles: Roles) -> None:
     elif len(named) > 1:
         roles.doubts.append(f"the label could also be {_or(named[1:])}; edit columns.label, or add a task")
     column = candidates[best]
-    missing = len(column.values) - len(column.given)
-    if missing:
-        roles.doubts.append(f"{missing} rows have no '{best}'")
+    place = len(roles.doubts)
     roles.kind, roles.separator = _kind(column, roles)
+    missing = len(column.values) - len(column.given)
+    if roles.kind == "multilabel":  # an empty list, and a blank cell, are none of the labels
+        missing = sum(map(is_null, column.values))
+    if missing:
+        roles.doubts.insert(place, f"{missing} rows have no '{best}'")
 
 
 def _kind(column: Column, roles: Roles) -> tuple[str, str | None]:
@@ -321,7 +326,27 @@ def _kind(column: Column, roles: Roles) -> tuple[str, str | None]:
             hint = "if a label itself holds it, use kind: classification"
             roles.doubts.append(f"'{column.name}' holds several labels separated by '{separator}'; {hint}")
             return "multilabel", separator
+    _doubt_numbers(column, roles)
     return "classification", None
+
+
+def _doubt_numbers(column: Column, roles: Roles) -> None:
+    """Say so where nearly all values are numbers, as beside "n/a"."""
+    others = Counter({value: count for value, count in column.counts.items() if not _is_number(value)})
+    numbers = len(column.counts) - len(others)
+    if others and numbers > MOST_PLACES and others.total() < 0.2 * column.counts.total():
+        word, count = others.most_common(1)[0]
+        hint = (
+            f"leave the cells of these blank for kind: regression, or they are {len(column.counts)} classes"
+        )
+        roles.doubts.append(f"'{column.name}' holds numbers, but {count} times '{short(word)}'; {hint}")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _kind_of_numbers(column: Column, numbers: Sequence[float], roles: Roles) -> str:
