@@ -75,9 +75,7 @@ def check(
         "backbone": project.backbone.model_dump(mode="json"),
         "files": source_digest(locate(project.backbone.source, project.root)),
         "seed": project.seed,
-        "code": code_digest(
-            "corrections", "data/tags", "drift", "kinds", "flows/watching", "modeling", *_CODE
-        ),
+        "code": code_digest(*_CODE),
         "versions": versions_of("numpy", "scipy", "torch"),
     }
 
