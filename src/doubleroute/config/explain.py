@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from doubleroute.config.models import ACROSS, Project
+from doubleroute.config.models import AcrossSections, Project
 from doubleroute.config.words import describe, either, is_union, listed, unwrap
 from doubleroute.config.yaml_file import KeyPath, Mistake, Notes, dotted
 
@@ -35,8 +35,9 @@ def explain(error: ValidationError, notes: Notes) -> list[Mistake]:
     found: dict[KeyPath, str] = {}
     general: set[KeyPath] = set()
     for item in error.errors(include_url=False):
-        if item["type"] == ACROSS:
-            found |= {tuple(key): message for key, message in item["ctx"]["mistakes"]}
+        across = item.get("ctx", {}).get("error")
+        if isinstance(across, AcrossSections):
+            found |= dict(across.mistakes)
             continue
         place = locate(tuple(item["loc"]))
         key, message = place.key, _special(dict(item), place)

@@ -9,7 +9,6 @@ from pydantic import (
     PrivateAttr,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from doubleroute.config.keeping import (
     Drift,
@@ -33,8 +32,13 @@ from doubleroute.config.values import (
 )
 from doubleroute.config.words import Words
 
-#: The type of pydantic's error where sections do not fit each other.
-ACROSS = "across_sections"
+
+class AcrossSections(ValueError):
+    """Sections do not fit each other; ``mistakes``: keys, and what is wrong there, told by ``explain``."""
+
+    def __init__(self, mistakes: list[tuple[tuple[str, ...], str]]) -> None:
+        super().__init__("sections do not fit each other")
+        self.mistakes = mistakes
 
 
 class Backbone(Section):
@@ -108,8 +112,8 @@ class Project(Section):
     @model_validator(mode="after")
     def _sections_fit_each_other(self) -> "Project":
         found = [*self._wrong_names(), *self._wrong_modes()]
-        if found:  # ``explain`` tells each at its own key
-            raise PydanticCustomError(ACROSS, "sections do not fit each other", {"mistakes": found})
+        if found:
+            raise AcrossSections(found)
         return self
 
     def _wrong_names(self) -> Iterator[tuple[tuple[str, ...], str]]:
