@@ -63,7 +63,9 @@ def test_only_the_new_head_learns_and_the_old_answers_stay_as_they_were_bit_by_b
     more = text.replace("training: {", f"{NEW}training: {{")
     (root / "project.yaml").write_text(more, encoding="utf-8")
     result = retrain(load_project(root, ONLY_NEW), ONLY_NEW, force=True)
-    assert result["trained"]["decision"]["verdict"] == "promote", result["trained"]["decision"]["reasons"]
+    assert result["trained"]["decision"]["verdict"] == "promote", "\n".join(
+        result["trained"]["decision"]["reasons"]
+    )
     registry = Registry(root, "tiny")
     old, new = registry.version("1"), registry.version("2")
     assert CHAMPION in new.aliases
