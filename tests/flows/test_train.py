@@ -98,6 +98,27 @@ def validation_rows(root: Path) -> dict[str, list[int]]:
     return {task: read_validated(last.path, task, "validation")["row"].tolist() for task in tasks}
 
 
+def test_texts_of_the_data_are_redacted_in_the_report_and_in_what_is_logged(copied: Path) -> None:
+    (evaluated,) = stages(copied, "evaluate")
+    path = copied / ".doubleroute" / "stages" / evaluated / "evaluation.json"
+    before = json.loads(path.read_text(encoding="utf-8"))
+    word = before["tasks"]["sentiment"]["errors"][0]["text"].split()[0]
+    changes, known = [f"serving.redact=['re:{word}']"], stages(copied, "report")
+    result = run(load_project(copied, changes), changes)
+    (new,) = stages(copied, "report") - known
+    for name in ("report.html", "report.md", "evaluation.json"):
+        assert "[redacted]" in (copied / ".doubleroute" / "stages" / new / name).read_text(encoding="utf-8")
+    found = json.loads((copied / ".doubleroute" / "stages" / new / "evaluation.json").read_text("utf-8"))
+    for task, about in found["tasks"].items():
+        assert not any(word in each["text"] for each in about["errors"]), task
+        assert [each["row"] for each in about["errors"]] == [
+            each["row"] for each in before["tasks"][task]["errors"]
+        ]
+    shown = [way for ways in found["ways"].values() for way in ways]
+    assert not any(word in "".join(way["tokens"]) for way in shown)
+    assert result["evaluation"]["tasks"]["sentiment"]["models"] == found["tasks"]["sentiment"]["models"]
+
+
 def test_every_step_is_a_task_run_in_prefect(trained: tuple[Path, dict[str, Any]]) -> None:
     root, result = trained
     assert [stage["name"] for stage in result["stages"]] == STEPS

@@ -12,7 +12,7 @@ import torch
 from conftest import write_questions, write_tiny_project
 from test_fit import Run
 
-from doubleroute.config import load_project
+from doubleroute.config import Project, load_project
 from doubleroute.data.arrivals import ROWS, remember
 from doubleroute.integrations.validation import validate
 from doubleroute.promotion import decide
@@ -92,14 +92,19 @@ def test_the_champion_is_scored_and_compared_on_rows_that_it_did_not_learn_from(
     assert sentiment["against_champion"]["calibration"]["rows"] == rows
 
 
-def test_a_model_that_began_with_the_champions_weights_is_not_scored_on_what_these_learned_from(
-    folder: Path, evaluation: dict[str, Any]
-) -> None:
+def sentiment(folder: Path, evaluation: dict[str, Any]) -> tuple[Project, dict[str, Any], Truths]:
+    """The project of an evaluation, what this says of the task sentiment, and the labels of its test rows."""
     project, task = load_project(folder.parents[2], SETTINGS), evaluation["tasks"]["sentiment"]
     workspace = Workspace(project.root)
     validated = validate(project, workspace)
     encoded = load_split(encode(project, workspace, validated).path, "test")["sentiment"]
-    truths = Truths(validated.path, "sentiment", "test", encoded, task["labels"])
+    return project, task, Truths(validated.path, "sentiment", "test", encoded, task["labels"])
+
+
+def test_a_model_that_began_with_the_champions_weights_is_not_scored_on_what_these_learned_from(
+    folder: Path, evaluation: dict[str, Any]
+) -> None:
+    project, task, truths = sentiment(folder, evaluation)
     given = {
         name: {"sentiment": [each["answer"] for each in answers(folder, name, "sentiment")]}
         for name in task["models"]
@@ -119,11 +124,7 @@ def test_a_model_that_began_with_the_champions_weights_is_not_scored_on_what_the
 def test_answers_that_differ_in_their_last_bits_are_those_of_one_function(
     folder: Path, evaluation: dict[str, Any]
 ) -> None:
-    project, task = load_project(folder.parents[2], SETTINGS), evaluation["tasks"]["sentiment"]
-    workspace = Workspace(project.root)
-    validated = validate(project, workspace)
-    encoded = load_split(encode(project, workspace, validated).path, "test")["sentiment"]
-    truths = Truths(validated.path, "sentiment", "test", encoded, task["labels"])
+    project, task, truths = sentiment(folder, evaluation)
     routed = [each["answer"] for each in answers(folder, "routed", "sentiment")]
 
     def ends(by: float) -> list[tuple[float, float]]:

@@ -19,7 +19,8 @@ INTRODUCTION = """\
 
 One file names the tasks and how they are learned. It is read as YAML 1.2: `1e-4` is a number, and
 `no`, `yes`, `on` and `off` are text. Unknown keys, keys that stand twice, wrong types and values out
-of range are reported all at once, each with its line and what would be right. Paths are relative to
+of range are reported all at once, each with its line and what would be right; what does not fit between
+two sections is reported once each of them is right. Paths are relative to
 the folder of project.yaml. `--set KEY.PATH=VALUE` overrides one value for one run.
 
 Editors complete and check it with [project.schema.json](project.schema.json): put

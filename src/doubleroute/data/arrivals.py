@@ -67,7 +67,9 @@ class Seen(HeldOut):
 
         super().__init__(table)
         alive = ~table["split"].isin(["former test", "former train"])
-        self.rows, self.copies = _counted(table[alive])
+        self.rows = keys("row_key", alive)
+        by_task = table[alive].astype({"row_key": np.uint64}).groupby("task")["row_key"]
+        self.copies = {str(task): each.value_counts() for task, each in by_task}
         self.texts = keys("text_key", alive)
         self.judged = keys("text_key", alive & _labelled(table))
         self.learned = keys("row_key", table["split"] == "train")
@@ -91,16 +93,11 @@ class Seen(HeldOut):
     def are_more(self, task: str, keys: np.ndarray) -> np.ndarray:
         """Which of these row keys [n] are more than the rows behind the version: those that are none of them,
         and of a key that comes more often than there the last ones: bool [n]."""
-        known, copies = self.rows.get(task, np.empty(0, np.uint64)), self.copies.get(task, np.empty(0, int))
-        place = np.searchsorted(known, keys)
-        there = np.append(known, np.uint64(0))[place] == keys
-        there &= place < len(known)
-        had = np.where(there, np.append(copies, 0)[place], 0)
-        order = np.argsort(keys, kind="stable")
-        _, first, count = np.unique(keys[order], return_index=True, return_counts=True)
-        number = np.empty(len(keys), int)  # of a key's rows in their order, from zero
-        number[order] = np.arange(len(keys)) - np.repeat(first, count)
-        more: np.ndarray = number >= had
+        import pandas as pd
+
+        copies = self.copies.get(task)
+        had = np.zeros(len(keys), int) if copies is None else copies.reindex(keys, fill_value=0).to_numpy()
+        more: np.ndarray = pd.Series(keys).groupby(keys).cumcount().to_numpy() >= had
         return more
 
     def knows_text(self, task: str, keys: np.ndarray) -> np.ndarray:
@@ -127,14 +124,6 @@ class Seen(HeldOut):
 def _keys(table: "pd.DataFrame", column: str) -> dict[str, np.ndarray]:
     """The different keys of a column, by task."""
     return {str(task): np.unique(np.asarray(each, np.uint64)) for task, each in table.groupby("task")[column]}
-
-
-def _counted(table: "pd.DataFrame") -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The different row keys, by task, and how many rows each is."""
-    keys, counts = {}, {}
-    for task, each in table.groupby("task")["row_key"]:
-        keys[str(task)], counts[str(task)] = np.unique(np.asarray(each, np.uint64), return_counts=True)
-    return keys, counts
 
 
 def row_texts(frame: "pd.DataFrame") -> list[str]:

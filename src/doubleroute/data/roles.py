@@ -3,20 +3,17 @@
 A guess from names and values, for `doubleroute init`; whatever could be read in two ways is a doubt.
 """
 
-import math
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from functools import cached_property
 from itertools import chain
 from typing import Any
 
+from doubleroute.data.columns import Column
 from doubleroute.data.formats_text import BIO
-from doubleroute.data.label_cells import in_brackets, read_list
-from doubleroute.data.raw import short
-from doubleroute.data.rows import as_label, is_blank, is_null
+from doubleroute.data.label_kinds import NUMBER_NAMES, kind_of_labels
+from doubleroute.data.rows import is_null
 from doubleroute.data.spans import misplaced, read_answers
 
 TEXT_NAMES = """
@@ -28,7 +25,6 @@ label labels class category categories target intent sentiment emotion topic top
 stars stance polarity genre type kind tag y
 """
 ANSWER_NAMES = "answer response reply"
-NUMBER_NAMES = {"score", "similarity", "rating", "stars", "relevance", "value"}
 PAIRS = (
     "premise hypothesis|question sentence|question answer|question context|query document|query passage|"
     "text text_pair|context question|claim evidence"
@@ -37,83 +33,8 @@ YEAR_LAST = re.compile(r"(\d{1,2})[./](\d{1,2})[./](\d{2,4})")
 DATE = re.compile(rf"\d{{4}}-\d{{2}}(-\d{{2}})?([T ]\d{{2}}:\d{{2}}.*)?|{YEAR_LAST.pattern}")
 FILE = re.compile(r"\S+\.[A-Za-z0-9]{2,4}")
 MOST_SLICE_VALUES = 12
-#: More whole numbers than this, as of a rating, are a quantity.
-MOST_PLACES = 10
 #: Rows in which answers are looked for in a context, and in a column tags, or more than single words.
 _SAMPLE = 1000
-
-
-@dataclass
-class Column:
-    """The values of one column, over all files, and what they look like."""
-
-    name: str
-    values: list[Any]
-
-    @cached_property
-    def given(self) -> list[Any]:
-        """The values that are not missing: neither null, nor blank, nor an empty list."""
-        return [each for each in self.values if not is_null(each) and not is_blank(each) and each != []]
-
-    @cached_property
-    def is_text(self) -> bool:
-        return bool(self.given) and all(isinstance(value, str) for value in self.given)
-
-    @cached_property
-    def is_lists(self) -> bool:
-        return bool(self.given) and all(
-            isinstance(value, list) and all(isinstance(item, str) for item in value) for value in self.given
-        )
-
-    @cached_property
-    def sets(self) -> list[list[Any]] | None:
-        """Every given value as a list of labels, texts or whole numbers; None where one is something else. A
-        text cell may hold a list too. A list with a number twice is a sequence, such as the ids of tokens."""
-        if not all(isinstance(value, list | str) for value in self.given):
-            return None
-        try:
-            lists = [value if isinstance(value, list) else read_list(value) for value in self.given]
-        except ValueError:
-            return None
-        items = list(chain.from_iterable(lists))
-        texts = all(isinstance(item, str) for item in items)
-        numbers = all(type(item) is int for item in items)
-        sets = texts or (numbers and all(len(set(each)) == len(each) for each in lists))
-        return lists if items and sets else None
-
-    @cached_property
-    def numbers(self) -> list[float] | None:
-        """Every given value as a number, "4,5" as 4.5; None when one is not."""
-        try:
-            return [
-                float(value.replace(",", ".") if has_comma(value) else value)
-                for value in self.given
-                if not isinstance(value, bool | list | dict)
-            ]
-        except (TypeError, ValueError):
-            return None
-
-    @cached_property
-    def counts(self) -> Counter[str]:
-        """How often each value occurs; items of lists that are not blank count on their own."""
-        if self.sets is not None:
-            return Counter(as_label(item) for item in chain.from_iterable(self.sets) if not is_blank(item))
-        return Counter(as_label(value) for value in self.given if not isinstance(value, list | dict))
-
-    @cached_property
-    def length(self) -> float:
-        """Mean characters of a given text."""
-        return sum(map(len, self.given)) / len(self.given) if self.is_text else 0.0
-
-    @property
-    def repeats(self) -> bool:
-        """Whether values come back, as labels do and texts do not."""
-        return len(self.counts) <= max(2, len(self.given) // 2)
-
-
-def has_comma(value: Any) -> bool:
-    """Whether a value is text with one comma, as numbers are written where it is the decimal mark."""
-    return isinstance(value, str) and value.count(",") == 1
 
 
 @dataclass
@@ -299,92 +220,14 @@ def _label(columns: Mapping[str, Column], roles: Roles) -> None:
     elif len(named) > 1:
         roles.doubts.append(f"the label could also be {_or(named[1:])}; edit columns.label, or add a task")
     column = candidates[best]
-    place = len(roles.doubts)
-    roles.kind, roles.separator = _kind(column, roles)
+    doubts: list[str] = []
+    roles.kind, roles.separator = kind_of_labels(column, doubts)
     missing = len(column.values) - len(column.given)
     if roles.kind == "multilabel":  # an empty list, and a blank cell, are none of the labels
         missing = sum(map(is_null, column.values))
     if missing:
-        roles.doubts.insert(place, f"{missing} rows have no '{best}'")
-
-
-def _kind(column: Column, roles: Roles) -> tuple[str, str | None]:
-    """The kind of task that these labels are for, and what separates several in one cell."""
-    if column.sets is not None:
-        return "multilabel", None
-    if column.numbers is not None:
-        return _kind_of_numbers(column, column.numbers, roles), None
-    texts = [value for value in column.given if isinstance(value, str)]
-    if sum(map(in_brackets, texts)) > len(column.given) / 2:
-        hint = 'as lists in every cell, such as ["billing", "refund"], they are kind: multilabel'
-        roles.doubts.append(f"'{column.name}' holds cells in brackets and is taken for classes; {hint}")
-        return "classification", None
-    for separator in ("|", ";", ","):
-        parts = Counter(part.strip() for value in texts for part in value.split(separator) if part.strip())
-        several = sum(separator in value for value in texts)
-        if several > 0.05 * len(column.given) and len(parts) <= len(column.counts):
-            hint = "if a label itself holds it, use kind: classification"
-            roles.doubts.append(f"'{column.name}' holds several labels separated by '{separator}'; {hint}")
-            return "multilabel", separator
-    _doubt_numbers(column, roles)
-    return "classification", None
-
-
-def _doubt_numbers(column: Column, roles: Roles) -> None:
-    """Say so where nearly all values are numbers, as beside "n/a"."""
-    others = Counter({value: count for value, count in column.counts.items() if not _is_number(value)})
-    numbers = len(column.counts) - len(others)
-    if others and numbers > MOST_PLACES and others.total() < 0.2 * column.counts.total():
-        word, count = others.most_common(1)[0]
-        hint = (
-            f"leave the cells of these blank for kind: regression, or they are {len(column.counts)} classes"
-        )
-        roles.doubts.append(f"'{column.name}' holds numbers, but {count} times '{short(word)}'; {hint}")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
-
-
-def _kind_of_numbers(column: Column, numbers: Sequence[float], roles: Roles) -> str:
-    comma = next(filter(has_comma, column.given), None)
-    if comma is not None:
-        hint = f"write {comma.replace(',', '.')} for {comma}; as several labels they are kind: multilabel"
-        roles.doubts.append(f"'{column.name}' holds numbers with a comma, which cannot be read; {hint}")
-        return "regression"
-    whole = all(number.is_integer() for number in numbers)
-    counted = column.name.lower() in NUMBER_NAMES and len(column.counts) > 2
-    taken = f"'{column.name}' holds whole numbers and is taken for"
-    if whole and (twice := _one_number_in_two_ways(column)):
-        hint = "as classes or places of an order they would be two: write them alike for that"
-        roles.doubts.append(f"{taken} a quantity, as '{twice[0]}' and '{twice[1]}' are one number; {hint}")
-        return "regression"
-    if whole and counted and len(column.counts) <= MOST_PLACES:
-        hint = "as a quantity it is kind: regression, as classes kind: classification"
-        roles.doubts.append(f"{taken} places of an order; {hint}")
-        return "ordinal"
-    if not whole or counted or len(column.counts) > 100:
-        if whole:
-            hint = "as classes they are kind: classification, of an order kind: ordinal"
-            roles.doubts.append(f"{taken} a quantity; {hint}")
-        return "regression"
-    return "classification"
-
-
-def _one_number_in_two_ways(column: Column) -> tuple[str, str] | None:
-    """Two values that are one number, such as "1" and "1.0", which pandas writes beside a missing value."""
-    seen: dict[float, str] = {}
-    for value in sorted(column.counts):
-        try:
-            before = seen.setdefault(float(value), value)
-        except ValueError:  # true or false
-            continue
-        if before != value:
-            return before, value
-    return None
+        roles.doubts.append(f"{missing} rows have no '{best}'")
+    roles.doubts += doubts
 
 
 def _can_be_label(column: Column) -> bool:

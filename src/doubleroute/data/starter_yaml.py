@@ -8,8 +8,9 @@ from importlib.util import find_spec
 from typing import Any
 
 from doubleroute.config import METRICS, SPLITS
+from doubleroute.data.columns import Column
 from doubleroute.data.raw import Table
-from doubleroute.data.roles import Column, Roles, words
+from doubleroute.data.roles import Roles, words
 from doubleroute.data.rows import is_time
 
 #: The kinds whose labels are listed.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from doubleroute.config import Project
-from doubleroute.data.arrivals import REFERENCE, ROWS
+from doubleroute.data.arrivals import REFERENCE, ROWS, row_texts
 from doubleroute.data.tables import read_validated, rows_digest
 from doubleroute.data.tokens import join_tokens
 from doubleroute.digests import code_digest, digest_of, versions_of
@@ -82,25 +82,37 @@ def report(
 
     def make(folder: Path) -> None:
         histories = {name: read_history(stage.path) for name, stage in fits.items()}
-        quoted = _redacted(read_evaluation(evaluated), project)
+        quoted = _redacted(read_evaluation(evaluated), project, validated)
         write_json(folder / "evaluation.json", quoted)
         write_report(folder, quoted, histories, provenance, counts, kept_out)
 
     return workspace.build("report", inputs, make)
 
 
-def _redacted(evaluation: dict[str, Any], project: Project) -> dict[str, Any]:
-    """The evaluation with the texts of the worst errors redacted; what cannot be is left out."""
+def _redacted(evaluation: dict[str, Any], project: Project, validated: Stage) -> dict[str, Any]:
+    """The evaluation with the texts of the worst errors redacted. What cannot be redacted is left out, and so
+    are rows shown token by token (``ways``) that something would have to be redacted of."""
     redact = redactor(project.serving.redact, home=project.root)
+
+    def said(value: Any) -> Any:
+        return list(map(said, value)) if isinstance(value, list) else value and redact(value)
+
     for task in evaluation["tasks"].values():
+        quoted = ("text", "truth", "answer") if task["kind"] == "span" else ("text",)
         kept = []
         for error in task["errors"]:
             with suppress(NotRedactedError):
-                said = {key: error[key] for key in ("text", "truth", "answer") if isinstance(error[key], str)}
-                # A label of one word is no text of anybody's.
-                said = {key: value for key, value in said.items() if key == "text" or task["kind"] == "span"}
-                kept.append({**error, **{key: redact(value) for key, value in said.items()}})
+                kept.append({**error, **{key: said(error[key]) for key in quoted}})
         task["errors"] = kept
+    for task, ways in (evaluation["ways"] or {}).items():
+        frame = read_validated(validated.path, task, "test")
+        texts = dict(zip(zip(frame["file"], frame["row"], strict=True), row_texts(frame), strict=True))
+        shown = []
+        for way in ways:
+            text = texts[way["file"], way["row"]]
+            with suppress(NotRedactedError):
+                shown += [way] if redact(text) == text else []
+        evaluation["ways"][task] = shown
     return evaluation
 
 

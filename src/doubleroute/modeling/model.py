@@ -82,7 +82,9 @@ class DoublerouteModel(PreTrainedModel):
         super().__init__(config)
         options = copy.deepcopy(config.backbone)
         inner = AutoConfig.for_model(options.pop("model_type"), **options)
-        self.backbone = backbone or AutoModel.from_config(inner, attn_implementation="eager")
+        if backbone is None:
+            backbone = AutoModel.from_config(inner, attn_implementation="eager")
+        self.backbone = backbone
         drop_pooler(self.backbone)
         hidden = int(inner.hidden_size)
         self.height = int(inner.num_hidden_layers)
